@@ -1,0 +1,1 @@
+"""Heat transport with machine-learned potentials."""

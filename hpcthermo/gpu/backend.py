@@ -1,0 +1,200 @@
+"""The machine a rank computes on: NumPy with compiled CPU kernels, or CuPy with NVRTC kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.errors import InputError, ResourceError
+from hpcthermo.gpu import compile as kernel_compile
+
+REAL_DTYPE = {"mixed": np.dtype(np.float32), "double": np.dtype(np.float64)}
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
+#: dtype and row length of packed positions (portable.h, Position)
+POSITION_DTYPE = {"mixed": np.dtype(np.int32), "double": np.dtype(np.float64)}
+
+
+def supported_instruction_set() -> str:
+    """Best instruction set of this processor for which kernels are built.
+
+    ``HPCTHERMO_INSTRUCTION_SET`` overrides the choice (``avx512``, ``avx2``, ``baseline``).
+    """
+    forced = os.environ.get("HPCTHERMO_INSTRUCTION_SET")
+    names = list(kernel_compile.instruction_sets())
+    if forced:
+        if forced not in names:
+            raise InputError(
+                f"HPCTHERMO_INSTRUCTION_SET: expected one of {', '.join(names)}, got {forced!r}; unset it or correct it"
+            )
+        return forced
+    flags = _processor_flags()
+    needed = {"avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"}, "avx2": {"avx2", "fma", "bmi2"}}
+    for name in names:
+        if needed.get(name, set()) <= flags:
+            return name
+    return names[-1]
+
+
+@functools.cache
+def _processor_flags() -> frozenset[str]:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("flags"):
+                    return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+class Backend:
+    """Arrays and kernels of one device in one precision.
+
+    Attributes
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    precision : str
+        ``"mixed"`` (float32 pair arithmetic, float64 state and sums) or ``"double"``.
+    instruction_set : str
+        ``"avx512"``, ``"avx2"``, ``"baseline"``, or ``"cuda"``.
+    xp : module
+        ``numpy`` or ``cupy``.
+    real : numpy.dtype
+        Type of pair arithmetic.
+    lanes : int
+        Neighbours processed together; lists are padded to this many slots.
+    """
+
+    device: str
+    instruction_set: str
+    xp: Any
+    lanes: int
+
+    def __init__(self, precision: str) -> None:
+        if precision not in REAL_DTYPE:
+            raise InputError(f"precision: expected 'mixed' or 'double', got {precision!r}")
+        self.precision = precision
+        self.real = REAL_DTYPE[precision]
+
+    def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
+        """Run a kernel over the items [begin, end).
+
+        Parameters
+        ----------
+        module, kernel : str
+            Kernel header (without ``.h``) and name in it.
+        begin, end : int
+            Range of items, the kernel's first two arguments.
+        *arguments
+            int (C int), float (C double), C-contiguous array (pointer) or None (null pointer).
+        per : {"group", "thread"}
+            Whether the kernel shares its items out with FOR_EACH_GROUP or FOR_EACH_THREAD
+            (decides the size of the launch on a GPU).
+        """
+        raise NotImplementedError
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Copy (GPU) or view (CPU) of an array in host memory."""
+        raise NotImplementedError
+
+    def synchronize(self) -> None:
+        """Wait until all work given to the device is done."""
+        raise NotImplementedError
+
+
+class CpuBackend(Backend):
+    """One core with SIMD lanes."""
+
+    device = "cpu"
+
+    def __init__(self, precision: str, instruction_set: str | None = None) -> None:
+        super().__init__(precision)
+        self.instruction_set = instruction_set or supported_instruction_set()
+        self.xp = np
+        self.lanes = VECTOR_BYTES[self.instruction_set] // self.real.itemsize
+
+    def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
+        if end <= begin:
+            return
+        function = _cpu_function(module, kernel, self.instruction_set, self.precision)
+        function(ctypes.c_int(begin), ctypes.c_int(end), *[_cpu_argument(a) for a in arguments])
+
+    def to_host(self, array: Any) -> np.ndarray:
+        return np.asarray(array)
+
+    def synchronize(self) -> None:
+        return None
+
+
+@functools.cache
+def _cpu_function(module: str, kernel: str, instruction_set: str, precision: str) -> Any:
+    path = kernel_compile.library_path(module, instruction_set, precision)
+    if not path.exists():
+        raise ResourceError(
+            f"CPU kernel library {path.name} is missing; reinstall hpcthermo with a C++17 compiler "
+            "or run: python -m hpcthermo.gpu.compile"
+        )
+    function = getattr(ctypes.CDLL(str(path)), kernel)
+    function.restype = None
+    return function
+
+
+def _cpu_argument(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous:
+            raise ValueError("kernel arguments must be C-contiguous")
+        return ctypes.c_void_p(value.ctypes.data)
+    if value is None:
+        return ctypes.c_void_p(None)
+    if isinstance(value, float):
+        return ctypes.c_double(value)
+    return ctypes.c_int(value)
+
+
+class CudaBackend(Backend):
+    """One GPU through CuPy; a warp is a group."""
+
+    device = "cuda"
+    instruction_set = "cuda"
+    lanes = 32
+    groups_per_block = 4
+
+    def __init__(self, precision: str, device_index: int = 0) -> None:
+        super().__init__(precision)
+        from hpcthermo.gpu import cuda
+
+        self.xp = cuda.array_module(device_index)
+        self._cuda = cuda
+
+    def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
+        if end <= begin:
+            return
+        self._cuda.launch(module, kernel, self.precision, begin, end, arguments, per, self.groups_per_block)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        return np.asarray(self.xp.asnumpy(array))
+
+    def synchronize(self) -> None:
+        self._cuda.synchronize()
+
+
+def make_backend(device: str = "cpu", precision: str = "mixed", device_index: int = 0) -> Backend:
+    """Backend by name.
+
+    Raises
+    ------
+    InputError
+        For an unknown device or precision.
+    ResourceError
+        If CuPy or a GPU is absent.
+    """
+    if device == "cpu":
+        return CpuBackend(precision)
+    if device == "cuda":
+        return CudaBackend(precision, device_index)
+    raise InputError(f"device: expected 'cpu' or 'cuda', got {device!r}")

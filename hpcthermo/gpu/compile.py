@@ -1,0 +1,119 @@
+"""The one caller of compilers: host C++ for the CPU kernels, NVRTC for the GPU kernels.
+
+Every kernel module is one header in ``kernels/``. For the CPU it becomes a shared library per
+instruction set and precision, built when the package is installed (``setup.py``) and again by
+``python -m hpcthermo.gpu.compile`` after a source has changed. For the GPU the headers are inlined
+into one text, so that a compile cache keyed by the text sees every change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+KERNEL_FOLDER = Path(__file__).parent / "kernels"
+BUILD_FOLDER = Path(__file__).parent / "_build"
+MODULES = ("neighbors", "integrate", "nep", "tersoff", "lennard_jones")
+PRECISIONS = {"mixed": "float", "double": "double"}
+GPU_ARCHITECTURES = ("sm_80", "sm_90")
+
+_X86_FLAGS = {
+    "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    "avx2": ("-march=x86-64-v3",),
+    "baseline": ("-march=x86-64",),
+}
+_OTHER_FLAGS = {"baseline": ()}
+# no -ffast-math: sums must not depend on how a compiler regroups them, and NaN must stay visible
+_COMMON_FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden",
+    "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-unused-function",
+)
+
+
+def instruction_sets() -> dict[str, tuple[str, ...]]:
+    """Compiler flags by instruction set, best first, for this kind of processor."""
+    return _X86_FLAGS if platform.machine().lower() in ("x86_64", "amd64") else _OTHER_FLAGS
+
+
+def inline_headers(text: str, seen: set[str] | None = None) -> str:
+    """Replace each ``#include "x.h"`` of a kernel header by that header's text, once."""
+    seen = set() if seen is None else seen
+
+    def insert(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in seen:
+            return ""
+        seen.add(name)
+        return inline_headers((KERNEL_FOLDER / name).read_text(), seen)
+
+    return re.sub(r'^[ \t]*#include "([^"]+)".*$', insert, text, flags=re.MULTILINE)
+
+
+def module_source(module: str) -> str:
+    """Text of a kernel module with all its headers inlined."""
+    return inline_headers((KERNEL_FOLDER / f"{module}.h").read_text())
+
+
+def library_path(module: str, instruction_set: str, precision: str) -> Path:
+    """Where the shared library of a CPU kernel module lies."""
+    return BUILD_FOLDER / f"{module}_{instruction_set}_{precision}.so"
+
+
+def host_compiler() -> str:
+    """Name of a C++17 host compiler.
+
+    Raises
+    ------
+    RuntimeError
+        If none is found; the message names the fix.
+    """
+    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
+        if name and shutil.which(name):
+            return name
+    raise RuntimeError(
+        "no C++ compiler found: hpcthermo builds its CPU kernels at install time; "
+        "install one (Debian/Ubuntu: apt-get install g++) or set CXX"
+    )
+
+
+def _compile_one(compiler: str, module: str, instruction_set: str, precision: str, folder: Path) -> None:
+    flags = instruction_sets()[instruction_set]
+    source = module_source(module)
+    command = [compiler, *_COMMON_FLAGS, *flags, f"-DREAL={PRECISIONS[precision]}"]
+    stamp = hashlib.sha256((" ".join(command) + source).encode()).hexdigest()
+    target = folder / library_path(module, instruction_set, precision).name
+    stamp_file = target.with_suffix(".stamp")
+    if target.exists() and stamp_file.exists() and stamp_file.read_text() == stamp:
+        return
+    # write beside the target and rename: a running process keeps the library it has mapped
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    result = subprocess.run([*command, "-x", "c++", "-", "-o", str(temporary)], input=source, text=True,
+                            capture_output=True, check=False)
+    if result.returncode != 0:
+        raise RuntimeError(
+            f"{compiler} could not build kernel {module} ({instruction_set}, {precision}); "
+            f"a C++17 compiler is needed (g++ 9 or newer):\n{result.stderr}"
+        )
+    temporary.replace(target)
+    stamp_file.write_text(stamp)
+
+
+def build_cpu_kernels(folder: Path = BUILD_FOLDER, modules: tuple[str, ...] = MODULES) -> None:
+    """Compile every CPU kernel library whose source or flags have changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compiler = host_compiler()
+    jobs = [(m, i, p) for m in modules for i in instruction_sets() for p in PRECISIONS]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for future in [pool.submit(_compile_one, compiler, *job, folder) for job in jobs]:
+            future.result()
+
+
+if __name__ == "__main__":
+    build_cpu_kernels(modules=tuple(sys.argv[1:]) or MODULES)

@@ -1,0 +1,52 @@
+// Gather, compaction and scatter on the GPU.
+#pragma once
+
+// r_j - r_i for LANES neighbours j = index[0..LANES)
+DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
+                               double scale, lanes& x, lanes& y, lanes& z)
+{
+    REAL d[3];
+    const Position neighbour = positions[index[lane_index()]];
+    displacement(centre, neighbour, scale, d);
+    x = d[0];
+    y = d[1];
+    z = d[2];
+}
+
+DEVICE int count_lanes(lane_mask m) { return __popc(__ballot_sync(0xffffffffu, m)); }
+DEVICE int lanes_before(lane_mask m)
+{
+    return __popc(__ballot_sync(0xffffffffu, m) & ((1u << lane_index()) - 1u));
+}
+// write the lanes of v whose mask is set to buffer[0..count_lanes(m)); buffer has LANES of slack
+DEVICE void append(REAL* buffer, lane_mask m, lanes v)
+{
+    const int slot = lanes_before(m);
+    if (m) buffer[slot] = v;
+}
+DEVICE void append(int* buffer, lane_mask m, const int* index)
+{
+    const int slot = lanes_before(m);
+    if (m) buffer[slot] = index[lane_index()];
+}
+
+// forces[index] -= f: rows of 4 float64 (x, y, z, unused)
+DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, lanes fz)
+{
+    double* row = forces + 4 * (size_t)index[lane_index()];
+    atomicAdd(row + 0, -(double)fx);
+    atomicAdd(row + 1, -(double)fy);
+    atomicAdd(row + 2, -(double)fz);
+}
+// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
+{
+    double* row = virials + 12 * (size_t)index[lane_index()];
+    const double r[3] = {x, y, z}, f[3] = {fx, fy, fz};
+    for (int a = 0; a < 3; ++a)
+        for (int b = 0; b < 3; ++b) atomicAdd(row + 4 * a + b, -r[a] * f[b]);
+}
+// plain and atomic adds of one value to one address
+DEVICE void atomic_add(double* address, double value) { atomicAdd(address, value); }
+DEVICE int atomic_increment(int* address) { return atomicAdd(address, 1); }
+DEVICE void atomic_maximum(int* address, int value) { atomicMax(address, value); }

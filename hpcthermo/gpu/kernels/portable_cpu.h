@@ -1,0 +1,88 @@
+// The CPU side of portable.h: a group is one core, a lane one element of a GCC/Clang vector.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#define DEVICE static inline __attribute__((always_inline))
+#define KERNEL(name) extern "C" __attribute__((visibility("default"))) void name
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+
+template <class R> struct IntegerOf;
+template <> struct IntegerOf<float> { typedef int32_t type; };
+template <> struct IntegerOf<double> { typedef int64_t type; };
+typedef REAL lanes __attribute__((vector_size(VECTOR_BYTES)));
+typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)));
+
+// ---- who works on what --------------------------------------------------------------------------
+#define FOR_EACH_GROUP(item, begin, end) for (int item = (begin); item < (end); ++item)
+#define FOR_EACH_THREAD(item, begin, end) for (int item = (begin); item < (end); ++item)
+// elements of a scratch array shared out over the lanes of the group, one at a time
+#define FOR_LANE_ELEMENTS(k, n) for (int k = 0; k < (n); ++k)
+#define GROUP_SCRATCH(Type, name) alignas(64) Type name
+#define GROUP_SYNC() ((void)0)
+#define ONE_LANE if (true)
+
+// ---- lanes --------------------------------------------------------------------------------------
+DEVICE lanes broadcast(REAL value) { return value - (lanes){}; }
+DEVICE lanes load(const REAL* p) { lanes v; memcpy(&v, p, sizeof v); return v; }
+DEVICE void store(REAL* p, lanes v) { memcpy(p, &v, sizeof v); }
+DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+DEVICE bool any_lane(lane_mask m)
+{
+    IntegerOf<REAL>::type seen = 0;
+    for (int l = 0; l < LANES; ++l) seen |= m[l];
+    return seen != 0;
+}
+DEVICE REAL reduce_add(lanes v)
+{
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) return _mm512_reduce_add_ps((__m512)v);
+    else return _mm512_reduce_add_pd((__m512d)v);
+#else
+    REAL sum = 0;
+    for (int l = 0; l < LANES; ++l) sum += v[l];
+    return sum;
+#endif
+}
+DEVICE lanes sqrt_lanes(lanes v)
+{
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm512_sqrt_ps((__m512)v);
+    else return (lanes)_mm512_sqrt_pd((__m512d)v);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm256_sqrt_ps((__m256)v);
+    else return (lanes)_mm256_sqrt_pd((__m256d)v);
+#else
+    for (int l = 0; l < LANES; ++l) v[l] = std::sqrt(v[l]);
+    return v;
+#endif
+}
+DEVICE lanes round_lanes(lanes v)
+{
+    // adding and taking away 1.5 * 2^(mantissa bits) rounds to nearest; the barrier keeps it
+    const REAL big = sizeof(REAL) == 4 ? (REAL)12582912.0 : (REAL)6755399441055744.0;
+    lanes shifted = v + big;
+    asm volatile("" : "+m"(shifted));
+    return shifted - big;
+}
+DEVICE lanes scale_by_power_of_two(lanes v, lanes n)
+{
+    lane_mask e = __builtin_convertvector(n, lane_mask);
+    const int bias = sizeof(REAL) == 4 ? 127 : 1023, shift = sizeof(REAL) == 4 ? 23 : 52;
+    lane_mask bits = (e + bias) << shift;
+    lanes two_n;
+    memcpy(&two_n, &bits, sizeof bits);
+    return v * two_n;
+}

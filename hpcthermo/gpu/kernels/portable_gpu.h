@@ -1,0 +1,48 @@
+// The GPU side of portable.h: a group is one warp, a lane one of its threads.
+#pragma once
+
+#define DEVICE static __device__ __forceinline__
+#define KERNEL(name) extern "C" __global__ void name
+#define LANES 32
+#ifndef GROUPS_PER_BLOCK
+#define GROUPS_PER_BLOCK 4
+#endif
+
+typedef REAL lanes;
+typedef bool lane_mask;
+typedef int int32_t;
+typedef long long int64_t;
+typedef unsigned int uint32_t;
+typedef unsigned long long uint64_t;
+
+DEVICE int lane_index() { return threadIdx.x & 31; }
+DEVICE int group_in_block() { return threadIdx.x >> 5; }
+
+// ---- who works on what --------------------------------------------------------------------------
+#define FOR_EACH_GROUP(item, begin, end) \
+    for (int item = (begin) + (int)(blockIdx.x * GROUPS_PER_BLOCK) + group_in_block(); item < (end); \
+         item += (int)(gridDim.x * GROUPS_PER_BLOCK))
+#define FOR_EACH_THREAD(item, begin, end) \
+    for (int item = (begin) + (int)(blockIdx.x * blockDim.x + threadIdx.x); item < (end); \
+         item += (int)(gridDim.x * blockDim.x))
+#define FOR_LANE_ELEMENTS(k, n) for (int k = lane_index(); k < (n); k += LANES)
+#define GROUP_SCRATCH(Type, name) \
+    __shared__ __align__(16) char name##_storage[GROUPS_PER_BLOCK * sizeof(Type)]; \
+    Type& name = reinterpret_cast<Type*>(name##_storage)[group_in_block()]
+#define GROUP_SYNC() __syncwarp()
+#define ONE_LANE if (lane_index() == 0)
+
+// ---- lanes --------------------------------------------------------------------------------------
+DEVICE lanes broadcast(REAL value) { return value; }
+DEVICE lanes load(const REAL* p) { return p[lane_index()]; }
+DEVICE void store(REAL* p, lanes v) { p[lane_index()] = v; }
+DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+DEVICE bool any_lane(lane_mask m) { return __any_sync(0xffffffffu, m); }
+DEVICE REAL reduce_add(lanes v)
+{
+    for (int step = 16; step > 0; step >>= 1) v += __shfl_xor_sync(0xffffffffu, v, step);
+    return v;
+}
+DEVICE lanes sqrt_lanes(lanes v) { return sqrt(v); }
+DEVICE lanes round_lanes(lanes v) { return rint(v); }
+DEVICE lanes scale_by_power_of_two(lanes v, lanes n) { return ldexp(v, (int)n); }

@@ -1,0 +1,146 @@
+"""Verlet lists over owned and ghost atoms: one row of int32 slots per owned atom, sorted by type."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.gpu.backend import POSITION_DTYPE, Backend
+from hpcthermo.system import System
+
+#: integer steps across the packed frame; the padding row stands near the upper end
+_FRAME_STEPS = 2_147_483_000.0
+
+
+@dataclass(frozen=True)
+class PackedPositions:
+    """Positions in the form kernels read (portable.h, Position).
+
+    Attributes
+    ----------
+    rows : (n_total + 1, 4)
+        int32 fixed point (mixed) or float64 (double): x, y, z, type; the last row is the padding atom.
+    scale : float
+        Length in A of one integer step (mixed); 1.0 in double.
+    """
+
+    rows: Any
+    scale: float
+
+
+def pack_positions(system: System, backend: Backend, reach: float) -> PackedPositions:
+    """Packed rows of all atoms; the padding row is farther than `reach` from every atom.
+
+    Parameters
+    ----------
+    reach : float
+        Longest distance a kernel may ask about, A.
+    """
+    xp = backend.xp
+    n = system.n_total
+    positions = system.positions[:n]
+    if n:
+        low = backend.to_host(positions.min(axis=0))
+        extent = float((backend.to_host(positions.max(axis=0)) - low).max())
+    else:
+        low, extent = np.zeros(3), 0.0
+    padding = extent + 2.0 * reach + 1.0
+    scale = (padding + 1.0) / _FRAME_STEPS if backend.precision == "mixed" else 1.0
+    frame = xp.asarray([*low, scale, padding], dtype=np.float64)
+    rows = xp.empty((n + 1, 4), dtype=POSITION_DTYPE[backend.precision])
+    backend.launch("neighbors", "pack_positions", 0, n + 1, positions, system.types, frame, n, rows, per="thread")
+    return PackedPositions(rows, scale)
+
+
+@dataclass(frozen=True)
+class NeighborList:
+    """Neighbours of the owned atoms within per-type-pair cutoffs (which include the skin).
+
+    Attributes
+    ----------
+    indices : (n_owned, stride) int32
+        Rows of the neighbours; per type a segment padded with ``n_total`` to a multiple of the lanes.
+    segments : (n_owned, n_types + 1) int32
+        Start of each type's segment in the row, and the end of the last.
+    inner : (n_owned, n_types) int32
+        Slots at the start of each segment that can hold a neighbour within the inner cutoff.
+    """
+
+    indices: Any
+    segments: Any
+    inner: Any
+
+    @property
+    def stride(self) -> int:
+        """Slots per row."""
+        return int(self.indices.shape[1])
+
+
+def build_neighbor_list(
+    system: System,
+    backend: Backend,
+    cutoffs: np.ndarray,
+    inner_cutoff: float = 0.0,
+    different_layers: bool = False,
+) -> NeighborList:
+    """List all pairs closer than their cutoff.
+
+    Parameters
+    ----------
+    cutoffs : (n_types, n_types) float64
+        List cutoff (skin included) by type pair, A; 0 leaves the pair out.
+    inner_cutoff : float
+        Neighbours within it (skin included) come first in each segment, A.
+    different_layers : bool
+        Leave out pairs within one layer.
+    """
+    xp = backend.xp
+    n, n_types = system.n_total, len(system.species)
+    reach = float(cutoffs.max())
+    positions = system.positions[:n]
+    if n == 0 or system.n_owned == 0 or reach <= 0.0:
+        return NeighborList(
+            xp.full((system.n_owned, backend.lanes), n, dtype=np.int32),
+            xp.zeros((system.n_owned, n_types + 1), dtype=np.int32),
+            xp.zeros((system.n_owned, n_types), dtype=np.int32),
+        )
+    low = backend.to_host(positions.min(axis=0))
+    extent = np.maximum(backend.to_host(positions.max(axis=0)) - low, 1e-9)
+    # half-cutoff cells, but never many more cells than atoms
+    size = max(reach / 2.0, (float(np.prod(np.maximum(extent, reach / 2.0))) / (4.0 * n + 64.0)) ** (1.0 / 3.0))
+    count = np.maximum(1, np.ceil(extent / size)).astype(np.int32)
+    size_by_axis = extent / count
+    grid_reach = np.minimum(np.ceil(reach / size_by_axis), count).astype(np.int32)
+    grid_box = xp.asarray(np.concatenate([low, 1.0 / size_by_axis]))
+    grid_count, grid_reach_device = xp.asarray(count), xp.asarray(grid_reach)
+    cell = xp.empty(n, dtype=np.int32)
+    backend.launch("neighbors", "assign_cells", 0, n, positions, grid_box, grid_count, cell, per="thread")
+    cell_atoms = xp.argsort(cell, kind="stable").astype(np.int32)
+    n_cells = int(np.prod(count))
+    cell_start = xp.zeros(n_cells + 1, dtype=np.int32)
+    cell_start[1:] = xp.cumsum(xp.bincount(cell, minlength=n_cells))
+    segments = xp.empty((system.n_owned, n_types + 1), dtype=np.int32)
+    inner = xp.empty((system.n_owned, n_types), dtype=np.int32)
+    stride = _estimated_stride(system, reach, extent, backend.lanes)
+    while True:
+        indices = xp.empty((system.n_owned, stride), dtype=np.int32)
+        needed = xp.zeros(1, dtype=np.int32)
+        backend.launch(
+            "neighbors", "build_neighbors", 0, system.n_owned, positions, system.types, system.layers, n_types,
+            xp.asarray(cutoffs.astype(np.float64) ** 2), inner_cutoff**2, int(different_layers), grid_box, grid_count,
+            grid_reach_device, cell_start, cell_atoms, n, backend.lanes, stride, indices, segments, inner, needed,
+            per="thread",
+        )
+        most = int(backend.to_host(needed)[0])
+        if most <= stride:
+            return NeighborList(indices, segments, inner)
+        stride = math.ceil(most * 1.1 / backend.lanes) * backend.lanes
+
+
+def _estimated_stride(system: System, reach: float, extent: np.ndarray, lanes: int) -> int:
+    density = system.n_total / float(np.prod(np.maximum(extent, 3.0)))
+    expected = density * 4.0 / 3.0 * math.pi * reach**3 + len(system.species) * lanes
+    return max(lanes, math.ceil(min(1.2 * expected, system.n_total + len(system.species) * lanes) / lanes) * lanes)
