@@ -1,0 +1,119 @@
+"""What the engine asks of a potential.
+
+A potential is a sum of site energies, E = sum_i U_i({r_ij}), r_ij = r_j - r_i. With the partial
+forces f_ij = dU_i/dr_ij of an owned atom i it adds
+
+    F_i += f_ij        F_j -= f_ij        W_j -= r_ij (x) f_ij
+
+to the rows of i and of its neighbours j, owned or ghost. Ghost rows travel back to their owners
+afterwards, so every owned atom is computed once, on one rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from hpcthermo.gpu.backend import Backend
+from hpcthermo.neighbors import PackedPositions
+from hpcthermo.system import System
+
+
+@dataclass
+class ForceArrays:
+    """Output rows; every potential adds to them.
+
+    Attributes
+    ----------
+    energies : (n_owned,) float64
+        Site energies U_i, eV.
+    forces : (n_total + 1, 4) float64
+        eV/A; fourth column unused; the last row takes what padding slots scatter.
+    virials : (n_total + 1, 12) float64 or None
+        Neighbour-centred per-atom virial, eV, component (a, b) = position a, force b at ``4 a + b``;
+        columns 3, 7 and 11 unused. None on steps that do not sample it.
+    """
+
+    energies: Any
+    forces: Any
+    virials: Any | None
+
+
+class FieldExchange(Protocol):
+    """Ghost exchange of per-atom fields in the middle of a force call."""
+
+    def forward(self, field: Any) -> None:
+        """Fill ghost rows of ``field`` (n_total, k) from their owners."""
+
+    def reverse(self, field: Any) -> None:
+        """Add ghost rows of ``field`` to their owners' rows."""
+
+
+class BoundPotential(Protocol):
+    """A potential with its parameters on the device, for one species table.
+
+    Attributes
+    ----------
+    cutoff : float
+        Longest interaction distance, A.
+    ghost_depth : float
+        How far ghosts must reach beyond owned atoms without skin, A (the cutoff for most).
+    exchanges_fields : bool
+        True if `compute` uses the field exchange; it is then called once for all owned atoms.
+    """
+
+    cutoff: float
+    ghost_depth: float
+    exchanges_fields: bool
+
+    def build_lists(self, system: System, skin: float) -> None:
+        """Build the neighbour lists for the present owned and ghost rows."""
+
+    def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
+                exchange: FieldExchange | None = None) -> None:
+        """Add energies, forces and, if asked for, virials of the owned atoms [begin, end)."""
+
+
+class Potential(Protocol):
+    """Parameters as read from a file or by name, independent of device and system.
+
+    Attributes
+    ----------
+    style : str
+        "nep", "tersoff", "lennard_jones", "overlay".
+    elements : tuple of str
+        Chemical symbols it has parameters for.
+    """
+
+    style: str
+    elements: tuple[str, ...]
+
+    def bind(self, species: tuple[str, ...], backend: Backend) -> BoundPotential:
+        """Put the parameters on the device for this species table.
+
+        Raises
+        ------
+        InputError
+            If a species has no parameters.
+        """
+
+
+def require_species(style: str, known: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    """Index into `known` of each wanted species.
+
+    Raises
+    ------
+    InputError
+        Naming the species without parameters.
+    """
+    from hpcthermo.errors import InputError
+
+    missing = [s for s in wanted if s not in known]
+    if missing:
+        raise InputError(
+            f"{style} potential: no parameters for {', '.join(missing)}; it knows {', '.join(known)}; "
+            "choose another potential or correct the species"
+        )
+    return np.array([known.index(s) for s in wanted], dtype=np.int32)
