@@ -31,6 +31,55 @@ class PackedPositions:
     scale: float
 
 
+@dataclass(frozen=True)
+class PackingFrame:
+    """Region in which positions can be packed, kept from one neighbour rebuild to the next.
+
+    Attributes
+    ----------
+    scale : float
+        Length in A of one integer step (mixed); 1.0 in double.
+    values : (5,) float64, device
+        Origin (3), scale, coordinate of the padding row.
+    """
+
+    scale: float
+    values: Any
+
+
+def packing_frame(system: System, backend: Backend, reach: float, margin: float = 0.0) -> PackingFrame:
+    """Frame of the present positions, with room for atoms to move.
+
+    Parameters
+    ----------
+    reach : float
+        Longest distance a kernel may ask about, A; the padding row is farther than it from every atom.
+    margin : float
+        How far atoms may leave the present bounding box, A.
+    """
+    n = system.n_total
+    positions = system.positions[:n]
+    if n:
+        low = backend.to_host(positions.min(axis=0)) - margin
+        extent = float((backend.to_host(positions.max(axis=0)) + margin - low).max())
+    else:
+        low, extent = np.zeros(3), 0.0
+    padding = extent + 2.0 * reach + 1.0
+    scale = (padding + 1.0) / _FRAME_STEPS if backend.precision == "mixed" else 1.0
+    return PackingFrame(scale, backend.xp.asarray([*low, scale, padding], dtype=np.float64))
+
+
+def pack_rows(system: System, backend: Backend, frame: PackingFrame, rows: Any, begin: int, end: int) -> None:
+    """Pack the atoms [begin, end) into `rows` (n_total + 1, 4); row n_total is the padding row."""
+    backend.launch("neighbors", "pack_positions", begin, end, system.positions, system.types, frame.values,
+                   system.n_total, rows, per="thread")
+
+
+def empty_rows(system: System, backend: Backend) -> Any:
+    """Memory for the packed rows of all atoms and the padding row."""
+    return backend.xp.empty((system.n_total + 1, 4), dtype=POSITION_DTYPE[backend.precision])
+
+
 def pack_positions(system: System, backend: Backend, reach: float) -> PackedPositions:
     """Packed rows of all atoms; the padding row is farther than `reach` from every atom.
 
@@ -39,20 +88,9 @@ def pack_positions(system: System, backend: Backend, reach: float) -> PackedPosi
     reach : float
         Longest distance a kernel may ask about, A.
     """
-    xp = backend.xp
-    n = system.n_total
-    positions = system.positions[:n]
-    if n:
-        low = backend.to_host(positions.min(axis=0))
-        extent = float((backend.to_host(positions.max(axis=0)) - low).max())
-    else:
-        low, extent = np.zeros(3), 0.0
-    padding = extent + 2.0 * reach + 1.0
-    scale = (padding + 1.0) / _FRAME_STEPS if backend.precision == "mixed" else 1.0
-    frame = xp.asarray([*low, scale, padding], dtype=np.float64)
-    rows = xp.empty((n + 1, 4), dtype=POSITION_DTYPE[backend.precision])
-    backend.launch("neighbors", "pack_positions", 0, n + 1, positions, system.types, frame, n, rows, per="thread")
-    return PackedPositions(rows, scale)
+    frame, rows = packing_frame(system, backend, reach), empty_rows(system, backend)
+    pack_rows(system, backend, frame, rows, 0, system.n_total + 1)
+    return PackedPositions(rows, frame.scale)
 
 
 @dataclass(frozen=True)

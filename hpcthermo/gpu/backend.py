@@ -68,12 +68,15 @@ class Backend:
         Type of pair arithmetic.
     lanes : int
         Neighbours processed together; lists are padded to this many slots.
+    scratch_slices : int
+        Atoms in work at the same time in kernels launched per="scratch"; each needs its own scratch memory.
     """
 
     device: str
     instruction_set: str
     xp: Any
     lanes: int
+    scratch_slices: int
 
     def __init__(self, precision: str) -> None:
         if precision not in REAL_DTYPE:
@@ -92,9 +95,10 @@ class Backend:
             Range of items, the kernel's first two arguments.
         *arguments
             int (C int), float (C double), C-contiguous array (pointer) or None (null pointer).
-        per : {"group", "thread"}
+        per : {"group", "thread", "scratch"}
             Whether the kernel shares its items out with FOR_EACH_GROUP or FOR_EACH_THREAD
-            (decides the size of the launch on a GPU).
+            (decides the size of the launch on a GPU); "scratch" is "group" with no more groups
+            than there are slices of scratch memory.
         """
         raise NotImplementedError
 
@@ -106,11 +110,24 @@ class Backend:
         """Wait until all work given to the device is done."""
         raise NotImplementedError
 
+    def from_host(self, array: np.ndarray) -> Any:
+        """The same values in device memory (the array itself on a CPU)."""
+        raise NotImplementedError
+
+    def copy_to_host(self, source: Any, target: np.ndarray) -> None:
+        """Begin to copy a contiguous device array into a host buffer; `synchronize` completes it."""
+        raise NotImplementedError
+
+    def host_buffer(self, count: int) -> np.ndarray:
+        """Host memory for `count` float64 values, page-locked where a GPU copies to and from it."""
+        raise NotImplementedError
+
 
 class CpuBackend(Backend):
     """One core with SIMD lanes."""
 
     device = "cpu"
+    scratch_slices = 4  # ATOMS_TOGETHER in portable_cpu.h
 
     def __init__(self, precision: str, instruction_set: str | None = None) -> None:
         super().__init__(precision)
@@ -129,6 +146,15 @@ class CpuBackend(Backend):
 
     def synchronize(self) -> None:
         return None
+
+    def from_host(self, array: np.ndarray) -> Any:
+        return array
+
+    def copy_to_host(self, source: Any, target: np.ndarray) -> None:
+        target[...] = source
+
+    def host_buffer(self, count: int) -> np.ndarray:
+        return np.empty(count, dtype=np.float64)
 
 
 @functools.cache
@@ -170,6 +196,7 @@ class CudaBackend(Backend):
 
         self.xp = cuda.array_module(device_index)
         self._cuda = cuda
+        self.scratch_slices = cuda.resident_groups(self.groups_per_block)
 
     def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
         if end <= begin:
@@ -181,6 +208,15 @@ class CudaBackend(Backend):
 
     def synchronize(self) -> None:
         self._cuda.synchronize()
+
+    def from_host(self, array: np.ndarray) -> Any:
+        return self.xp.asarray(array)
+
+    def copy_to_host(self, source: Any, target: np.ndarray) -> None:
+        self._cuda.copy_to_host(source, target)
+
+    def host_buffer(self, count: int) -> np.ndarray:
+        return self._cuda.pinned_buffer(count)
 
 
 def make_backend(device: str = "cpu", precision: str = "mixed", device_index: int = 0) -> Backend:

@@ -57,10 +57,21 @@ def launch(module: str, kernel: str, precision: str, begin: int, end: int, argum
            groups_per_block: int) -> None:
     """Launch one kernel over [begin, end) on the current stream."""
     function = _module(module, precision, groups_per_block).get_function(kernel)
-    threads = 32 * groups_per_block if per == "group" else THREADS_PER_BLOCK
-    items = groups_per_block if per == "group" else THREADS_PER_BLOCK
+    threads = THREADS_PER_BLOCK if per == "thread" else 32 * groups_per_block
+    items = THREADS_PER_BLOCK if per == "thread" else groups_per_block
     blocks = (end - begin + items - 1) // items
+    if per == "scratch":
+        blocks = min(blocks, resident_groups(groups_per_block) // groups_per_block)
     function((blocks,), (threads,), (np.int32(begin), np.int32(end), *[_argument(a) for a in arguments]))
+
+
+@functools.cache
+def resident_groups(groups_per_block: int) -> int:
+    """Warps that fill the current GPU once: 16 on each multiprocessor, in whole blocks."""
+    import cupy
+
+    multiprocessors = int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+    return max(1, 16 * multiprocessors // groups_per_block) * groups_per_block
 
 
 def synchronize() -> None:
@@ -68,3 +79,18 @@ def synchronize() -> None:
     import cupy
 
     cupy.cuda.get_current_stream().synchronize()
+
+
+def pinned_buffer(count: int) -> np.ndarray:
+    """Page-locked host memory for `count` float64 values."""
+    import cupy
+
+    memory = cupy.cuda.alloc_pinned_memory(max(count, 1) * 8)
+    return np.frombuffer(memory, dtype=np.float64, count=count)
+
+
+def copy_to_host(source: Any, target: np.ndarray) -> None:
+    """Begin to copy a contiguous device array into page-locked host memory on the current stream."""
+    import cupy
+
+    source.data.copy_to_host_async(target.ctypes.data, source.nbytes, cupy.cuda.get_current_stream())

@@ -1,0 +1,397 @@
+"""The boundary to MPI: one face, with mpi4py behind it or nothing at all.
+
+This is the only module that imports mpi4py. `SingleProcess` needs no MPI library; `world_communicator`
+returns the ranks a launcher has started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from hpcthermo.errors import HpcthermoError, InputError, ResourceError
+from hpcthermo.gpu.backend import Backend
+
+T = TypeVar("T", float, np.ndarray)
+Message = tuple[int, Any]
+
+#: sums up to this many bytes over all ranks are gathered and added in rank order
+_ORDERED_SUM_BYTES = 65536
+_EXCHANGE_TAG = 17
+
+
+class Exchange:
+    """Messages in flight (none, without MPI)."""
+
+    def progress(self) -> None:
+        """Let the MPI library move data; call now and then between pieces of work."""
+
+    def wait(self) -> None:
+        """Return when all messages have been sent and received."""
+
+
+class Communicator:
+    """The ranks that share one system.
+
+    Attributes
+    ----------
+    rank, size : int
+        This process and the number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def allreduce_sum(self, value: T) -> T:
+        """Sum over all ranks of a number or a float64/int64 array, the same bits on every rank."""
+        raise NotImplementedError
+
+    def allreduce_max(self, value: T) -> T:
+        """Maximum over all ranks of a number or a float64/int64 array."""
+        raise NotImplementedError
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Values of all ranks in rank order (any picklable object; not for the time loop)."""
+        raise NotImplementedError
+
+    def bcast(self, value: Any, root: int = 0) -> Any:
+        """The value of the root rank (any picklable object; not for the time loop)."""
+        raise NotImplementedError
+
+    def gather(self, value: Any, root: int = 0) -> list[Any] | None:
+        """Values of all ranks on the root, None elsewhere (not for the time loop)."""
+        raise NotImplementedError
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        raise NotImplementedError
+
+    def split(self, color: int, key: int = 0) -> Communicator:
+        """Ranks of the same color, ordered by key, then by present rank."""
+        raise NotImplementedError
+
+    def abort(self, code: int) -> NoReturn:
+        """End all ranks at once with this exit code."""
+        raise NotImplementedError
+
+    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        """Begin to send and receive (peer, contiguous host array) messages.
+
+        At most one message goes from one rank to another in a call; several calls may be in flight
+        and match in the order in which they were made.
+        """
+        raise NotImplementedError
+
+    def alltoallv(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Send ``counts[r]`` consecutive rows to each rank r.
+
+        Parameters
+        ----------
+        rows : (sum(counts), ...) float64 or int64
+        counts : (size,) int64
+
+        Returns
+        -------
+        received : (sum(received_counts), ...) ndarray
+            In order of the sending rank.
+        received_counts : (size,) int64
+        """
+        raise NotImplementedError
+
+    def gatherv(self, rows: np.ndarray, root: int = 0) -> np.ndarray | None:
+        """Rows of all ranks, concatenated in rank order on the root; None elsewhere."""
+        raise NotImplementedError
+
+    def all_arrived(self, timeout: float) -> bool:
+        """Whether every rank has made this call before `timeout` seconds are over."""
+        raise NotImplementedError
+
+
+class SingleProcess(Communicator):
+    """One rank without an MPI library."""
+
+    def allreduce_sum(self, value: T) -> T:
+        return value
+
+    def allreduce_max(self, value: T) -> T:
+        return value
+
+    def allgather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def bcast(self, value: Any, root: int = 0) -> Any:
+        return value
+
+    def gather(self, value: Any, root: int = 0) -> list[Any] | None:
+        return [value]
+
+    def barrier(self) -> None:
+        return None
+
+    def split(self, color: int, key: int = 0) -> Communicator:
+        return self
+
+    def abort(self, code: int) -> NoReturn:
+        sys.exit(code)
+
+    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        if sends or receives:
+            raise ValueError("a single process has no peers")
+        return Exchange()
+
+    def alltoallv(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return rows, counts
+
+    def gatherv(self, rows: np.ndarray, root: int = 0) -> np.ndarray | None:
+        return rows
+
+    def all_arrived(self, timeout: float) -> bool:
+        return True
+
+
+class _MpiExchange(Exchange):
+    def __init__(self, mpi: Any, requests: list[Any]) -> None:
+        self._mpi = mpi
+        self._requests = requests
+
+    def progress(self) -> None:
+        self._mpi.Request.Testall(self._requests)
+
+    def wait(self) -> None:
+        self._mpi.Request.Waitall(self._requests)
+
+
+class MpiCommunicator(Communicator):
+    """Ranks of an MPI communicator; only buffer (upper-case) calls in the time loop."""
+
+    def __init__(self, mpi: Any, handle: Any) -> None:
+        self._mpi = mpi
+        self._handle = handle
+        # a communicator of its own for all_arrived: it must not match collectives of the main one
+        self._arrivals = handle.Dup()
+        self.rank = handle.Get_rank()
+        self.size = handle.Get_size()
+
+    def allreduce_sum(self, value: T) -> T:
+        local = np.ascontiguousarray(value)
+        if local.nbytes * self.size <= _ORDERED_SUM_BYTES:
+            gathered = np.empty((self.size, *local.shape), local.dtype)
+            self._handle.Allgather(local, gathered)
+            total = gathered[0]
+            for part in gathered[1:]:
+                total = total + part
+        else:
+            total = np.empty_like(local)
+            self._handle.Reduce(local, total, self._mpi.SUM, 0)
+            self._handle.Bcast(total, 0)
+        return total if isinstance(value, np.ndarray) else total.item()
+
+    def allreduce_max(self, value: T) -> T:
+        local = np.ascontiguousarray(value)
+        largest = np.empty_like(local)
+        self._handle.Allreduce(local, largest, self._mpi.MAX)
+        return largest if isinstance(value, np.ndarray) else largest.item()
+
+    def allgather(self, value: Any) -> list[Any]:
+        return list(self._handle.allgather(value))
+
+    def bcast(self, value: Any, root: int = 0) -> Any:
+        return self._handle.bcast(value, root)
+
+    def gather(self, value: Any, root: int = 0) -> list[Any] | None:
+        gathered = self._handle.gather(value, root)
+        return None if gathered is None else list(gathered)
+
+    def barrier(self) -> None:
+        self._handle.Barrier()
+
+    def split(self, color: int, key: int = 0) -> Communicator:
+        return MpiCommunicator(self._mpi, self._handle.Split(color, key))
+
+    def abort(self, code: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._mpi.COMM_WORLD.Abort(code)
+        os._exit(code)
+
+    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        requests = [self._handle.Irecv(array, peer, _EXCHANGE_TAG) for peer, array in receives]
+        requests += [self._handle.Isend(array, peer, _EXCHANGE_TAG) for peer, array in sends]
+        return _MpiExchange(self._mpi, requests)
+
+    def alltoallv(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.ascontiguousarray(rows)
+        counts = np.ascontiguousarray(counts, dtype=np.int64)
+        received_counts = np.empty(self.size, np.int64)
+        self._handle.Alltoall(counts, received_counts)
+        width = int(np.prod(rows.shape[1:], dtype=np.int64))
+        received = np.empty((int(received_counts.sum()), *rows.shape[1:]), rows.dtype)
+        self._handle.Alltoallv([rows, width * counts], [received, width * received_counts])
+        return received, received_counts
+
+    def gatherv(self, rows: np.ndarray, root: int = 0) -> np.ndarray | None:
+        rows = np.ascontiguousarray(rows)
+        counts = np.empty(self.size, np.int64)
+        self._handle.Allgather(np.array([rows.size], np.int64), counts)
+        if self.rank != root:
+            self._handle.Gatherv(rows, None, root)
+            return None
+        width = int(np.prod(rows.shape[1:], dtype=np.int64))
+        gathered = np.empty((int(counts.sum()) // max(width, 1), *rows.shape[1:]), rows.dtype)
+        self._handle.Gatherv(rows, [gathered, counts], root)
+        return gathered
+
+    def all_arrived(self, timeout: float) -> bool:
+        request = self._arrivals.Ibarrier()
+        deadline = time.monotonic() + timeout
+        while not request.Test():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def launcher_ranks() -> int | None:
+    """Ranks that the launcher of this process says it has started; None without a launcher."""
+    if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "").isdigit():
+        slurm = int(os.environ["SLURM_STEP_NUM_TASKS"])
+    else:
+        slurm = 0
+    named = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+    counts = [int(os.environ[name]) for name in named if os.environ.get(name, "").isdigit()]
+    found = max([slurm, *counts])
+    return found or None
+
+
+def launcher_rank() -> int:
+    """Rank of this process by the launcher's environment (0 without a launcher)."""
+    for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def world_communicator() -> Communicator:
+    """All ranks of this run; a single process if there is neither launcher nor MPI library.
+
+    Raises
+    ------
+    InputError
+        On the launcher's rank 0 if mpi4py does not see the launcher's ranks (N worlds of size 1);
+        the other ranks leave silently with the same exit code.
+    ResourceError
+        If a launcher has started several ranks and no MPI library can be loaded.
+    """
+    expected = launcher_ranks()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if expected is None or expected == 1:
+            return SingleProcess()
+        raise ResourceError(
+            f"mpi4py finds no MPI library under a launcher with {expected} ranks ({str(error).splitlines()[0]}); "
+            "install the launcher's MPI or: pip install 'hpcthermo[mpi]'"
+        ) from error
+    size = MPI.COMM_WORLD.Get_size()
+    if expected is not None and expected > 1 and size == 1:
+        if launcher_rank() != 0:
+            sys.exit(InputError.exit_code)
+        library = MPI.Get_library_version().split("\n", maxsplit=1)[0].strip(" \0")
+        raise InputError(
+            f"MPI: the launcher started {expected} ranks, but mpi4py ({library}) sees {expected} worlds of size 1; "
+            "use the launcher of that MPI (`hpcthermo run -n N` does), or rebuild mpi4py for yours: "
+            "pip install --no-binary mpi4py --force-reinstall mpi4py"
+        )
+    return MpiCommunicator(MPI, MPI.COMM_WORLD)
+
+
+@contextmanager
+def abort_on_error(comm: Communicator, patience: float = 2.0) -> Iterator[None]:
+    """Turn an exception on any rank into the end of the whole job.
+
+    If all ranks fail within `patience` seconds (bad input, PhysicsError), rank 0 prints the one line
+    and all leave with its exit code; if some do not arrive, they may be waiting for this rank in a
+    collective call, so the job is aborted.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = error.exit_code if isinstance(error, HpcthermoError) else 1
+        text = f"hpcthermo: {error}" if isinstance(error, HpcthermoError) else traceback.format_exc().rstrip()
+        if comm.all_arrived(patience):
+            if comm.rank == 0:
+                print(text, file=sys.stderr, flush=True)
+            sys.exit(code)
+        print(f"[rank {comm.rank}] {text}", file=sys.stderr, flush=True)
+        comm.abort(code)
+
+
+class Transport:
+    """Exchange of device arrays between ranks: directly, or staged through host memory.
+
+    Parameters
+    ----------
+    comm : Communicator
+    backend : Backend
+    cuda_aware : bool, optional
+        Whether the MPI library takes device pointers; ``HPCTHERMO_CUDA_AWARE_MPI=1`` says so.
+    """
+
+    def __init__(self, comm: Communicator, backend: Backend, cuda_aware: bool | None = None) -> None:
+        if cuda_aware is None:
+            cuda_aware = os.environ.get("HPCTHERMO_CUDA_AWARE_MPI") == "1"
+        self._comm = comm
+        self._backend = backend
+        self._staged = backend.device == "cuda" and not cuda_aware
+        self._exchange = Exchange()
+        self._arrivals: list[tuple[Any, np.ndarray]] = []
+        self._host: dict[str, np.ndarray] = {}
+
+    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Begin to exchange (peer, contiguous device array) messages; one exchange at a time."""
+        if self._backend.device == "cuda" and not self._staged:
+            self._backend.synchronize()
+        if self._staged and (sends or receives):
+            sends, receives = self._stage(sends, receives)
+        self._exchange = self._comm.start(sends, receives)
+
+    def progress(self) -> None:
+        """Let messages in flight move on."""
+        self._exchange.progress()
+
+    def finish(self) -> None:
+        """Wait for all messages; received data are then in their device arrays."""
+        self._exchange.wait()
+        for target, host in self._arrivals:
+            target[...] = self._backend.from_host(host)
+        if self._arrivals:
+            self._backend.synchronize()
+            self._arrivals = []
+
+    def _stage(self, sends: Sequence[Message], receives: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+        outgoing = self._carve("send", sends)
+        for (_, array), (_, host) in zip(sends, outgoing, strict=True):
+            self._backend.copy_to_host(array, host)
+        self._backend.synchronize()
+        incoming = self._carve("receive", receives)
+        self._arrivals = [(array, host) for (_, array), (_, host) in zip(receives, incoming, strict=True)]
+        return outgoing, incoming
+
+    def _carve(self, direction: str, messages: Sequence[Message]) -> list[Message]:
+        """Pieces of one page-locked buffer in the shapes of the messages."""
+        needed = sum(array.size for _, array in messages)
+        if direction not in self._host or self._host[direction].size < needed:
+            self._host[direction] = self._backend.host_buffer(int(1.2 * needed) + 64)
+        pieces, start = [], 0
+        for peer, array in messages:
+            piece = self._host[direction][start:start + array.size]
+            pieces.append((peer, piece.reshape(array.shape)))
+            start += array.size
+        return pieces

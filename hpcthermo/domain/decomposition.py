@@ -1,0 +1,220 @@
+"""One rank's part of the system: distribution, migration with a canonical order, and its halo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.domain.comm import Communicator, Transport
+from hpcthermo.domain.grid import Layout, RankGrid, choose_layout, frame_cell, heights, interior, make_grid, wrap
+from hpcthermo.domain.halo import Halo, plan_sends
+from hpcthermo.domain.migrate import Fields, owned_fields, pack_records, send_to_owners, unpack_records
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.errors import HpcthermoError, InputError, PhysicsError
+from hpcthermo.gpu.backend import Backend
+from hpcthermo.system import ATOM_FIELDS, System
+
+#: edge of the cells in whose order owned atoms are stored, A
+_SORT_CELL_EDGE = 6.0
+
+
+class Domain:
+    """The brick of this rank.
+
+    Parameters
+    ----------
+    comm : Communicator
+    backend : Backend
+    halo_depth : float
+        How far ghosts reach beyond the brick, A: ghost depth of the potential plus skin.
+    layout : "auto", "slab" or (pa, pb, pc)
+        Bricks along the cell vectors.
+
+    Attributes
+    ----------
+    grid : RankGrid
+        Bricks of all ranks (after `distribute`).
+    n_atoms : int
+        Atoms of the whole system.
+    n_interior : int
+        Owned rows [0, n_interior) have no ghost within the halo depth.
+    """
+
+    def __init__(self, comm: Communicator, backend: Backend, halo_depth: float, layout: Layout = "auto") -> None:
+        self.comm = comm
+        self.backend = backend
+        self.halo_depth = halo_depth
+        self.layout = layout
+        self.grid: RankGrid
+        self.halo: Halo
+        self.n_atoms = 0
+        self.n_interior = 0
+        self.ghost_images: Any = None
+        self._transport = Transport(comm, backend)
+
+    # ---- whole system <-> ranks ------------------------------------------------------------------
+
+    def distribute(self, snapshot: Snapshot | None) -> System:
+        """Cut the system of rank 0 into bricks and give each rank its atoms (no ghosts yet).
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            On rank 0; ignored elsewhere.
+
+        Raises
+        ------
+        InputError
+            On all ranks, for a layout that does not fit the number of ranks or a flat cell.
+        """
+        plan: tuple[Any, ...] | HpcthermoError | None = None
+        owners = np.zeros(0, np.int64)
+        if self.comm.rank == 0:
+            try:
+                if snapshot is None:
+                    raise InputError("rank 0 has no structure to distribute")
+                self.grid, owners = self._cut(snapshot)
+                plan = (self.grid, snapshot.n_atoms, snapshot.cell, snapshot.periodic, snapshot.species,
+                        snapshot.masses, snapshot.frozen_groups)
+            except HpcthermoError as error:
+                plan = error
+        plan = self.comm.bcast(plan)
+        if isinstance(plan, HpcthermoError):
+            raise plan
+        assert plan is not None
+        self.grid, self.n_atoms, cell, periodic, species, masses, frozen_groups = plan
+        fields = snapshot.fields if self.comm.rank == 0 and snapshot is not None else unpack_records(pack_records({
+            name: np.zeros((0, components), dtype) for name, (dtype, components) in ATOM_FIELDS.items()}))
+        own = send_to_owners(fields, owners, self.comm)
+        return self._system(own, np.array(cell), np.array(periodic), species, np.array(masses), frozen_groups)
+
+    def gather(self, system: System, fields: tuple[str, ...] = tuple(ATOM_FIELDS)) -> Snapshot | None:
+        """The whole system on rank 0, sorted by tag; None on the other ranks (collective).
+
+        Parameters
+        ----------
+        fields : tuple of str
+            Per-atom fields to keep.
+        """
+        records = self.comm.gatherv(pack_records(owned_fields(system, self.backend)))
+        if records is None:
+            return None
+        gathered = unpack_records(records)
+        order = np.argsort(gathered["tags"], kind="stable")
+        kept = {name: gathered[name][order] for name in ATOM_FIELDS if name in fields}
+        return Snapshot(system.cell.copy(), system.periodic.copy(), system.species, system.masses.copy(), kept,
+                        system.frozen_groups)
+
+    def _cut(self, snapshot: Snapshot) -> tuple[RankGrid, np.ndarray]:
+        cell = frame_cell(snapshot.cell)
+        _, fractional, _ = wrap(snapshot.positions, cell, snapshot.periodic)
+        extent = np.ptp(fractional, axis=0) if len(fractional) else np.zeros(3)
+        lengths = heights(cell) * np.where(snapshot.periodic, 1.0, extent)
+        parts = choose_layout(self.comm.size, self.layout, lengths, snapshot.periodic, self.halo_depth)
+        grid = make_grid(fractional, parts, snapshot.periodic)
+        return grid, grid.owners(fractional)
+
+    def _system(self, fields: Fields, cell: np.ndarray, periodic: np.ndarray, species: tuple[str, ...],
+                masses: np.ndarray, frozen_groups: frozenset[int]) -> System:
+        """A System of owned atoms in the given order."""
+        n = len(fields["tags"])
+        device = {name: self.backend.from_host(np.ascontiguousarray(value)) for name, value in fields.items()}
+        device["forces"] = self.backend.from_host(np.concatenate([fields["forces"], np.zeros((1, 4))]))
+        return System(cell, periodic, species, masses, n, 0, frozen_groups=frozen_groups, **device)
+
+    # ---- rebuild ---------------------------------------------------------------------------------
+
+    def rebuild(self, system: System) -> None:
+        """Wrap, hand atoms to their owners, put them into canonical order and make new ghosts (collective).
+
+        The order is: interior atoms first, then by cell of space, then by tag; so it depends on positions,
+        cell and cuts only.
+
+        Raises
+        ------
+        PhysicsError
+            On all ranks, if a position is not finite or an atom was lost.
+        """
+        fields = owned_fields(system, self.backend)
+        self._require_finite(fields)
+        cell = frame_cell(system.cell)
+        wrapped, fractional, shifts = wrap(fields["positions"], cell, system.periodic)
+        fields["positions"], fields["images"] = wrapped, fields["images"] + shifts
+        if self.comm.size > 1:
+            fields = send_to_owners(fields, self.grid.owners(fractional), self.comm)
+            self._require_all(len(fields["tags"]))
+        order, self.n_interior = self._canonical_order(fields, cell)
+        fields = {name: value[order] for name, value in fields.items()}
+        self.set_owned(system, fields)
+        self.make_ghosts(system)
+
+    def set_owned(self, system: System, fields: Fields) -> None:
+        """Replace the owned atoms of `system`, without ghosts, in the given order."""
+        fresh = self._system(fields, system.cell, system.periodic, system.species, system.masses,
+                             system.frozen_groups)
+        system.n_owned, system.n_ghost = fresh.n_owned, 0
+        for name in ATOM_FIELDS:
+            setattr(system, name, getattr(fresh, name))
+
+    def make_ghosts(self, system: System) -> None:
+        """Plan the halo from the present positions of the owned atoms, append ghost rows and fill them."""
+        xp, n = self.backend.xp, system.n_owned
+        cell = frame_cell(system.cell)
+        positions = self.backend.to_host(system.positions[:n])
+        plan = plan_sends(positions @ np.linalg.inv(cell), self.grid, self.comm.rank, cell, system.periodic, self.halo_depth)
+        halo = Halo(plan, n, self.comm, self.backend, self._transport)
+        ghosts = halo.exchange_ghosts(plan, *(self.backend.to_host(getattr(system, name)[:n])
+                                              for name in ("types", "layers", "tags")))
+        system.n_ghost = halo.n_ghost
+        for name in ("types", "layers", "tags"):
+            owned = getattr(system, name)[:n]
+            setattr(system, name, xp.concatenate([owned, self.backend.from_host(getattr(ghosts, name))]))
+        rows = xp.empty((system.n_total, 3), dtype=np.float64)
+        rows[:n] = system.positions[:n]
+        system.positions = rows
+        forces = xp.zeros((system.n_total + 1, 4), dtype=np.float64)
+        forces[:n] = system.forces[:n]
+        system.forces = forces
+        self.halo, self.ghost_images = halo, ghosts.images
+        halo.forward_positions_begin(system.positions, cell)
+        halo.forward_finish()
+
+    def _canonical_order(self, fields: Fields, cell: np.ndarray) -> tuple[np.ndarray, int]:
+        fractional = fields["positions"] @ np.linalg.inv(cell)
+        lower, upper = (bound[self.comm.rank] for bound in self.grid.bounds())
+        inside = interior(fractional, lower, upper, self.halo_depth / heights(cell))
+        edges = np.floor(fractional * np.maximum(1.0, np.floor(heights(cell) / _SORT_CELL_EDGE))).astype(np.int64)
+        order = np.lexsort((fields["tags"], edges[:, 2], edges[:, 1], edges[:, 0], ~inside))
+        return order, int(inside.sum())
+
+    def _require_finite(self, fields: Fields) -> None:
+        bad = np.flatnonzero(~np.isfinite(fields["positions"]).all(axis=1))
+        n_bad = self.comm.allreduce_sum(float(len(bad)))
+        if n_bad:
+            first = self.comm.allreduce_max(float(fields["tags"][bad[0]]) if len(bad) else -1.0)
+            raise PhysicsError(f"positions of {n_bad:.0f} atoms are not finite (atom {first:.0f} among them); "
+                               "reduce the timestep or relax the structure first")
+
+    def _require_all(self, n_owned: int) -> None:
+        total = self.comm.allreduce_sum(float(n_owned))
+        if total != self.n_atoms:
+            raise PhysicsError(f"migration: expected {self.n_atoms} atoms on all ranks, got {total:.0f}; "
+                               "please report this with the job file")
+
+
+class HaloFieldExchange:
+    """`hpcthermo.potentials.base.FieldExchange` over the halo of a domain."""
+
+    def __init__(self, halo: Halo) -> None:
+        self._halo = halo
+
+    def forward(self, field: Any) -> None:
+        """Fill the ghost rows of a float64 field (n_total, k)."""
+        self._halo.forward_begin(field)
+        self._halo.forward_finish()
+
+    def reverse(self, field: Any) -> None:
+        """Add the ghost rows of a float64 field (n_total, k) to their owners' rows."""
+        self._halo.reverse_begin(field)
+        self._halo.reverse_finish()

@@ -1,0 +1,369 @@
+"""Forces, energies and virials of a decomposed system, step after step.
+
+Neighbour lists hold all pairs closer than r_c + skin at the last rebuild. With D = C_ref^-1 C the
+deformation of the cell since then, sigma the smallest singular value of D and d the largest
+|r - r_ref D| of any atom, every pair within r_c is still listed as long as
+
+    2 d + (1 - sigma) (r_c + skin) < skin
+
+(the pair distance is at least sigma r_ref - 2 d). The same bound keeps the halo deep enough.
+
+Virial of the cell from force rows before ghosts go home, W = sum_rows r (x) F; with owners' rows after
+that, W = sum_owned r (x) F + sum_ghosts (n C) (x) F_ghost, n the lattice vector of the copy.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.domain.comm import Communicator
+from hpcthermo.domain.decomposition import Domain, HaloFieldExchange
+from hpcthermo.domain.grid import Layout, RankGrid, frame_cell
+from hpcthermo.domain.migrate import owned_fields
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.errors import PhysicsError
+from hpcthermo.gpu.backend import Backend
+from hpcthermo.neighbors import PackedPositions, empty_rows, pack_rows, packing_frame
+from hpcthermo.potentials.base import ForceArrays, Potential
+from hpcthermo.system import ATOM_FIELDS, System
+
+#: rows per partial sum, CHUNK of kernels/halo.h
+_CHUNK = 512
+#: strain since the last rebuild that asks for a new one, and for which packed frames leave room
+_STRAIN_LIMIT = 0.01
+#: displacement^2 that kernels/halo.h reports for a position that is not a number
+_NOT_FINITE = 1e300
+#: interior atoms computed between two looks at the messages in flight
+_PROGRESS_ATOMS = 4096
+
+State = dict[str, np.ndarray]
+
+
+class Engine:
+    """A system, its potential and its domain.
+
+    Parameters
+    ----------
+    system : System
+        Owned atoms, as from `Domain.distribute`.
+    potential : Potential
+    domain : Domain
+        Its halo depth is set to the ghost depth of the potential plus the skin.
+    backend : Backend
+    skin : float
+        A.
+
+    Attributes
+    ----------
+    system : System
+        Its arrays are replaced at each rebuild.
+    bound : BoundPotential
+        The potential on this backend.
+    energies : (n_owned,) float64
+        Site energies, eV, of the last `compute`.
+    virials : (n_owned, 3, 3) float64 or None
+        Neighbour-centred per-atom virials, eV, if the last `compute` was asked for them.
+    n_atoms : int
+        Atoms of the whole system.
+    rebuilds : int
+        Rebuilds so far; per-atom arrays kept outside must be made again when it changes.
+    timings : dict of str to float
+        Seconds spent in check, rebuild, forward, force and reverse.
+    """
+
+    def __init__(self, system: System, potential: Potential, domain: Domain, backend: Backend, skin: float) -> None:
+        self.system = system
+        self.domain = domain
+        self.backend = backend
+        self.comm: Communicator = domain.comm
+        self.skin = float(skin)
+        self.bound = potential.bind(system.species, backend)
+        domain.halo_depth = self.bound.ghost_depth + self.skin
+        self.n_atoms = domain.n_atoms
+        self.rebuilds = 0
+        self.timings = dict.fromkeys(("check", "rebuild", "forward", "force", "reverse"), 0.0)
+        self.energies: Any = backend.xp.zeros(system.n_owned)
+        self.virials: Any | None = None
+        self._masses = backend.xp.asarray(system.masses)
+        self._reference: Any | None = None
+        self._reference_cell = system.cell.copy()
+        self._deformation: Any = None
+        self._deformation_cell: np.ndarray | None = None
+        self._strain = 0.0
+        self._smallest_stretch = 1.0
+        self._virial: np.ndarray | None = None
+        self._potential_energy: float | None = None
+
+    # ---- neighbour lists -------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """Migrate, order, make ghosts and neighbour lists (collective); forces are then those of `compute` to come."""
+        start = time.perf_counter()
+        self.domain.rebuild(self.system)
+        self._after_ghosts()
+        self.rebuilds += 1
+        self.timings["rebuild"] += time.perf_counter() - start
+
+    def _after_ghosts(self) -> None:
+        """Everything that is made from the positions of a rebuild."""
+        xp, system = self.backend.xp, self.system
+        n = system.n_owned
+        self._reference = system.positions[:n].copy()
+        self._reference_cell = system.cell.copy()
+        self._deformation_cell = None
+        self.bound.build_lists(system, self.skin)
+        corners = float(np.linalg.norm(frame_cell(system.cell), axis=1).sum())
+        reach = self.bound.cutoff + self.skin
+        self._frame = packing_frame(system, self.backend, reach, self.skin + 1.1 * _STRAIN_LIMIT * (corners + reach))
+        self._rows = empty_rows(system, self.backend)
+        pack_rows(system, self.backend, self._frame, self._rows, 0, system.n_total + 1)
+        self._chunks = -(-n // _CHUNK)
+        self._partial_squares = xp.zeros(max(self._chunks, 1))
+        self.energies = xp.zeros(n)
+        self._virial_rows: Any | None = None
+        self.virials = None
+
+    def _needs_rebuild(self, flag: int) -> tuple[bool, int]:
+        """Whether any rank's lists may miss a pair, and the largest flag (one small reduction)."""
+        if self._reference is None:
+            return True, int(self.comm.allreduce_max(float(flag)))
+        system = self.system
+        self._follow_cell()
+        self.backend.launch("halo", "largest_displacement", 0, self._chunks, system.n_owned, system.positions,
+                            self._reference, self._deformation, self._partial_squares, per="thread")
+        local = np.array([float(self._partial_squares.max()), float(flag)])
+        largest, highest_flag = self.comm.allreduce_max(local)
+        if largest >= _NOT_FINITE:
+            raise PhysicsError("positions are not finite any more; reduce the timestep or relax the structure first")
+        slack = self.skin - (1.0 - self._smallest_stretch) * (self.bound.cutoff + self.skin)
+        moved = slack <= 0.0 or 4.0 * largest > slack * slack
+        return bool(moved or self._strain > _STRAIN_LIMIT), int(highest_flag)
+
+    def _follow_cell(self) -> None:
+        """Deformation since the last rebuild, if the cell has changed."""
+        cell = self.system.cell
+        if self._deformation_cell is not None and np.array_equal(cell, self._deformation_cell):
+            return
+        self._deformation_cell = cell.copy()
+        if np.array_equal(cell, self._reference_cell):
+            deformation = np.eye(3)
+        else:
+            deformation = np.linalg.inv(frame_cell(self._reference_cell)) @ frame_cell(cell)
+        self._smallest_stretch = min(1.0, float(np.linalg.svd(deformation, compute_uv=False)[-1]))
+        self._strain = float(np.linalg.norm(deformation - np.eye(3), 2))
+        self._deformation = self.backend.xp.asarray(deformation)
+
+    # ---- forces ----------------------------------------------------------------------------------
+
+    def compute(self, virials: bool = False, flag: int = 0) -> int:
+        """Forces and energies at the present positions and cell (collective).
+
+        Parameters
+        ----------
+        virials : bool
+            Also the per-atom virials.
+        flag : int
+            Any number of the caller (a signal that arrived on one rank), reduced for free.
+
+        Returns
+        -------
+        int
+            The largest flag of all ranks.
+
+        Raises
+        ------
+        PhysicsError
+            On all ranks, if a position is not finite.
+        """
+        start = time.perf_counter()
+        needed, flag = self._needs_rebuild(flag)
+        self.timings["check"] += time.perf_counter() - start
+        if needed:
+            self.rebuild()
+        output = self._cleared_output(virials)
+        packed = PackedPositions(self._rows, self._frame.scale)
+        if self.bound.exchanges_fields or self.comm.size == 1:
+            self._compute_at_once(packed, output)
+        else:
+            self._compute_overlapped(packed, output)
+        self._virial = self._potential_energy = None
+        if output.virials is not None:
+            n = self.system.n_owned
+            self.virials = output.virials[:n].reshape(n, 3, 4)[:, :, :3]
+        return flag
+
+    def _cleared_output(self, virials: bool) -> ForceArrays:
+        self.energies[...] = 0.0
+        self.system.forces[...] = 0.0
+        self.virials = None
+        if virials:
+            if self._virial_rows is None:
+                self._virial_rows = self.backend.xp.empty((self.system.n_total + 1, 12))
+            self._virial_rows[...] = 0.0
+        return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None)
+
+    def _compute_at_once(self, packed: PackedPositions, output: ForceArrays) -> None:
+        """Ghosts, all atoms, ghosts back; for one rank or a potential that exchanges fields."""
+        system, halo, clock = self.system, self.domain.halo, time.perf_counter
+        start = clock()
+        halo.forward_positions_begin(system.positions, frame_cell(system.cell))
+        halo.forward_finish()
+        pack_rows(system, self.backend, self._frame, self._rows, 0, system.n_total)
+        ready = clock()
+        exchange = HaloFieldExchange(halo) if self.bound.exchanges_fields else None
+        self.bound.compute(system, packed, 0, system.n_owned, output, exchange)
+        computed = clock()
+        self._reverse_begin(output)
+        self._reverse_finish(output)
+        self._add_times(ready - start, computed - ready, clock() - computed)
+
+    def _compute_overlapped(self, packed: PackedPositions, output: ForceArrays) -> None:
+        """Half of the interior while positions fly out, the boundary, the rest while forces fly back."""
+        system, halo, clock = self.system, self.domain.halo, time.perf_counter
+        n, n_interior = system.n_owned, self.domain.n_interior
+        half = n_interior // 2
+        start = clock()
+        halo.forward_positions_begin(system.positions, frame_cell(system.cell))
+        pack_rows(system, self.backend, self._frame, self._rows, 0, n)
+        sent = clock()
+        self._compute_interior(packed, output, 0, half)
+        first = clock()
+        halo.forward_finish()
+        pack_rows(system, self.backend, self._frame, self._rows, n, system.n_total)
+        arrived = clock()
+        self.bound.compute(system, packed, n_interior, n, output)
+        boundary = clock()
+        self._reverse_begin(output)
+        returning = clock()
+        self._compute_interior(packed, output, half, n_interior)
+        second = clock()
+        self._reverse_finish(output)
+        self._add_times((sent - start) + (arrived - first), (first - sent) + (boundary - arrived) + (second - returning),
+                        (returning - boundary) + (clock() - second))
+
+    def _compute_interior(self, packed: PackedPositions, output: ForceArrays, begin: int, end: int) -> None:
+        for first in range(begin, end, _PROGRESS_ATOMS):
+            self.bound.compute(self.system, packed, first, min(first + _PROGRESS_ATOMS, end), output)
+            self.domain.halo.progress()
+
+    def _reverse_begin(self, output: ForceArrays) -> None:
+        if output.virials is not None:
+            # sampling steps only: not overlapped, so that one exchange is in flight at a time
+            self.domain.halo.reverse_begin(output.forces)
+            self.domain.halo.reverse_finish()
+        else:
+            self.domain.halo.reverse_begin(output.forces)
+
+    def _reverse_finish(self, output: ForceArrays) -> None:
+        if output.virials is not None:
+            self.domain.halo.reverse_begin(output.virials)
+        self.domain.halo.reverse_finish()
+
+    def _add_times(self, forward: float, force: float, reverse: float) -> None:
+        self.timings["forward"] += forward
+        self.timings["force"] += force
+        self.timings["reverse"] += reverse
+
+    # ---- sums over the system --------------------------------------------------------------------
+
+    def potential_energy(self) -> float:
+        """Potential energy of the whole system, eV (collective)."""
+        if self._potential_energy is None:
+            self._potential_energy = self.comm.allreduce_sum(float(self.energies.sum()))
+        return self._potential_energy
+
+    def kinetic_energy(self) -> float:
+        """Kinetic energy of the whole system, eV (collective)."""
+        system = self.system
+        chunks = -(-system.n_owned // _CHUNK)
+        partial = self.backend.xp.zeros(max(chunks, 1))
+        self.backend.launch("halo", "kinetic_sum", 0, chunks, system.n_owned, system.velocities, system.types,
+                            self._masses, partial, per="thread")
+        return self.comm.allreduce_sum(float(partial.sum()))
+
+    def virial_total(self) -> np.ndarray:
+        """Virial sum over rows of r (x) F, (3, 3) eV, of the last `compute` (collective).
+
+        Call it while positions, cell and forces are still those of that `compute`.
+        """
+        return self.comm.allreduce_sum(self._local_virial())
+
+    def _local_virial(self) -> np.ndarray:
+        if self._virial is None:
+            system = self.system
+            n = system.n_owned
+            shifts = self.backend.xp.asarray(self.domain.ghost_images @ frame_cell(system.cell))
+            self._virial = (self._outer_sum(system.positions[:n], system.forces[:n])
+                            + self._outer_sum(shifts, system.forces[n:system.n_total]))
+        return self._virial
+
+    def _outer_sum(self, vectors: Any, forces: Any) -> np.ndarray:
+        n = len(vectors)
+        chunks = -(-n // _CHUNK)
+        partial = self.backend.xp.zeros((max(chunks, 1), 9))
+        self.backend.launch("halo", "outer_sum", 0, chunks, n, vectors, forces, partial, per="thread")
+        return self.backend.to_host(partial.sum(axis=0)).reshape(3, 3)
+
+    # ---- exact continuation ----------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Host arrays from which `restore` continues to the same bits on the same ranks (not collective).
+
+        Call it after `compute`, while its virial is still valid.
+        """
+        if self._reference is None:
+            raise ValueError("the engine has no state before its first compute")
+        system, grid, host = self.system, self.domain.grid, self.backend.to_host
+        state = {name: value.copy() for name, value in owned_fields(system, self.backend).items()}
+        state.update(
+            energies=host(self.energies).copy(),
+            cell=system.cell.copy(),
+            virial=self._local_virial().copy(),
+            reference_positions=host(self._reference).copy(),
+            reference_cell=self._reference_cell.copy(),
+            skin=np.array(self.skin),
+            n_interior=np.array(self.domain.n_interior),
+            rebuilds=np.array(self.rebuilds),
+            grid_order=np.array(grid.order),
+            grid_shape=np.array(grid.shape),
+        )
+        state.update({f"cuts_{level}": cuts.copy() for level, cuts in enumerate(grid.cuts)})
+        return state
+
+    def restore(self, state: State) -> None:
+        """Continue from a `state` of the same rank in a run on the same number of ranks (collective).
+
+        Lists and ghosts are made again from the positions of the last rebuild, so their order is the same.
+        """
+        system, domain = self.system, self.domain
+        self.skin = float(state["skin"])
+        domain.halo_depth = self.bound.ghost_depth + self.skin
+        domain.grid = _grid_of(state)
+        domain.n_interior = int(state["n_interior"])
+        fields = {name: np.array(state[name]) for name in ATOM_FIELDS}
+        system.cell = np.array(state["reference_cell"])
+        domain.set_owned(system, {**fields, "positions": np.array(state["reference_positions"])})
+        domain.make_ghosts(system)
+        self._after_ghosts()
+        self.rebuilds = int(state["rebuilds"])
+        system.cell = np.array(state["cell"])
+        system.positions[:system.n_owned] = self.backend.from_host(fields["positions"])
+        self.energies[...] = self.backend.from_host(np.asarray(state["energies"]))
+        self._potential_energy = None
+        self._virial = np.array(state["virial"])
+
+
+def _grid_of(state: State) -> RankGrid:
+    order, shape = (tuple(int(v) for v in state[name]) for name in ("grid_order", "grid_shape"))
+    cuts = tuple(np.array(state[f"cuts_{level}"]) for level in range(3))
+    return RankGrid((order[0], order[1], order[2]), (shape[0], shape[1], shape[2]), (cuts[0], cuts[1], cuts[2]))
+
+
+def make_engine(snapshot: Snapshot | None, potential: Potential, comm: Communicator, backend: Backend,
+                skin: float = 1.0, layout: Layout = "auto") -> Engine:
+    """Distribute a snapshot (given on rank 0) and put an engine on it (collective)."""
+    domain = Domain(comm, backend, halo_depth=10.0, layout=layout)
+    return Engine(domain.distribute(snapshot), potential, domain, backend, skin)

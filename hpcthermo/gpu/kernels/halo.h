@@ -1,0 +1,100 @@
+// Rows to and from ghost atoms, and the sums an engine needs over the atoms of a rank.
+//
+//   forward   ghost row = owner's row (+ image @ cell for positions), packed in the order of sending
+//   reverse   owner's row += rows of its copies, each owner summed by one thread in a fixed order
+//
+// Sums run over chunks of CHUNK rows, one thread each, so that they do not depend on the machine's
+// order of threads; the caller adds the partial results.
+#include "portable.h"
+
+#define CHUNK 512
+
+// target[i] = source[index[i]], rows of `columns` values
+KERNEL(gather_rows)(int begin, int end, const double* source, const int* index, int columns, double* target)
+{
+    FOR_EACH_THREAD(i, begin, end)
+    {
+        const double* from = source + (size_t)columns * index[i];
+        double* to = target + (size_t)columns * i;
+        for (int c = 0; c < columns; ++c) to[c] = from[c];
+    }
+}
+
+// target[i] = positions[index[i]] + shifts[i]
+KERNEL(gather_positions)(int begin, int end, const double* positions, const int* index, const double* shifts,
+                         double* target)
+{
+    FOR_EACH_THREAD(i, begin, end)
+    {
+        const double* from = positions + 3 * (size_t)index[i];
+        for (int a = 0; a < 3; ++a) target[3 * (size_t)i + a] = from[a] + shifts[3 * (size_t)i + a];
+    }
+}
+
+// target[owners[o]] += sum of source[rows[k]], k in [starts[o], starts[o + 1])
+KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const int* rows, int columns,
+                 const double* source, double* target)
+{
+    FOR_EACH_THREAD(o, begin, end)
+    {
+        double* to = target + (size_t)columns * owners[o];
+        for (int k = starts[o]; k < starts[o + 1]; ++k) {
+            const double* from = source + (size_t)columns * rows[k];
+            for (int c = 0; c < columns; ++c) to[c] += from[c];
+        }
+    }
+}
+
+// largest |r - r_reference D|^2 of each chunk; NOT_FINITE where a position is not a number
+#define NOT_FINITE 1e300
+KERNEL(largest_displacement)(int begin, int end, int n_atoms, const double* positions, const double* reference,
+                             const double* deformation, double* partial)
+{
+    FOR_EACH_THREAD(chunk, begin, end)
+    {
+        const int last = (chunk + 1) * CHUNK < n_atoms ? (chunk + 1) * CHUNK : n_atoms;
+        double largest = 0;
+        for (int i = chunk * CHUNK; i < last; ++i) {
+            const double* r = positions + 3 * (size_t)i;
+            const double* s = reference + 3 * (size_t)i;
+            double d2 = 0;
+            for (int a = 0; a < 3; ++a) {
+                const double d = r[a] - (s[0] * deformation[a] + s[1] * deformation[3 + a] + s[2] * deformation[6 + a]);
+                d2 += d * d;
+            }
+            if (!(d2 < NOT_FINITE)) d2 = NOT_FINITE;
+            largest = d2 > largest ? d2 : largest;
+        }
+        partial[chunk] = largest;
+    }
+}
+
+// sum of r_a F_b of each chunk at 3 a + b; rows of r have 3 values, rows of F 4
+KERNEL(outer_sum)(int begin, int end, int n_rows, const double* vectors, const double* forces, double* partial)
+{
+    FOR_EACH_THREAD(chunk, begin, end)
+    {
+        const int last = (chunk + 1) * CHUNK < n_rows ? (chunk + 1) * CHUNK : n_rows;
+        double sum[9] = {0, 0, 0, 0, 0, 0, 0, 0, 0};
+        for (int i = chunk * CHUNK; i < last; ++i)
+            for (int a = 0; a < 3; ++a)
+                for (int b = 0; b < 3; ++b) sum[3 * a + b] += vectors[3 * (size_t)i + a] * forces[4 * (size_t)i + b];
+        for (int c = 0; c < 9; ++c) partial[9 * (size_t)chunk + c] = sum[c];
+    }
+}
+
+// sum of m v^2 / 2 of each chunk
+KERNEL(kinetic_sum)(int begin, int end, int n_atoms, const double* velocities, const int* types, const double* masses,
+                    double* partial)
+{
+    FOR_EACH_THREAD(chunk, begin, end)
+    {
+        const int last = (chunk + 1) * CHUNK < n_atoms ? (chunk + 1) * CHUNK : n_atoms;
+        double sum = 0;
+        for (int i = chunk * CHUNK; i < last; ++i) {
+            const double* v = velocities + 3 * (size_t)i;
+            sum += 0.5 * masses[types[i]] * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+        }
+        partial[chunk] = sum;
+    }
+}

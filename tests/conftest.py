@@ -1,0 +1,129 @@
+"""Runs tests marked ``parallel(ranks)`` under MPI from plain ``pytest``.
+
+The first such test of a session starts one ``mpiexec -n ranks`` for all selected tests with the same
+number of ranks; every rank runs them in order and reports to a file, and each test then takes its
+outcome from there. A test whose outcome is missing (a rank died before it) runs again alone. On a rank a
+failure ends all ranks, so the others do not wait for ever; a hang ends with the time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+CHILD = "HPCTHERMO_TEST_OUTCOMES"  # folder of outcome files; set in ranks
+TIME_LIMIT = 60.0  # seconds for one test, or for the start of a batch
+ROOT = Path(__file__).parents[1]
+_batches: dict[int, dict[str, dict[str, str]]] = {}
+
+
+def mpi_environment() -> dict[str, str]:
+    """The environment without traces of a launcher, one thread per rank."""
+    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_LOCAL", "OMPI_", "SLURM_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def mpiexec() -> str:
+    """The launcher beside this Python, else the one on the path."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if not found:
+        pytest.skip("no mpiexec: install the extra hpcthermo[mpi] or a system MPI")
+    return found
+
+
+def run_ranks(ranks: int, arguments: list[str], timeout: float = TIME_LIMIT,
+              environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``python arguments`` on that many ranks; return code 124 if it had to be stopped."""
+    command = [mpiexec(), "-n", str(ranks), sys.executable, *arguments]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   cwd=ROOT, env={**mpi_environment(), **(environment or {})}, start_new_session=True)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = 124
+            process.terminate()  # the launcher passes it on to the ranks
+            try:
+                process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+        output.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read(), "")
+
+
+@pytest.fixture
+def ranks_runner():
+    """`run_ranks` for tests that start their own ranks."""
+    return run_ranks
+
+
+def _ranks(item: pytest.Item) -> int | None:
+    marker = item.get_closest_marker("parallel")
+    return None if marker is None else int(marker.args[0])
+
+
+def _run_batch(ranks: int, node_ids: list[str]) -> tuple[dict[str, dict[str, str]], str]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = run_ranks(ranks, ["-m", "mpi4py", "-m", "pytest", "-q", "-p", "no:cacheprovider", *node_ids],
+                           TIME_LIMIT * (1.0 + len(node_ids) / 10.0), {CHILD: folder})
+        outcomes: dict[str, dict[str, str]] = {}
+        for rank in range(ranks):
+            path = Path(folder) / f"rank{rank}.jsonl"
+            for line in path.read_text().splitlines() if path.exists() else ():
+                record = json.loads(line)
+                known = outcomes.setdefault(record["test"], {**record, "ranks": 0})
+                known["ranks"] += 1
+                if record["outcome"] == "failed" != known["outcome"]:
+                    known.update(outcome="failed", text=f"rank {rank}:\n{record['text']}")
+    # a test has passed when all ranks say so
+    complete = {test: o for test, o in outcomes.items() if o["outcome"] == "failed" or o["ranks"] == ranks}
+    reason = f"stopped after its time limit\n{result.stdout}" if result.returncode == 124 else result.stdout
+    return complete, reason
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    ranks = _ranks(pyfuncitem)
+    if ranks is None or CHILD in os.environ:
+        return None
+    if ranks not in _batches:
+        selected = [i.nodeid for i in pyfuncitem.session.items if _ranks(i) == ranks]
+        _batches[ranks] = _run_batch(ranks, selected)[0]
+    outcome = _batches[ranks].get(pyfuncitem.nodeid)
+    reason = ""
+    if outcome is None:
+        alone, reason = _run_batch(ranks, [pyfuncitem.nodeid])
+        outcome = alone.get(pyfuncitem.nodeid)
+    if outcome is None:
+        pytest.fail(f"{ranks} ranks ended without an outcome:\n{reason[-4000:]}", pytrace=False)
+    if outcome["outcome"] == "failed":
+        pytest.fail(f"on {ranks} ranks, {outcome['text']}", pytrace=False)
+    if outcome["outcome"] == "skipped":
+        pytest.skip(outcome["text"])
+    return True
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    result = yield
+    folder = os.environ.get(CHILD)
+    report = result.get_result()
+    if not folder or (report.when != "call" and report.outcome == "passed"):
+        return
+    from mpi4py import MPI
+
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
+    with open(Path(folder) / f"rank{MPI.COMM_WORLD.rank}.jsonl", "a") as lines:
+        lines.write(json.dumps({"test": item.nodeid, "outcome": report.outcome, "text": text}) + "\n")
+    if report.outcome == "failed":
+        MPI.COMM_WORLD.Abort(1)
