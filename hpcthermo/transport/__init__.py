@@ -1,0 +1,1 @@
+"""Experiments of heat transport: groups, observers, drivers, and the analysis of their results."""

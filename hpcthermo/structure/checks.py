@@ -1,0 +1,113 @@
+"""Sanity of a structure before anything is allocated for it: one clear sentence instead of a crash at step 40."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+
+#: no two nuclei of a usable structure are closer than this, A
+MINIMUM_DISTANCE = 0.4
+#: edges longer than this with all coordinates below one mean fractional coordinates, A
+_FRACTIONAL_EDGE = 2.0
+
+
+def check_structure(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray, source: str) -> None:
+    """Refuse structures no simulation can start from.
+
+    Parameters
+    ----------
+    cell : (3, 3) float64
+        Rows a, b, c, A; zero rows only along axes without periodicity.
+    periodic : (3,) bool
+    positions : (N, 3) float64, A
+    source : str
+        File or builder, named in the message.
+
+    Raises
+    ------
+    InputError
+        For no atoms, values that are not finite, a flat or missing cell, coordinates that look fractional, or
+        atoms on top of each other.
+    """
+    if len(positions) == 0:
+        raise InputError(f"{source}: no atoms; give a structure with at least one")
+    for name, values in (("position", positions), ("cell", cell)):
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"{source}: a {name} component is not a finite number; correct the structure")
+    if np.abs(positions).max() > 1e7 or np.abs(cell).max() > 1e7:
+        raise InputError(f"{source}: lengths beyond 1e7 A; coordinates must be in A")
+    _check_cell(cell, periodic, source)
+    _check_fractional(cell, periodic, positions, source)
+    _check_overlap(cell, periodic, positions, source)
+
+
+def _check_cell(cell: np.ndarray, periodic: np.ndarray, source: str) -> None:
+    edges = np.linalg.norm(cell, axis=1)
+    for k, name in enumerate("abc"):
+        if periodic[k] and edges[k] < 0.1:
+            raise InputError(
+                f"{source}: axis {name} is periodic but its cell vector is {cell[k].tolist()}; "
+                "give a cell (Lattice=...) or set pbc to F there"
+            )
+    if np.any(edges < 0.1):
+        return
+    volume = abs(np.linalg.det(cell))
+    if volume < 1e-3 * np.prod(edges):
+        raise InputError(f"{source}: cell vectors are (nearly) coplanar, volume {volume:.3g} A^3; correct the cell")
+
+
+def _check_fractional(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray, source: str) -> None:
+    edges = np.linalg.norm(cell, axis=1)
+    inside = np.all((positions > -0.01) & (positions < 1.01))
+    if len(positions) >= 4 and inside and edges.max() > _FRACTIONAL_EDGE:
+        raise InputError(
+            f"{source}: all coordinates lie between 0 and 1 in a cell with edges up to {edges.max():.2f} A, so they "
+            "look fractional; expected Cartesian in A, multiply them by the cell"
+        )
+
+
+def _check_overlap(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray, source: str) -> None:
+    """Closest pair over all periodic images; only atoms near a face can be close to an image."""
+    from scipy.spatial import cKDTree
+
+    wrapped, padded, owners = _with_close_images(cell, periodic, positions)
+    distance, neighbor = cKDTree(padded).query(wrapped, k=2, distance_upper_bound=MINIMUM_DISTANCE)
+    close = np.flatnonzero(np.isfinite(distance[:, 1]))
+    if len(close):
+        i = int(close[np.argmin(distance[close, 1])])
+        j = int(owners[neighbor[i, 1]]) if int(owners[neighbor[i, 1]]) != i else int(owners[neighbor[i, 0]])
+        raise InputError(
+            f"{source}: atoms {i} and {j} (counted from 0) are {distance[i, 1]:.3f} A apart, closer than "
+            f"{MINIMUM_DISTANCE} A; remove duplicates or correct the cell"
+        )
+
+
+def _with_close_images(
+    cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Wrapped positions, the same with images within the minimum distance of a face, and the owner of each row."""
+    if not periodic.any():
+        return positions, positions, np.arange(len(positions))
+    frame = cell.copy()
+    for k in np.flatnonzero(np.linalg.norm(cell, axis=1) < 0.1):  # free axis without a cell vector
+        others = [frame[m] for m in range(3) if m != k]
+        normal = np.cross(*others)
+        frame[k] = normal / np.linalg.norm(normal) if np.linalg.norm(normal) > 0 else np.eye(3)[k]
+    fractional = positions @ np.linalg.inv(frame)
+    fractional[:, periodic] %= 1.0
+    wrapped = fractional @ frame
+    heights = abs(np.linalg.det(frame)) / np.linalg.norm(np.cross(frame[[1, 2, 0]], frame[[2, 0, 1]]), axis=1)
+    margin = MINIMUM_DISTANCE / heights
+    rows, owners = [wrapped], [np.arange(len(wrapped))]
+    steps = [(-1, 0, 1) if p else (0,) for p in periodic]
+    for shift in itertools.product(*steps):
+        if shift == (0, 0, 0):
+            continue
+        moved = fractional + shift
+        near = np.all((moved > -margin) & (moved < 1.0 + margin) | ~periodic, axis=1)
+        rows.append(moved[near] @ frame)
+        owners.append(np.flatnonzero(near))
+    return wrapped, np.concatenate(rows), np.concatenate(owners)

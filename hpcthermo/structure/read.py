@@ -1,0 +1,156 @@
+"""Structure files through ASE, behind limits and one-line errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.structure.layered_stack import MAXIMUM_ATOMS
+from hpcthermo.structure.layers import detect_layers
+from hpcthermo.units import TIME_FS
+
+#: longest line of a text structure with room, times the most atoms
+MAXIMUM_FILE_BYTES = 1_000_000_000
+#: an atom takes at least this many bytes in any text format ("H 0 0 0\n")
+_BYTES_PER_ATOM = 7
+
+
+@dataclass(frozen=True)
+class StructureFile:
+    """Atoms read from a file.
+
+    Attributes
+    ----------
+    cell : (3, 3) float64, A
+    periodic : (3,) bool
+    symbols : list of str
+    positions : (N, 3) float64, A
+    masses : (N,) float64 or None
+        amu, if the file gives them.
+    velocities : (N, 3) float64 or None
+        sqrt(eV/amu), if the file gives them.
+    layers : (N,) int32
+        -1 for a solid without layers.
+    groups : (N,) int32
+        From a `group` array of the file (first grouping), else -1.
+    """
+
+    cell: np.ndarray
+    periodic: np.ndarray
+    symbols: list[str]
+    positions: np.ndarray
+    masses: np.ndarray | None
+    velocities: np.ndarray | None
+    layers: np.ndarray
+    groups: np.ndarray
+
+
+def read_structure(path: Path) -> StructureFile:
+    """Read one structure.
+
+    Extended XYZ, POSCAR/CONTCAR, LAMMPS data, CIF and whatever else ASE knows. An integer array named ``layer``
+    numbers the layers; without it they are found from the positions (`detect_layers`). ``group`` (GPUMD) labels
+    groups. A ``vel`` column (GPUMD) is in A/fs.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, too large, not a structure, or holds several frames.
+    """
+    _check_size(path)
+    atoms = _read_with_ase(path)
+    symbols = list(atoms.get_chemical_symbols())
+    positions = np.array(atoms.positions, dtype=np.float64)
+    groups = _labels(atoms, "group", path)
+    layers = _labels(atoms, "layer", path)
+    if layers is None and symbols and np.all(np.isfinite(positions)):
+        layers = detect_layers(positions, symbols)
+        if layers.max() == 0:
+            layers = None
+    none = np.full(len(symbols), -1, dtype=np.int32)
+    return StructureFile(
+        cell=np.array(atoms.cell.array, dtype=np.float64),
+        periodic=np.array(atoms.pbc, dtype=bool),
+        symbols=symbols,
+        positions=positions,
+        masses=np.array(atoms.get_masses()) if "masses" in atoms.arrays else None,
+        velocities=_velocities(atoms),
+        layers=none if layers is None else layers,
+        groups=none if groups is None else groups,
+    )
+
+
+def _check_size(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            first = stream.readline(200)
+    except OSError as error:
+        raise InputError(f"structure file {path}: cannot be read ({error.strerror}); check the path") from None
+    if size == 0 or size > MAXIMUM_FILE_BYTES:
+        raise InputError(f"structure file {path}: {size} bytes, expected 1 ... {MAXIMUM_FILE_BYTES}; check the file")
+    try:
+        declared = int(first)
+    except ValueError:
+        return
+    if not 0 < declared <= min(MAXIMUM_ATOMS, size // _BYTES_PER_ATOM):
+        raise InputError(
+            f"structure file {path}: first line declares {declared} atoms, but {size} bytes hold at most "
+            f"{min(MAXIMUM_ATOMS, size // _BYTES_PER_ATOM)}; the file is damaged"
+        )
+
+
+def _read_with_ase(path: Path) -> Any:
+    import itertools
+    import warnings
+
+    import ase.io
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frames = list(itertools.islice(ase.io.iread(str(path), index=slice(0, 2)), 2))
+    except MemoryError:
+        raise InputError(f"structure file {path}: asks for more memory than there is; the file is damaged") from None
+    except Exception as error:  # ASE readers raise anything on bad text
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:160]
+        raise InputError(
+            f"structure file {path}: not readable as a structure ({reason}); expected extended XYZ, POSCAR or "
+            "another format of ASE"
+        ) from None
+    if len(frames) != 1:
+        raise InputError(f"structure file {path}: expected one frame, found {len(frames) or 'none'}; keep one")
+    atoms = frames[0]
+    if "X" in atoms.get_chemical_symbols():
+        raise InputError(f"structure file {path}: an atom has no known chemical symbol; correct the species column")
+    return atoms
+
+
+def _labels(atoms: Any, name: str, path: Path) -> np.ndarray | None:
+    """(N,) int32 labels from an integer array of the file, its first column if there are several."""
+    if name not in atoms.arrays:
+        return None
+    values = np.asarray(atoms.arrays[name])
+    if values.ndim == 2:
+        values = values[:, 0]
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"structure file {path}: array {name!r} must hold integers, got {values.dtype}; correct it")
+    if values.min() < 0 or values.max() >= len(values):
+        raise InputError(
+            f"structure file {path}: {name} labels must lie in 0 ... {len(values) - 1}, got {values.min()} ... "
+            f"{values.max()}; correct them"
+        )
+    return values.astype(np.int32)
+
+
+def _velocities(atoms: Any) -> np.ndarray | None:
+    if "momenta" in atoms.arrays:
+        return np.array(atoms.get_velocities(), dtype=np.float64)  # ASE's unit is ours, sqrt(eV/amu)
+    for name in ("vel", "velocities"):
+        if name in atoms.arrays and atoms.arrays[name].shape == (len(atoms), 3):
+            return np.array(atoms.arrays[name], dtype=np.float64) * TIME_FS
+    return None
