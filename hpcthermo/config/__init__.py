@@ -1,0 +1,8 @@
+"""The job file: one TOML, pydantic models, all errors at once."""
+
+from __future__ import annotations
+
+from hpcthermo.config.job import Job, MdJob, MinimizeJob, NemdJob
+from hpcthermo.config.load import JobFileError, load_job, parse_job
+
+__all__ = ["Job", "JobFileError", "MdJob", "MinimizeJob", "NemdJob", "load_job", "parse_job"]

@@ -1,0 +1,112 @@
+"""A whole job file; the kind decides which experiment table it has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hpcthermo.config.base import Kelvin, Section, Text
+from hpcthermo.config.execution import Execution, Output
+from hpcthermo.config.nemd import NemdSection
+from hpcthermo.config.potential import Potential, spec_of
+from hpcthermo.config.stage import MinimizeStage, Stage
+from hpcthermo.config.structure import Structure
+
+Stages = Annotated[tuple[Stage, ...], Field(max_length=1000)]
+
+
+class CommonJob(Section):
+    """What every kind of job has."""
+
+    title: Text = ""
+    """Free text; heads the report."""
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
+    """Seed of all random numbers."""
+    structure: Structure
+    """Where the atoms come from."""
+    potential: Potential
+    """Interatomic potential (path, embedded name or table), or a list of several that are added."""
+    execution: Execution = Execution()
+    """Device, precision and decomposition."""
+    output: Output = Output()
+    """Checkpoints, series and trajectory."""
+
+    @property
+    def potential_spec(self) -> Any:
+        """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
+        if isinstance(self.potential, tuple):
+            return [spec_of(single) for single in self.potential]
+        return spec_of(self.potential)
+
+
+class NemdJob(CommonJob):
+    """Non-equilibrium molecular dynamics between a heat source and a heat sink."""
+
+    kind: Literal["nemd"]
+    """Kind of job."""
+    stage: Stages = ()
+    """Equilibration before the experiment."""
+    nemd: NemdSection
+    """The experiment."""
+
+    @property
+    def total_steps(self) -> int:
+        """Time steps of all stages and the experiment."""
+        return sum(s.n_steps for s in self.stage) + self.nemd.warmup_steps + self.nemd.n_steps
+
+
+class MdJob(CommonJob):
+    """Equilibrium molecular dynamics: the stages are the job."""
+
+    kind: Literal["md"]
+    """Kind of job."""
+    temperature_K: Kelvin | None = None
+    """Temperature of the first velocities; that of the first stage if absent."""
+    stage: Stages = Field(min_length=1)
+    """Stages in order."""
+
+    @property
+    def total_steps(self) -> int:
+        """Time steps of all stages."""
+        return sum(s.n_steps for s in self.stage)
+
+
+class MinimizeSection(Section):
+    """FIRE relaxation."""
+
+    force_tolerance_eV_per_A: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1e-3
+    """Largest force on an atom at the end."""
+    steps: Annotated[int, Field(ge=1, le=10**9, strict=True)] = 10_000
+    """Most steps to take."""
+
+
+class MinimizeJob(CommonJob):
+    """Relaxation of the positions in a fixed cell."""
+
+    kind: Literal["minimize"]
+    """Kind of job."""
+    execution: Execution = Execution(precision="double")
+    """Device, precision (double unless given) and decomposition."""
+    minimize: MinimizeSection = MinimizeSection()
+    """Convergence."""
+
+    @property
+    def stage(self) -> tuple[MinimizeStage]:
+        """The relaxation as a stage."""
+        return (MinimizeStage(ensemble="minimize", name="minimize", **self.minimize.model_dump()),)
+
+    @property
+    def total_steps(self) -> int:
+        """Most steps it can take."""
+        return self.minimize.steps
+
+
+Job = NemdJob | MdJob | MinimizeJob
+
+#: kind in the job file -> its model
+JOB_KINDS: dict[str, type[NemdJob] | type[MdJob] | type[MinimizeJob]] = {
+    "nemd": NemdJob,
+    "md": MdJob,
+    "minimize": MinimizeJob,
+}

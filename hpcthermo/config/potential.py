@@ -1,0 +1,60 @@
+"""[potential], or several [[potential]] for an overlay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from hpcthermo.config.base import Angstrom, Boolean, Element, Section, Text
+
+
+class PotentialSpec(Section):
+    """One interatomic potential, from a file or embedded by name."""
+
+    path: Text | None = None
+    """Parameter file, relative to the job file."""
+    name: Text | None = None
+    """Name of an embedded potential (`hpcthermo doctor` lists them)."""
+    style: Text | None = None
+    """"nep", "tersoff" or "lennard_jones", if it cannot be seen from the content."""
+    elements: tuple[Element, ...] | dict[Annotated[str, Field(max_length=32)], Element] | None = None
+    """Chemical symbols of the file's types, where the file has none."""
+    cutoff_A: Angstrom | None = None
+    """Cutoff of a Lennard-Jones potential."""
+    between_layers_only: Boolean | None = None
+    """Leave out pairs within one layer."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PotentialSpec:
+        if (self.path is None) == (self.name is None):
+            raise ValueError("expected either path (a file) or name (an embedded potential); give exactly one of them")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys that are set, as `potentials.load.load_potential` takes them."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def spec_of(potential: str | PotentialSpec) -> str | dict[str, Any]:
+    """One potential as `load_potential` takes it."""
+    return potential if isinstance(potential, str) else potential.as_dict()
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, str):
+        return "potential name"
+    return "potential list" if isinstance(value, list | tuple) else "potential table"
+
+
+def _single_form(value: Any) -> str:
+    return "potential name" if isinstance(value, str) else "potential table"
+
+
+_Name = Annotated[Text, Field(min_length=1), Tag("potential name")]
+_Table = Annotated[PotentialSpec, Tag("potential table")]
+_Single = Annotated[_Name | _Table, Discriminator(_single_form)]
+_List = Annotated[tuple[_Single, ...], Field(min_length=1, max_length=100), Tag("potential list")]
+
+#: a path or an embedded name, a table, or a list of these for an overlay
+Potential = Annotated[_Name | _Table | _List, Discriminator(_form)]
