@@ -89,7 +89,8 @@ def find_installation() -> MpiInstallation:
     if foreign:
         raise ResourceError(
             f"mpi4py uses {library}, but the launcher at hand is of another MPI: {', '.join(foreign)}; put the "
-            "launcher of that MPI first in PATH, or rebuild mpi4py: pip install --no-binary mpi4py --force-reinstall mpi4py"
+            "launcher of that MPI first in PATH, or rebuild mpi4py: "
+            "pip install --no-binary mpi4py --force-reinstall mpi4py"
         )
     raise ResourceError(f"mpi4py uses {library}, but no mpiexec is in {sys.prefix}/bin or PATH; add it to PATH, "
                         "or: pip install 'hpcthermo[mpi]'")
@@ -118,19 +119,17 @@ def start_ranks(n_ranks: int, arguments: list[str]) -> int:
                          "launcher: srun python -m mpi4py -m hpcthermo run job.toml")
     installation = find_installation()
     command = [installation.launcher, "-n", str(n_ranks), sys.executable, "-m", "mpi4py", "-m", "hpcthermo", *arguments]
-    forwarded: list[int] = []
-    received = []
+    received: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         if len(received) > 2:  # the user insists
             process.terminate()
         for pid in rank_processes(process.pid):
-            forwarded.append(pid)
             os.kill(pid, signal.SIGTERM)
 
     process = subprocess.Popen(command, env=_rank_environment(installation.family), stdin=subprocess.DEVNULL,
-                               start_new_session=True, preexec_fn=die_with_parent)
+                               start_new_session=True, preexec_fn=die_with_parent)  # noqa: PLW1509 no threads here
     previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         code = process.wait()
@@ -166,7 +165,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 
 def _without_launcher() -> dict[str, str]:
-    """This environment without the traces of a launcher."""
+    """The environment without the traces of a launcher."""
     traces = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCAL")
     return {name: value for name, value in os.environ.items() if not name.startswith(traces)}
 
@@ -176,7 +175,27 @@ def _rank_environment(family: str) -> dict[str, str]:
     if family == "Open MPI":
         # more ranks than cores, and root in a container, are the user's choice
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                        "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+                        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
     if sys.stderr.isatty():
         environment[TERMINAL_WIDTH] = str(shutil.get_terminal_size().columns)
     return environment | _without_launcher()
+
+
+def needs_launcher(n_ranks: int | None) -> bool:
+    """Whether ranks have to be started here: asked for with ``-n``, and not under a launcher already.
+
+    Raises
+    ------
+    InputError
+        If a launcher has started another number of ranks.
+    """
+    from hpcthermo.domain.comm import launcher_ranks
+
+    started = launcher_ranks()
+    if n_ranks is None or started is None:
+        return n_ranks is not None and n_ranks != 1
+    if started != n_ranks:
+        raise InputError(f"-n: {n_ranks} ranks asked for, but a launcher has started {started}; leave -n out under "
+                         "mpirun and srun")
+    return False

@@ -1,7 +1,8 @@
 """The results folder: results.h5 and summary.json, replaced as a whole or not at all.
 
 results.h5
-    attributes        format, format_version, kind, title, created, job (the resolved job as JSON)
+    attributes        format, format_version, kind, title, created
+    job               the resolved job as JSON text
     run/              attributes: atoms, steps, ranks, device, precision, instruction set, versions, tuned values, ...
     <group>/<name>    datasets, each with the attributes ``unit`` ("1" for pure numbers) and ``description``
 
@@ -106,9 +107,11 @@ def write_results(path: Path, results: Results) -> None:
     import h5py
 
     with replaced_file(path) as temporary, h5py.File(temporary, "w") as store:
-        store.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, kind=results.kind,
-                           title=str(results.job.get("title", "")), created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                           job=json.dumps(results.job))
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        store.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, kind=results.kind, created=created,
+                           title=str(results.job.get("title", "")))
+        job = store.create_dataset("job", data=json.dumps(results.job))
+        job.attrs.update(unit="1", description="the job with all defaults, JSON")
         run = store.create_group("run")
         for name, value in results.run.items():
             run.attrs[name] = value if isinstance(value, str | bool | int | float) else json.dumps(value)
@@ -136,10 +139,11 @@ def read_results(path: Path) -> Results:
             if store.attrs.get("format") != FORMAT or int(store.attrs.get("format_version", 0)) > FORMAT_VERSION:
                 raise InputError(f"{path}: expected {FORMAT} up to version {FORMAT_VERSION}, got "
                                  f"{store.attrs.get('format')!r}; use the hpcthermo that wrote it")
-            results = Results(str(store.attrs["kind"]), json.loads(store.attrs["job"]), _run_facts(store["run"].attrs))
+            job = json.loads(store["job"].asstr()[()])
+            results = Results(str(store.attrs["kind"]), job, _run_facts(store["run"].attrs))
 
             def keep(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Dataset):
+                if isinstance(item, h5py.Dataset) and name != "job":
                     results.quantities[name] = Quantity(item[()], str(item.attrs["unit"]),
                                                         str(item.attrs.get("description", "")))
 

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hpcthermo.config.job import JOB_KINDS, Job
+from hpcthermo.config.potential import PotentialSpec
+from hpcthermo.config.structure import FileStructure
 from hpcthermo.errors import InputError
 
 #: job files are written by hand; nothing longer is one
@@ -55,7 +57,56 @@ def load_job(path: Path) -> Job:
         raise JobFileError(str(path), ["not a job: brackets are nested too deeply; correct the syntax"]) from None
     except ValueError as error:  # integers of thousands of digits
         raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the value"]) from None
-    return parse_job(data, str(path))
+    job = parse_job(with_absolute_paths(data, path.parent), str(path))
+    missing = missing_files(job)
+    if missing:
+        raise JobFileError(str(path), missing)
+    return job
+
+
+def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table with the files it names relative to `folder` made absolute; a runner then needs no folder."""
+    resolved = dict(data)
+    structure, potential = data.get("structure"), data.get("potential")
+    if isinstance(structure, dict) and isinstance(structure.get("file"), str):
+        resolved["structure"] = {**structure, "file": _absolute(structure["file"], folder)}
+    if isinstance(potential, list):
+        resolved["potential"] = [_absolute_potential(single, folder) for single in potential]
+    elif potential is not None:
+        resolved["potential"] = _absolute_potential(potential, folder)
+    return resolved
+
+
+def _absolute_potential(potential: Any, folder: Path) -> Any:
+    if isinstance(potential, str):  # a path if such a file exists, else an embedded name
+        path = _absolute(potential, folder)
+        return path if _is_file(path) else potential
+    if isinstance(potential, dict) and isinstance(potential.get("path"), str):
+        return {**potential, "path": _absolute(potential["path"], folder)}
+    return potential
+
+
+def _absolute(text: str, folder: Path) -> str:
+    return str((folder / text).absolute()) if text and "\0" not in text else text
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def missing_files(job: Job) -> list[str]:
+    """One line per file that the job names and that is not there."""
+    named = [("structure.file", job.structure.file)] if isinstance(job.structure, FileStructure) else []
+    potentials = job.potential if isinstance(job.potential, tuple) else (job.potential,)
+    for k, single in enumerate(potentials):
+        key = f"potential[{k}].path" if isinstance(job.potential, tuple) else "potential.path"
+        if isinstance(single, PotentialSpec) and single.path is not None:
+            named.append((key, single.path))
+    return [f"{key}: expected a file, got {shown(name)}, which is absent or not a file; correct the path"
+            for key, name in named if not _is_file(name)]
 
 
 def read_job_text(path: Path) -> str:

@@ -19,10 +19,6 @@ class FileStructure(Section):
     """Extended XYZ, POSCAR, LAMMPS data or another format of ASE; relative to the job file."""
     repeat: tuple[Repeat, Repeat, Repeat] = (1, 1, 1)
     """Copies along the three cell vectors."""
-    layer_axis: Literal["x", "y", "z", "none"] = "z"
-    """Axis along which layers are numbered if the file does not; "none" for a solid."""
-    layers_per_group: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
-    """Detected layers that count as one."""
 
 
 class LayerBlock(Section):
