@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 from typing import Any
 
@@ -118,6 +119,10 @@ class Backend:
         """Begin to copy a contiguous device array into a host buffer; `synchronize` completes it."""
         raise NotImplementedError
 
+    def empty_aligned(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """Memory that starts on a cache line, for rows that kernels load as one vector."""
+        raise NotImplementedError
+
     def host_buffer(self, count: int) -> np.ndarray:
         """Host memory for `count` float64 values, page-locked where a GPU copies to and from it."""
         raise NotImplementedError
@@ -152,6 +157,12 @@ class CpuBackend(Backend):
 
     def copy_to_host(self, source: Any, target: np.ndarray) -> None:
         target[...] = source
+
+    def empty_aligned(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        block = np.empty(n_bytes + 64, dtype=np.uint8)
+        start = -block.ctypes.data % 64
+        return block[start:start + n_bytes].view(dtype).reshape(shape)
 
     def host_buffer(self, count: int) -> np.ndarray:
         return np.empty(count, dtype=np.float64)
@@ -214,6 +225,9 @@ class CudaBackend(Backend):
 
     def copy_to_host(self, source: Any, target: np.ndarray) -> None:
         self._cuda.copy_to_host(source, target)
+
+    def empty_aligned(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        return self.xp.empty(shape, dtype=dtype)
 
     def host_buffer(self, count: int) -> np.ndarray:
         return self._cuda.pinned_buffer(count)

@@ -53,6 +53,7 @@ def inline_headers(text: str, seen: set[str] | None = None) -> str:
         seen.add(name)
         return inline_headers((KERNEL_FOLDER / name).read_text(), seen)
 
+    text = re.sub(r"^#pragma once\n", "", text, flags=re.MULTILINE)
     return re.sub(r'^[ \t]*#include "([^"]+)".*$', insert, text, flags=re.MULTILINE)
 
 

@@ -13,7 +13,10 @@ DEVICE void load_displacements(const Position* positions, const int* index, cons
     z = d[2];
 }
 
-DEVICE int count_lanes(lane_mask m) { return __popc(__ballot_sync(0xffffffffu, m)); }
+// a set of lanes in the form that append and count_lanes use
+typedef lane_mask lane_set;
+DEVICE lane_set lane_set_of(lane_mask m) { return m; }
+DEVICE int count_lanes(lane_set m) { return __popc(__ballot_sync(0xffffffffu, m)); }
 DEVICE int lanes_before(lane_mask m)
 {
     return __popc(__ballot_sync(0xffffffffu, m) & ((1u << lane_index()) - 1u));
@@ -46,6 +49,30 @@ DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, 
     for (int a = 0; a < 3; ++a)
         for (int b = 0; b < 3; ++b) atomicAdd(row + 4 * a + b, -r[a] * f[b]);
 }
+// out[k] = sum over lanes of v[k]
+template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
+{
+    UNROLL for (int k = 0; k < N; ++k) {
+        const REAL sum = reduce_add(v[k]);
+        if (lane_index() == 0) out[k] = sum;
+    }
+}
+
+// sums[a PADDED + n] = sum over slots of left[a row_length + slot] right[n row_length + slot];
+// columns n in [N, PADDED) become 0. slots is a multiple of LANES.
+template <int A, int N, int PADDED>
+DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
+{
+    for (int element = lane_index(); element < A * PADDED; element += LANES) {
+        const int a = element / PADDED, n = element % PADDED;
+        REAL sum = 0;
+        if (n < N)
+            for (int slot = 0; slot < slots; ++slot)
+                sum += left[(size_t)a * row_length + slot] * right[(size_t)n * row_length + slot];
+        sums[element] = sum;
+    }
+}
+
 // plain and atomic adds of one value to one address
 DEVICE void atomic_add(double* address, double value) { atomicAdd(address, value); }
 DEVICE int atomic_increment(int* address) { return atomicAdd(address, 1); }

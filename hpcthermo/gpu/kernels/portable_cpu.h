@@ -16,6 +16,7 @@
 #endif
 
 #define DEVICE static inline __attribute__((always_inline))
+#define MEMBER inline __attribute__((always_inline))
 #define KERNEL(name) extern "C" __attribute__((visibility("default"))) void name
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 
@@ -33,6 +34,11 @@ typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)
 #define GROUP_SCRATCH(Type, name) alignas(64) Type name
 #define GROUP_SYNC() ((void)0)
 #define ONE_LANE if (true)
+// number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
+#define GROUP_IN_GRID() 0
+#define ATOMS_TOGETHER 4
+#define ATOMS_PER_TILE 32
+#define UNROLL _Pragma("GCC unroll 64")
 
 // ---- lanes --------------------------------------------------------------------------------------
 DEVICE lanes broadcast(REAL value) { return value - (lanes){}; }
@@ -67,6 +73,23 @@ DEVICE lanes sqrt_lanes(lanes v)
 #else
     for (int l = 0; l < LANES; ++l) v[l] = std::sqrt(v[l]);
     return v;
+#endif
+}
+// 1 / sqrt(v), accurate to rounding errors of a few units in the last place
+DEVICE lanes inverse_sqrt(lanes v)
+{
+#if defined(__AVX512F__)
+    // 14-bit estimate and Newton steps y <- y (3 - v y^2) / 2
+    if constexpr (sizeof(REAL) == 4) {
+        const lanes y = (lanes)_mm512_rsqrt14_ps((__m512)v);
+        return y * ((REAL)1.5 - (REAL)0.5 * v * y * y);
+    } else {
+        lanes y = (lanes)_mm512_rsqrt14_pd((__m512d)v);
+        y = y * ((REAL)1.5 - (REAL)0.5 * v * y * y);
+        return y * ((REAL)1.5 - (REAL)0.5 * v * y * y);
+    }
+#else
+    return (REAL)1 / sqrt_lanes(v);
 #endif
 }
 DEVICE lanes round_lanes(lanes v)

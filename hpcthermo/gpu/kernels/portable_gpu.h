@@ -2,6 +2,7 @@
 #pragma once
 
 #define DEVICE static __device__ __forceinline__
+#define MEMBER __device__ __forceinline__
 #define KERNEL(name) extern "C" __global__ void name
 #define LANES 32
 #ifndef GROUPS_PER_BLOCK
@@ -31,6 +32,11 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
     Type& name = reinterpret_cast<Type*>(name##_storage)[group_in_block()]
 #define GROUP_SYNC() __syncwarp()
 #define ONE_LANE if (lane_index() == 0)
+// number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
+#define GROUP_IN_GRID() ((int)(blockIdx.x * GROUPS_PER_BLOCK) + group_in_block())
+#define ATOMS_TOGETHER 1
+#define ATOMS_PER_TILE 1
+#define UNROLL _Pragma("unroll")
 
 // ---- lanes --------------------------------------------------------------------------------------
 DEVICE lanes broadcast(REAL value) { return value; }
@@ -44,5 +50,6 @@ DEVICE REAL reduce_add(lanes v)
     return v;
 }
 DEVICE lanes sqrt_lanes(lanes v) { return sqrt(v); }
+DEVICE lanes inverse_sqrt(lanes v) { return rsqrt(v); }
 DEVICE lanes round_lanes(lanes v) { return rint(v); }
 DEVICE lanes scale_by_power_of_two(lanes v, lanes n) { return ldexp(v, (int)n); }

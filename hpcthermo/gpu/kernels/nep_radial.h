@@ -1,0 +1,141 @@
+// NEP, stage 1 and 3: compaction of the list, radial descriptors, radial forces.
+#pragma once
+#include "nep_model.h"
+
+// Neighbours within the radial cutoff and, of those listed as inner, within the reach of the angular
+// list, both dense and by type. Each segment is padded with atoms beyond the cutoff, where f_c = 0.
+DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* positions, double scale,
+                              const int* row, const int* segments, const int* inner, int padding_index)
+{
+    const Position centre = positions[atom.index];
+    int radial = 0, angular = 0;
+    for (int t = 0; t < m.n_types; ++t) {
+        ONE_LANE { atom.radial_segments[t] = radial; atom.angular_segments[t] = angular; }
+        const REAL* cutoff = m.cutoffs + 4 * (atom.type * m.n_types + t);
+        const REAL radial2 = cutoff[0] * cutoff[0], angular2 = cutoff[2] * cutoff[2];
+        const int begin = segments[t], end = segments[t + 1], end_inner = begin + inner[t];
+        for (int slot = begin; slot < end; slot += LANES) {
+            lanes x, y, z;
+            load_displacements(positions, row + slot, centre, scale, x, y, z);
+            const lanes r2 = x * x + y * y + z * z;
+            const lane_set in = lane_set_of(r2 < radial2);
+            append(atom.x + radial, in, x);
+            append(atom.y + radial, in, y);
+            append(atom.z + radial, in, z);
+            append(atom.radial_neighbors + radial, in, row + slot);
+            radial += count_lanes(in);
+            if (slot < end_inner) {
+                const lane_set near = lane_set_of(r2 < angular2);
+                append(atom.ux + angular, near, x);
+                append(atom.uy + angular, near, y);
+                append(atom.uz + angular, near, z);
+                append(atom.angular_neighbors + angular, near, row + slot);
+                angular += count_lanes(near);
+            }
+        }
+        const int radial_end = ROUND_UP(radial, LANES), angular_end = ROUND_UP(angular, LANES);
+        store(atom.x + radial, broadcast((REAL)1.001 * cutoff[0]));
+        store(atom.y + radial, broadcast(0));
+        store(atom.z + radial, broadcast(0));
+        store(atom.ux + angular, broadcast((REAL)1.001 * cutoff[2]));
+        store(atom.uy + angular, broadcast(0));
+        store(atom.uz + angular, broadcast(0));
+        FOR_LANE_ELEMENTS(l, LANES) {
+            atom.radial_neighbors[radial + l] = padding_index;
+            atom.angular_neighbors[angular + l] = padding_index;
+        }
+        radial = radial_end;
+        angular = angular_end;
+        GROUP_SYNC();
+    }
+    ONE_LANE { atom.radial_segments[m.n_types] = radial; atom.angular_segments[m.n_types] = angular; }
+    GROUP_SYNC();
+}
+
+// q_n = sum_t sum_k c_nk^t Phi_kt,  Phi_kt = sum over neighbours of type t of f_c T_k(x)
+template <class S> DEVICE void radial_descriptors(const NepModel& m, const NepAtom& atom)
+{
+    lanes q[S::radial_row / LANES];
+    UNROLL for (int v = 0; v < S::radial_row / LANES; ++v) q[v] = broadcast(0);
+    for (int t = 0; t < m.n_types; ++t) {
+        const int begin = atom.radial_segments[t], end = atom.radial_segments[t + 1];
+        if (begin == end) continue;
+        const REAL inverse_cutoff = 1 / m.cutoffs[4 * (atom.type * m.n_types + t)];
+        for (int slot = begin; slot < end; slot += LANES) {
+            const lanes x = load(atom.x + slot), y = load(atom.y + slot), z = load(atom.z + slot);
+            const lanes r2 = x * x + y * y + z * z, inverse = inverse_sqrt(r2);
+            const lanes outside = (REAL)1 - r2 * inverse * inverse_cutoff;
+            const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s;
+            store(atom.cutoff + slot, cutoff_function(m.cutoff_polynomial, s2));
+            store(atom.argument + slot, (REAL)2 * s2 - (REAL)1);
+            store(atom.slope + slot, s * inverse);
+        }
+        lanes phi[S::k_radial];
+        UNROLL for (int k = 0; k < S::k_radial; ++k) phi[k] = broadcast(0);
+        int slot = begin;
+        for (; slot + 2 * LANES <= end; slot += 2 * LANES)
+            add_chebyshev<S::k_radial, 2>(atom.cutoff + slot, atom.argument + slot, phi);
+        if (slot < end) add_chebyshev<S::k_radial, 1>(atom.cutoff + slot, atom.argument + slot, phi);
+        REAL* sums = atom.descriptor_slopes;  // not yet in use
+        reduce_add_many(phi, sums);
+        GROUP_SYNC();
+        const REAL* c = m.radial + (size_t)(atom.type * m.n_types + t) * S::k_radial * S::radial_row;
+        UNROLL for (int k = 0; k < S::k_radial; ++k)
+            UNROLL for (int v = 0; v < S::radial_row / LANES; ++v)
+                q[v] += sums[k] * load(c + k * S::radial_row + v * LANES);
+        GROUP_SYNC();
+    }
+    UNROLL for (int v = 0; v < S::radial_row / LANES; ++v) store(atom.descriptors + v * LANES, q[v]);
+    GROUP_SYNC();
+}
+
+struct ForceOutput {
+    double *forces, *virials;  // virials may be null
+};
+// F_i += f, F_j -= f, W_j -= r (x) f
+DEVICE void add_pair_forces(const ForceOutput& output, const int* neighbors, lanes x, lanes y, lanes z,
+                            lanes fx, lanes fy, lanes fz, lanes (&on_centre)[3])
+{
+    on_centre[0] += fx;
+    on_centre[1] += fy;
+    on_centre[2] += fz;
+    scatter_force(output.forces, neighbors, fx, fy, fz);
+    if (output.virials) scatter_virial(output.virials, neighbors, x, y, z, fx, fy, fz);
+}
+
+template <class S, int U>
+DEVICE void radial_force_block(const NepAtom& atom, const REAL* series, int slot, const ForceOutput& output, lanes (&on_centre)[3])
+{
+    lanes argument[U], derivative[U];
+    UNROLL for (int u = 0; u < U; ++u) argument[u] = load(atom.argument + slot + u * LANES);
+    chebyshev_series<S::series, U>(series, argument, derivative);
+    UNROLL for (int u = 0; u < U; ++u) {
+        const int k = slot + u * LANES;
+        const lanes f = derivative[u] * load(atom.slope + k);
+        const lanes x = load(atom.x + k), y = load(atom.y + k), z = load(atom.z + k);
+        add_pair_forces(output, atom.radial_neighbors + k, x, y, z, f * x, f * y, f * z, on_centre);
+    }
+}
+
+// f_ij = (sum_n dU/dq_n dg_n/dr) u: the coefficients of the one series are contracted once per atom and type
+template <class S>
+DEVICE void radial_forces(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
+{
+    constexpr int vectors = S::series_row / LANES;
+    for (int t = 0; t < m.n_types; ++t) {
+        const int begin = atom.radial_segments[t], end = atom.radial_segments[t + 1];
+        if (begin == end) continue;
+        const REAL* table = m.radial_series + (size_t)(atom.type * m.n_types + t) * S::n_radial * S::series_row;
+        REAL* series = atom.series + t * S::series_row;
+        lanes sum[vectors];
+        UNROLL for (int v = 0; v < vectors; ++v) sum[v] = broadcast(0);
+        for (int n = 0; n < S::n_radial; ++n)
+            UNROLL for (int v = 0; v < vectors; ++v)
+                sum[v] += atom.descriptor_slopes[n] * load(table + n * S::series_row + v * LANES);
+        UNROLL for (int v = 0; v < vectors; ++v) store(series + v * LANES, sum[v]);
+        GROUP_SYNC();
+        int slot = begin;
+        for (; slot + 2 * LANES <= end; slot += 2 * LANES) radial_force_block<S, 2>(atom, series, slot, output, on_centre);
+        if (slot < end) radial_force_block<S, 1>(atom, series, slot, output, on_centre);
+    }
+}

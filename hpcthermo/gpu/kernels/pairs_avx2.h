@@ -1,0 +1,152 @@
+// pairs_cpu.h with AVX2: what pairs_plain.h states, in registers.
+#pragma once
+
+// ---- four columns out of rows of four -------------------------------------------------------------
+template <class Row> DEVICE void load_columns(Row row, __m256& x, __m256& y, __m256& z)
+{
+    const auto two_rows = [&](int i) {
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float*)row(i))),
+                                    _mm_loadu_ps((const float*)row(4 + i)), 1);
+    };
+    const __m256 a = two_rows(0), b = two_rows(1), c = two_rows(2), d = two_rows(3);
+    const __m256d xy_low = (__m256d)_mm256_unpacklo_ps(a, b), zw_low = (__m256d)_mm256_unpackhi_ps(a, b);
+    const __m256d xy_high = (__m256d)_mm256_unpacklo_ps(c, d), zw_high = (__m256d)_mm256_unpackhi_ps(c, d);
+    x = (__m256)_mm256_unpacklo_pd(xy_low, xy_high);
+    y = (__m256)_mm256_unpackhi_pd(xy_low, xy_high);
+    z = (__m256)_mm256_unpacklo_pd(zw_low, zw_high);
+}
+template <class Row> DEVICE void load_columns(Row row, __m256d& x, __m256d& y, __m256d& z)
+{
+    const auto one_row = [&](int i) { return _mm256_loadu_pd((const double*)row(i)); };
+    const __m256d a = one_row(0), b = one_row(1), c = one_row(2), d = one_row(3);
+    const __m256d xz_low = _mm256_unpacklo_pd(a, b), yw_low = _mm256_unpackhi_pd(a, b);
+    const __m256d xz_high = _mm256_unpacklo_pd(c, d), yw_high = _mm256_unpackhi_pd(c, d);
+    x = _mm256_permute2f128_pd(xz_low, xz_high, 0x20);
+    y = _mm256_permute2f128_pd(yw_low, yw_high, 0x20);
+    z = _mm256_permute2f128_pd(xz_low, xz_high, 0x31);
+}
+
+// r_j - r_i for LANES neighbours j = index[0..LANES)
+DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
+                               double scale, lanes& x, lanes& y, lanes& z)
+{
+    const auto row = [&](int l) { return positions + index[l]; };
+    if constexpr (sizeof(REAL) == 4) {
+        __m256 jx, jy, jz;
+        load_columns(row, jx, jy, jz);
+        const auto difference = [&](__m256 j, int i) {
+            return (lanes)_mm256_cvtepi32_ps(_mm256_sub_epi32((__m256i)j, _mm256_set1_epi32(i))) * (REAL)scale;
+        };
+        x = difference(jx, (int)centre.x);
+        y = difference(jy, (int)centre.y);
+        z = difference(jz, (int)centre.z);
+    } else {
+        __m256d jx, jy, jz;
+        load_columns(row, jx, jy, jz);
+        x = (lanes)jx - (REAL)centre.x;
+        y = (lanes)jy - (REAL)centre.y;
+        z = (lanes)jz - (REAL)centre.z;
+    }
+}
+
+// ---- compaction ---------------------------------------------------------------------------------
+struct lane_set { unsigned bits; };
+DEVICE lane_set lane_set_of(lane_mask m)
+{
+    if constexpr (sizeof(REAL) == 4) return {(unsigned)_mm256_movemask_ps((__m256)m)};
+    else return {(unsigned)_mm256_movemask_pd((__m256d)m)};
+}
+DEVICE int count_lanes(lane_set set) { return __builtin_popcount(set.bits); }
+// for each of 8 (4) lanes a byte (two bytes): the numbers of the 32-bit parts to keep, moved to the front
+DEVICE __m256i kept_parts(unsigned bits, int parts_per_lane)
+{
+    const uint64_t every_part = parts_per_lane == 1 ? 0x0101010101010101ull : 0x0001000100010001ull;
+    const uint64_t keep = _pdep_u64(bits, every_part) * (parts_per_lane == 1 ? 0xffull : 0xffffull);
+    return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)_pext_u64(0x0706050403020100ull, keep)));
+}
+// write the lanes of v that are in the set to buffer[0..count_lanes(set)); buffer has LANES of slack
+DEVICE void append(REAL* buffer, lane_set set, lanes v)
+{
+    const __m256i order = kept_parts(set.bits, sizeof(REAL) / 4);
+    _mm256_storeu_ps((float*)buffer, _mm256_permutevar8x32_ps((__m256)v, order));
+}
+DEVICE void append(int* buffer, lane_set set, const int* index)
+{
+    const __m256i order = kept_parts(set.bits, 1);
+    if constexpr (sizeof(REAL) == 4) {
+        _mm256_storeu_si256((__m256i*)buffer, _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i*)index), order));
+    } else {
+        const __m256i four = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)index));
+        _mm_storeu_si128((__m128i*)buffer, _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(four, order)));
+    }
+}
+
+// ---- scatter --------------------------------------------------------------------------------------
+// rows (x, y, z, 0) of lane l at quads + 4 l
+DEVICE void store_quads(double* quads, lanes x, lanes y, lanes z)
+{
+    for (int half = 0; half < (int)sizeof(double) / (int)sizeof(REAL); ++half) {
+        __m256d a, b, c;
+        if constexpr (sizeof(REAL) == 4) {
+            const auto part = [&](lanes v) {
+                return _mm256_cvtps_pd(half ? _mm256_extractf128_ps((__m256)v, 1) : _mm256_castps256_ps128((__m256)v));
+            };
+            a = part(x), b = part(y), c = part(z);
+        } else {
+            a = (__m256d)x, b = (__m256d)y, c = (__m256d)z;
+        }
+        const __m256d xy_even = _mm256_unpacklo_pd(a, b), xy_odd = _mm256_unpackhi_pd(a, b);
+        const __m256d z_even = _mm256_unpacklo_pd(c, _mm256_setzero_pd()), z_odd = _mm256_unpackhi_pd(c, _mm256_setzero_pd());
+        double* rows = quads + 16 * half;
+        _mm256_store_pd(rows, _mm256_permute2f128_pd(xy_even, z_even, 0x20));
+        _mm256_store_pd(rows + 4, _mm256_permute2f128_pd(xy_odd, z_odd, 0x20));
+        _mm256_store_pd(rows + 8, _mm256_permute2f128_pd(xy_even, z_even, 0x31));
+        _mm256_store_pd(rows + 12, _mm256_permute2f128_pd(xy_odd, z_odd, 0x31));
+    }
+}
+// forces[index] -= f: rows of 4 float64 (x, y, z, unused)
+DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, lanes fz)
+{
+    alignas(64) double f[4 * LANES];
+    store_quads(f, fx, fy, fz);
+    UNROLL for (int l = 0; l < LANES; ++l) {
+        double* row = forces + 4 * (size_t)index[l];
+        _mm256_storeu_pd(row, _mm256_sub_pd(_mm256_loadu_pd(row), _mm256_load_pd(f + 4 * l)));
+    }
+}
+// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
+{
+    alignas(64) double f[4 * LANES], r[4 * LANES];
+    store_quads(f, fx, fy, fz);
+    store_quads(r, x, y, z);
+    UNROLL for (int l = 0; l < LANES; ++l) {
+        double* row = virials + 12 * (size_t)index[l];
+        const __m256d fl = _mm256_load_pd(f + 4 * l);
+        UNROLL for (int a = 0; a < 3; ++a)
+            _mm256_storeu_pd(row + 4 * a, _mm256_fnmadd_pd(_mm256_broadcast_sd(r + 4 * l + a), fl, _mm256_loadu_pd(row + 4 * a)));
+    }
+}
+
+// lane k of the result is the sum over lanes of v[k], k < LANES
+DEVICE lanes reduce_block(const lanes* v)
+{
+    if constexpr (sizeof(REAL) == 4) {
+        __m256 four[2];
+        UNROLL for (int i = 0; i < 2; ++i)
+            four[i] = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[4 * i], (__m256)v[4 * i + 1]),
+                                     _mm256_hadd_ps((__m256)v[4 * i + 2], (__m256)v[4 * i + 3]));
+        return (lanes)_mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20), _mm256_permute2f128_ps(four[0], four[1], 0x31));
+    } else {
+        const __m256d ab = _mm256_hadd_pd((__m256d)v[0], (__m256d)v[1]), cd = _mm256_hadd_pd((__m256d)v[2], (__m256d)v[3]);
+        return (lanes)_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
+    }
+}
+// rows[l LANES + n] = columns[n row_length + l] for n < n_columns, 0 above; l < LANES
+DEVICE void transpose_slots(const REAL* columns, int row_length, int n_columns, REAL* rows)
+{
+    for (int n = 0; n < LANES; ++n) {
+        const lanes column = n < n_columns ? load(columns + (size_t)n * row_length) : broadcast(0);
+        UNROLL for (int l = 0; l < LANES; ++l) rows[l * LANES + n] = column[l];
+    }
+}
