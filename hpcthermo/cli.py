@@ -11,7 +11,6 @@ import typer
 app = typer.Typer(
     name="hpcthermo",
     help="Heat transport with machine-learned and empirical potentials, from one job file to a report.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,17 +59,15 @@ def analyze(folder: Folder) -> None:
     """Redo the analysis of a run from its results.h5: summary, figures and report."""
     from hpcthermo.report import finish_results
 
-    for line in finish_results(folder, analyze=True):
-        print(line)
+    print(finish_results(folder))
 
 
 @app.command()
 def plot(folder: Folder) -> None:
     """Draw the figures of a run again, as PNG and PDF."""
     from hpcthermo.plots import draw_figures
-    from hpcthermo.results import RESULTS_FILE, read_results, read_summary
 
-    for path in draw_figures(read_results(folder / RESULTS_FILE), read_summary(folder), folder):
+    for path in draw_figures(folder):
         print(path)
 
 
@@ -134,7 +131,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     from hpcthermo.errors import EXIT_BAD_INPUT, HpcthermoError
 
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or sys.argv[1:] or ["--help"], standalone_mode=False)
     except HpcthermoError as error:
         _say(str(error))
         code = error.exit_code

@@ -4,6 +4,7 @@ results.h5
     attributes        format, format_version, kind, title, created
     job               the resolved job as JSON text
     run/              attributes: atoms, steps, ranks, device, precision, instruction set, versions, tuned values, ...
+    <group>/          attributes: facts of an experiment, such as the cross section
     <group>/<name>    datasets, each with the attributes ``unit`` ("1" for pure numbers) and ``description``
 
 summary.json
@@ -67,12 +68,15 @@ class Results:
         Facts of the run.
     quantities : dict of str to Quantity
         By path, for example "series/temperature".
+    attributes : dict of str to dict
+        Facts that belong to one group of quantities, by the path of the group.
     """
 
     kind: str
     job: dict[str, Any]
     run: dict[str, Any]
     quantities: dict[str, Quantity] = field(default_factory=dict)
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def group(self, name: str) -> dict[str, Quantity]:
         """Quantities under ``name/``, by the rest of their path."""
@@ -120,6 +124,8 @@ def write_results(path: Path, results: Results) -> None:
             big = values.nbytes > 65536
             dataset = store.create_dataset(name, data=values, compression="gzip" if big else None, shuffle=big)
             dataset.attrs.update(unit=quantity.unit, description=quantity.description)
+        for name, facts in results.attributes.items():
+            store.require_group(name).attrs.update(facts)
 
 
 def read_results(path: Path) -> Results:
@@ -143,6 +149,8 @@ def read_results(path: Path) -> Results:
             results = Results(str(store.attrs["kind"]), job, _run_facts(store["run"].attrs))
 
             def keep(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Group) and name != "run" and len(item.attrs):
+                    results.attributes[name] = dict(item.attrs)
                 if isinstance(item, h5py.Dataset) and name != "job":
                     results.quantities[name] = Quantity(item[()], str(item.attrs["unit"]),
                                                         str(item.attrs.get("description", "")))
@@ -222,3 +230,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def value_text(result: dict[str, Any]) -> str:
+    """A result as text: value and error to two digits of the error, with unit."""
+    value, error, unit = result["value"], result.get("error"), result["unit"]
+    shown_unit = "" if unit == "1" else f" {unit}"
+    if value is None or not math.isfinite(value):
+        return "not determined"
+    if error is None or not math.isfinite(error) or error <= 0.0:
+        return f"{value:.4g}{shown_unit}"
+    digits = min(12, max(0, 1 - math.floor(math.log10(error))))
+    if abs(value) >= 1e6 or 0.0 < abs(value) < 1e-4:
+        return f"({value:.3e} \N{PLUS-MINUS SIGN} {error:.1e}){shown_unit}"
+    return f"{value:.{digits}f} \N{PLUS-MINUS SIGN} {error:.{digits}f}{shown_unit}"

@@ -1,0 +1,209 @@
+"""Figures of a results folder, each as PNG and PDF; the only module that imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.results import RESULTS_FILE, Results, read_results, value_text
+from hpcthermo.transport.analysis import Profile, analyze_record, make_profile
+from hpcthermo.transport.groups import FREE, SINK, SOURCE
+from hpcthermo.transport.record import read_record
+from hpcthermo.transport.statistics import mean_with_error, ratio_of_means
+from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K
+
+_STYLE = {
+    "figure.figsize": (4.8, 3.4), "figure.dpi": 100, "savefig.dpi": 200, "font.size": 9, "axes.labelsize": 9,
+    "legend.fontsize": 8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
+    "xtick.direction": "in", "ytick.direction": "in", "lines.linewidth": 1.2, "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+}
+#: colour-blind safe (Okabe and Ito)
+_BLUE, _RED, _GREEN, _GREY, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00"
+_ROLE_COLORS = {SOURCE: _RED, SINK: _BLUE, FREE: "#000000"}
+_MOST_POINTS = 60
+
+Axes = Any
+
+
+def draw_figures(folder: Path) -> list[Path]:
+    """Draw all figures that the results of a folder allow.
+
+    Returns
+    -------
+    list of Path
+        PNG files; a PDF of the same name lies beside each.
+
+    Raises
+    ------
+    InputError
+        Without a readable results file.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    results = read_results(folder / RESULTS_FILE)
+    with mpl.rc_context(_STYLE):
+        drawings = _stage_drawings(results)
+        if results.kind == "nemd":
+            drawings = {**_nemd_drawings(folder), **drawings}
+        paths = []
+        for name, draw in drawings.items():
+            figure, axes = pyplot.subplots()
+            draw(axes)
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1])
+            figure.savefig(folder / f"{name}.pdf")
+            pyplot.close(figure)
+    return paths
+
+
+# ---- NEMD ------------------------------------------------------------------------------------------
+
+
+def _nemd_drawings(folder: Path) -> dict[str, Callable[[Axes], None]]:
+    record = read_record(folder / RESULTS_FILE)
+    analysis = analyze_record(record)
+    profile = make_profile(record)
+    plane = _plane(record.interface, np.unique(record.group_block))
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "temperature_profile": lambda axes: draw_profile(axes, analysis.profile, analysis.results, profile, plane),
+        "bath_energies": lambda axes: draw_bath_energies(
+            axes, record.time, record.source_energy, record.sink_energy, record.warmup),
+    }
+    if plane is not None:
+        flux = 0.5 * (profile.source_power + profile.sink_power) / record.area
+        drawings["conductance_convergence"] = lambda axes: draw_convergence(axes, profile, flux, plane)
+    return drawings
+
+
+def _plane(interface: tuple[int, int] | None, blocks: np.ndarray) -> int | None:
+    return None if interface is None else int(np.searchsorted(blocks, min(interface)))
+
+
+def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], profile: Profile,
+                 plane: int | None) -> None:
+    """Block temperatures with errors, fitted lines, and the jump at the interface."""
+    height, temperature = np.array(arrays["height_A"]), np.array(arrays["temperature_K"])
+    error, roles = np.array(arrays["temperature_error_K"]), np.array(arrays["role"])
+    for role, color in _ROLE_COLORS.items():
+        chosen = roles == role
+        if chosen.any():
+            axes.errorbar(height[chosen], temperature[chosen], error[chosen], fmt="o", ms=4, capsize=2, color=color,
+                          label={SOURCE: "source", SINK: "sink", FREE: "blocks"}[role], zorder=3)
+    middle = None if plane is None else 0.5 * float(profile.heights[plane] + profile.heights[plane + 1])
+    ends = []
+    for name in ("line_source_side", "line_sink_side", "line_bulk"):
+        if name in arrays:
+            line = arrays[name]
+            span = np.array([min(line["height_A"]), max(line["height_A"])])
+            if middle is not None:
+                span = np.array([min(span[0], middle), max(span[1], middle)])
+                ends.append(line["intercept_K"] + line["slope_K_per_A"] * middle)
+            axes.plot(span, line["intercept_K"] + line["slope_K_per_A"] * span, color=_GREEN, zorder=2)
+    if middle is not None and plane is not None:
+        axes.axvline(middle, color=_GREY, lw=0.8, ls=":", zorder=1)
+        _label_sides(axes, profile, plane, middle)
+        if len(ends) == 2:
+            axes.annotate("", (middle, ends[0]), (middle, ends[1]),
+                          arrowprops={"arrowstyle": "<->", "color": _GREEN, "shrinkA": 0, "shrinkB": 0})
+    text = [f"{symbol} = {value_text(results[name])}" for symbol, name in (
+        (r"$\Delta T$", "interface_temperature_jump"), ("$G$", "interfacial_thermal_conductance")) if name in results]
+    axes.set_title("    ".join(text), fontsize=9)
+    axes.set_xlabel("position along the heat flux (\N{ANGSTROM SIGN})")
+    axes.set_ylabel("temperature (K)")
+    axes.legend()
+
+
+def _label_sides(axes: Axes, profile: Profile, plane: int, middle: float) -> None:
+    """Composition of both sides beside the interface, at the bottom of the axes."""
+    for k, side, shift in ((plane, "right", -1), (plane + 1, "left", 1)):
+        axes.annotate(profile.composition[k], (middle, 0.02), xycoords=("data", "axes fraction"),
+                      xytext=(5 * shift, 0), textcoords="offset points", ha=side, color=_GREY)
+
+
+def draw_bath_energies(axes: Axes, time: np.ndarray, source: np.ndarray, sink: np.ndarray, warmup: float) -> None:
+    """Energy exchanged with the baths; equal slopes mean a steady state."""
+    analysed = time > warmup
+    for values, name, color in ((source, "given by the source", _RED), (-sink, "taken by the sink", _BLUE)):
+        label = name
+        if analysed.sum() > 2:
+            slope = np.polyfit(time[analysed], values[analysed], 1)[0]
+            label = f"{name}: {slope:.3g} eV/ps"
+        axes.plot(time, values, color=color, label=label)
+    if warmup > 0.0:
+        axes.axvspan(time[0], warmup, color=_GREY, alpha=0.15, lw=0, label="warm-up")
+    axes.set_xlabel("time (ps)")
+    axes.set_ylabel("energy (eV)")
+    axes.legend()
+
+
+def draw_convergence(axes: Axes, profile: Profile, flux: np.ndarray, plane: int) -> None:
+    """Conductance of the first part of the run with its block error, against the length of that part."""
+    hot, cold = (plane, plane + 1) if profile.direction > 0 else (plane + 1, plane)
+    jump = profile.temperatures[:, hot] - profile.temperatures[:, cold]
+    lengths = np.unique(np.linspace(min(16, len(jump)), len(jump), _MOST_POINTS).astype(int))
+    estimates = [ratio_of_means(flux[:n], jump[:n]).scaled(CONDUCTANCE_MW_PER_M2_K) for n in lengths]
+    time = lengths * profile.row_length
+    values, errors = np.array([e.value for e in estimates]), np.array([e.error for e in estimates])
+    axes.plot(time, values, color=_BLUE)
+    axes.fill_between(time, values - errors, values + errors, color=_BLUE, alpha=0.25, lw=0, label="block error")
+    axes.axhline(values[-1], color=_GREY, lw=0.8, ls="--")
+    # an early estimate with a jump near zero must not squeeze the rest
+    reach = 5.0 * max(float(errors[-1]), 0.02 * abs(float(values[-1])))
+    axes.set_ylim(max(values[-1] - reach, min((values - errors).min(), values[-1] - errors[-1])),
+                  min(values[-1] + reach, max((values + errors).max(), values[-1] + errors[-1])))
+    axes.set_xlabel("analysed time (ps)")
+    axes.set_ylabel("conductance (MW m$^{-2}$ K$^{-1}$)")
+    axes.legend()
+
+
+# ---- stages ----------------------------------------------------------------------------------------
+
+
+def _stage_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
+    """Temperature, energies and pressure over all stages, where they were recorded."""
+    series = results.group("series")
+    drawings: dict[str, Callable[[Axes], None]] = {}
+    if not len(series.get("time", _NOTHING).values):
+        return drawings
+    time = series["time"].values
+    if "temperature" in series:
+        drawings["temperature"] = lambda axes: _draw_series(
+            axes, time, {"temperature": series["temperature"].values}, "temperature (K)")
+    if {"potential_energy", "kinetic_energy"} <= set(series):
+        atoms = max(1, int(results.run.get("atoms", 1)))
+        drawings["energies"] = lambda axes: _draw_series(axes, time, {
+            name: (series[f"{name}"].values - series[f"{name}"].values[0]) / atoms * 1e3
+            for name in ("potential_energy", "kinetic_energy", "conserved") if name in series
+        }, "change of energy (meV/atom)")
+    if "pressure" in series:
+        pressure = series["pressure"].values
+        drawings["pressure"] = lambda axes: _draw_series(
+            axes, time, {name: pressure[:, k] for k, name in enumerate(("xx", "yy", "zz"))}, "pressure (GPa)")
+    return drawings
+
+
+class _Nothing:
+    values = np.zeros(0)
+
+
+_NOTHING: Any = _Nothing()
+
+
+def _draw_series(axes: Axes, time: np.ndarray, lines: dict[str, np.ndarray], label: str) -> None:
+    for (name, values), color in zip(lines.items(), (_BLUE, _RED, _GREEN), strict=False):
+        axes.plot(time, values, color=color, lw=0.8, label=name.replace("_", " "))
+    axes.set_xlabel("time (ps)")
+    axes.set_ylabel(label)
+    if len(lines) > 1:
+        axes.legend()
+    else:
+        estimate = mean_with_error(next(iter(lines.values()))[len(time) // 2:]) if len(time) >= 16 else None
+        if estimate is not None:
+            axes.set_title(f"mean of the second half: {estimate.value:.4g} $\\pm$ {estimate.error:.2g}", fontsize=9)

@@ -1,0 +1,130 @@
+"""From results.h5 to summary.json, figures and a self-contained report.html."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpcthermo.results import (
+    RESULTS_FILE,
+    Results,
+    read_results,
+    read_summary,
+    replaced_file,
+    value_text,
+    versions,
+    write_summary,
+)
+
+REPORT_FILE = "report.html"
+Table = dict[str, dict[str, Any]]
+
+#: result that heads the report, by kind of job; the first that is there
+_HEADLINES = {
+    "nemd": ("interfacial_thermal_conductance", "thermal_conductivity_bulk", "heat_flux"),
+    "md": ("temperature",),
+    "minimize": ("potential_energy_per_atom",),
+}
+_CAPTIONS = {
+    "temperature_profile": "Mean temperature of each block with its standard error, fitted lines, and the jump at the "
+                           "interface (dotted).",
+    "bath_energies": "Energy exchanged with source and sink; in a steady state both slopes agree.",
+    "conductance_convergence": "Conductance from the first part of the analysed time, with its block error.",
+    "temperature": "Temperature of all moving atoms.",
+    "energies": "Energies relative to their first values.",
+    "pressure": "Diagonal components of the pressure.",
+}
+
+
+def finish_results(folder: Path) -> str:
+    """Analyse results.h5, draw the figures, write summary.json and report.html.
+
+    Returns
+    -------
+    str
+        The results and verdicts as text.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no complete results.
+    """
+    from hpcthermo.plots import draw_figures
+
+    results = read_results(folder / RESULTS_FILE)
+    table, checks = analyses()[results.kind](folder, results)
+    write_summary(folder, table, checks, results.run)
+    write_report(folder, draw_figures(folder))
+    return summary_text(table, checks)
+
+
+def analyses() -> dict[str, Callable[[Path, Results], tuple[Table, Table]]]:
+    """Kind of job -> analysis that returns the tables `results` and `checks`."""
+    from hpcthermo.equilibrium import analyze_md, analyze_minimize
+
+    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": analyze_minimize}
+
+
+def _analyze_nemd(folder: Path, results: Results) -> tuple[Table, Table]:
+    from hpcthermo.transport.analysis import analyze_record
+    from hpcthermo.transport.record import read_record
+
+    analysis = analyze_record(read_record(folder / RESULTS_FILE))
+    return analysis.results, analysis.checks
+
+
+def summary_text(results: Table, checks: Table) -> str:
+    """Results and verdicts, one per line."""
+    width = max((len(name) for name in [*results, *checks]), default=0)
+    lines = [f"{name:<{width}}  {value_text(entry)}" for name, entry in results.items()]
+    lines += [f"{name:<{width}}  {'passed' if c['passed'] else 'FAILED'}: {c['detail']}" for name, c in checks.items()]
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, figures: list[Path]) -> Path:
+    """Write report.html with the figures inside; nothing in it needs a network."""
+    import jinja2
+
+    results, summary = read_results(folder / RESULTS_FILE), read_summary(folder)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    headline = next((name for name in _HEADLINES.get(results.kind, ()) if name in summary["results"]), None)
+    text = environment.get_template("report.html").render(
+        title=results.job.get("title") or f"hpcthermo {results.kind}",
+        kind=results.kind,
+        created=results.run.get("finished", ""),
+        version=versions()["hpcthermo"],
+        headline=headline and {"name": _words(headline), "text": value_text(summary["results"][headline])},
+        verdict=_verdict(summary["checks"]),
+        results=[{"name": _words(n), "text": value_text(e)} for n, e in summary["results"].items()],
+        checks=[{"name": _words(n), **c} for n, c in summary["checks"].items()],
+        figures=[{"caption": _CAPTIONS.get(p.stem, _words(p.stem)), "data": base64.b64encode(p.read_bytes()).decode()}
+                 for p in figures],
+        run=[(_words(name), _fact_text(value)) for name, value in sorted(results.run.items())],
+        job=json.dumps(results.job, indent=2),
+    )
+    with replaced_file(folder / REPORT_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder / REPORT_FILE
+
+
+def _verdict(checks: Table) -> str:
+    failed = [_words(name) for name, check in checks.items() if not check["passed"]]
+    if failed:
+        return f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. Read the details before using the numbers."
+    return f"All {len(checks)} checks passed." if checks else ""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _fact_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
