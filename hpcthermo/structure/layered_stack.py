@@ -155,7 +155,7 @@ def build_layered_stack(
         if not np.all(np.abs(strain) <= MAXIMUM_STRAIN):
             raise InputError(
                 f"structure: {block.material} {block.repeat[0]}x{block.repeat[1]} would be strained by "
-                f"{100 * strain[0]:.1f} % and {100 * strain[1]:.1f} % in the common cell {edges[0]:.3f} x {edges[1]:.3f} "
+                f"{100 * strain[0]:.1f}, {100 * strain[1]:.1f} % in the common cell {edges[0]:.3f} x {edges[1]:.3f} "
                 f"A, limit {100 * MAXIMUM_STRAIN:.0f} %; change repeat or lattice"
             )
     symbols, positions, layers = [], [], []

@@ -1,0 +1,101 @@
+"""Analysis of NEMD records whose conductance, flux and conductivity are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcthermo.errors import InputError
+from hpcthermo.transport.analysis import analyze_record, make_profile
+from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K, CONDUCTIVITY_W_PER_M_K
+
+sys.path.insert(0, str(Path(__file__).parent))
+import lumped_stack as lumped
+
+CONDUCTANCE = lumped.INTERFACE / lumped.AREA * CONDUCTANCE_MW_PER_M2_K
+CONDUCTIVITY = lumped.BULK / lumped.AREA * lumped.SPACING * CONDUCTIVITY_W_PER_M_K
+
+
+@pytest.fixture(scope="module")
+def analyses() -> list:
+    return [analyze_record(lumped.lumped_record(seed)) for seed in range(24)]
+
+
+@pytest.mark.parametrize("variant", ["", "_energy_balance", "_heat_current"])
+def test_conductance_and_its_error(analyses: list, variant: str) -> None:
+    found = [a.results[f"interfacial_thermal_conductance{variant}"] for a in analyses]
+    values, errors = np.array([f["value"] for f in found]), np.array([f["error"] for f in found])
+    assert values.mean() == pytest.approx(CONDUCTANCE, abs=4.0 * values.std(ddof=1) / np.sqrt(len(values)))
+    assert np.all(errors < 0.2 * CONDUCTANCE)
+    # 24 degrees of freedom: 8 ... 55 holds 99.9 %
+    assert 8.0 < np.sum(((values - CONDUCTANCE) / errors) ** 2) < 55.0
+
+
+def test_extrapolated_jump_is_larger_by_the_missing_half_layers(analyses: list) -> None:
+    """The lines meet half a spacing from each interface layer: dT_fit = dT - q A / bulk link."""
+    jump = np.mean([a.results["interface_temperature_jump"]["value"] for a in analyses])
+    fitted = np.mean([a.results["interface_temperature_jump_fit"]["value"] for a in analyses])
+    assert fitted == pytest.approx(jump * (1.0 - lumped.INTERFACE / lumped.BULK), rel=0.05)
+
+
+def test_fluxes_agree(analyses: list) -> None:
+    for name in ("source", "sink", "heat_current"):
+        other = np.mean([a.results[f"heat_flux_{name}"]["value"] for a in analyses])
+        assert other == pytest.approx(np.mean([a.results["heat_flux"]["value"] for a in analyses]), rel=0.03)
+
+
+def test_conductivity_of_a_side() -> None:
+    analysis = analyze_record(lumped.lumped_record(3, rows=3000))
+    found = analysis.results["thermal_conductivity_sink_side"]
+    assert found["value"] == pytest.approx(CONDUCTIVITY, abs=4.0 * found["error"])
+    assert found["unit"] == "W m^-1 K^-1"
+
+
+def test_verdicts_pass_in_steady_state(analyses: list) -> None:
+    for name in ("steady_state", "source_sink_agreement", "energy_balance", "heat_current_agreement"):
+        passed = [a.checks[name]["passed"] for a in analyses]
+        assert np.mean(passed) >= 22 / 24, name
+
+
+def test_verdicts_fail_on_a_drifting_profile_and_on_a_leak() -> None:
+    drifting = analyze_record(lumped.lumped_record(5, drift=150.0))
+    assert not drifting.checks["steady_state"]["passed"]
+    leaking = analyze_record(lumped.lumped_record(5, leak=0.5))
+    assert not leaking.checks["energy_balance"]["passed"]
+    assert not leaking.checks["source_sink_agreement"]["passed"]
+
+
+def test_direction_does_not_matter() -> None:
+    """Source below instead of above: the mirrored record gives the same conductance."""
+    record = lumped.lumped_record(2)
+    top = record.group_coordinate_sum.max()
+    mirrored = dataclasses.replace(
+        record, interface=(3, 4), group_coordinate_sum=(top - record.group_coordinate_sum)[:, ::-1],
+        group_kinetic_energy=record.group_kinetic_energy[:, ::-1], group_energy=record.group_energy[:, ::-1],
+        group_heat_current=-record.group_heat_current[:, ::-1], group_role=record.group_role[::-1],
+        group_composition=record.group_composition[::-1],
+    )
+    first, second = analyze_record(record).results, analyze_record(mirrored).results
+    for name in first:
+        assert second[name]["value"] == pytest.approx(first[name]["value"], rel=1e-9), name
+
+
+def test_interface_inside_one_block_pair_only() -> None:
+    record = dataclasses.replace(lumped.lumped_record(1, rows=60), interface=(3, 5))
+    with pytest.raises(InputError, match="not neighbours"):
+        analyze_record(record)
+
+
+def test_without_interface_the_whole_is_one_side() -> None:
+    analysis = analyze_record(dataclasses.replace(lumped.lumped_record(1), interface=None))
+    assert "interfacial_thermal_conductance" not in analysis.results
+    assert "heat_flux" in analysis.results
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(InputError, match="rows after the warm-up"):
+        make_profile(dataclasses.replace(lumped.lumped_record(1, rows=60), warmup=29.0))
