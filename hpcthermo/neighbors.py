@@ -77,7 +77,7 @@ def pack_rows(system: System, backend: Backend, frame: PackingFrame, rows: Any, 
 
 def empty_rows(system: System, backend: Backend) -> Any:
     """Memory for the packed rows of all atoms and the padding row."""
-    return backend.xp.empty((system.n_total + 1, 4), dtype=POSITION_DTYPE[backend.precision])
+    return backend.empty_aligned((system.n_total + 1, 4), POSITION_DTYPE[backend.precision])
 
 
 def pack_positions(system: System, backend: Backend, reach: float) -> PackedPositions:
