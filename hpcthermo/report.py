@@ -114,7 +114,8 @@ def write_report(folder: Path, figures: list[Path]) -> Path:
 def _verdict(checks: Table) -> str:
     failed = [_words(name) for name, check in checks.items() if not check["passed"]]
     if failed:
-        return f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. Read the details before using the numbers."
+        return (f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. "
+                "Read their details before using the numbers.")
     return f"All {len(checks)} checks passed." if checks else ""
 
 

@@ -10,8 +10,6 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.structure.layered_stack import MAXIMUM_ATOMS
 
-_COPIED_FIELDS = ("types", "velocities", "groups")
-
 
 def repeat_snapshot(snapshot: Snapshot, repeat: tuple[int, int, int]) -> Snapshot:
     """The structure copied ``repeat`` times along a, b and c.
@@ -42,5 +40,6 @@ def repeat_snapshot(snapshot: Snapshot, repeat: tuple[int, int, int]) -> Snapsho
     return Snapshot.create(
         snapshot.cell * np.array(repeat)[:, None], snapshot.periodic, snapshot.species, snapshot.masses,
         (snapshot.positions + (shifts @ snapshot.cell)[:, None, :]).reshape(-1, 3),
-        layers=layers, **{name: np.concatenate([snapshot.fields[name]] * copies) for name in _COPIED_FIELDS},
+        np.tile(snapshot.types, copies), layers=layers, groups=np.tile(snapshot.groups, copies),
+        velocities=np.tile(snapshot.velocities, (copies, 1)),
     )

@@ -1,0 +1,172 @@
+r"""``hpcthermo check``: everything that can be known about a job without running it.
+
+Seconds per step of the rank with the most work, from a probe of the potential on pieces of the structure (probe.py):
+
+    t = n_owned (t_force + t_list / K + t_atom) + n_ghost t_ghost + t_step
+
+    K        steps between rebuilds of the lists, (skin / 1 A)^2 * 150 fs / timestep: the fastest of many atoms leaves
+             half a skin of 1 A about every 150 fs in a solid at room temperature (measured)
+    t_atom   integration, baths, sampling; t_ghost: packing and exchange; t_step: Python and messages (measured)
+
+Memory of a rank: the process itself, arrays per owned and per ghost atom, lists of the potential (probe), and on the
+first rank the whole structure while it is handed out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpcthermo.config import Job, load_job
+from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.gpu.backend import make_backend
+from hpcthermo.preparation import build_structure, check_ranks, load_job_potential, skin_of
+from hpcthermo.probe import Cost, measure_cost
+from hpcthermo.progress import duration_text
+
+_REBUILD_PERIOD_FS = 150.0
+_ATOM_SECONDS = 6e-8
+_GHOST_SECONDS = 6e-8
+_STEP_SECONDS = 4e-4
+_PROCESS_BYTES = 150e6
+_OWNED_BYTES = 700.0
+_GHOST_BYTES = 250.0
+_SNAPSHOT_BYTES = 400.0
+#: bricks whose ghosts are counted; the others are alike
+_MOST_BRICKS = 8
+
+
+@dataclass(frozen=True)
+class JobEstimate:
+    """What `check` found.
+
+    Attributes
+    ----------
+    parts : (3,) tuple of int
+        Ranks along a, b, c.
+    owned : (ranks,) int
+        Atoms of each rank.
+    ghosts : int
+        Most ghost atoms of a rank.
+    memory : float
+        Most bytes of a rank.
+    seconds : float or None
+        Estimate of the run time, None without a probe.
+    """
+
+    job: Job
+    snapshot: Snapshot
+    ranks: int
+    parts: tuple[int, int, int]
+    owned: np.ndarray
+    ghosts: int
+    memory: float
+    seconds: float | None
+
+    def text(self) -> str:
+        """The estimate for people."""
+        job, n = self.job, self.snapshot.n_atoms
+        counts = np.bincount(self.snapshot.types, minlength=len(self.snapshot.species))
+        species = ", ".join(f"{count:,} {name}" for name, count in zip(self.snapshot.species, counts, strict=True))
+        edges = np.linalg.norm(self.snapshot.cell, axis=1)
+        lines = [
+            f"job             {job.kind}{': ' + job.title if job.title else ''} (valid)",
+            f"atoms           {n:,} ({species})",
+            f"cell            {edges[0]:.2f} x {edges[1]:.2f} x {edges[2]:.2f} A, periodic "
+            + (", ".join(np.array(list("abc"))[self.snapshot.periodic]) or "nowhere"),
+            f"layers          {max(0, int(self.snapshot.layers.max()) + 1)}",
+            f"decomposition   {' x '.join(str(p) for p in self.parts)} ({self.ranks} "
+            f"rank{'s' if self.ranks > 1 else ''} per replica, {job.execution.replicas} replica"
+            f"{'s' if job.execution.replicas > 1 else ''})",
+            f"atoms per rank  {int(self.owned.min()):,} ... {int(self.owned.max()):,}",
+            f"ghost fraction  {self.ghosts / max(1, int(self.owned.max())):.2f} (ghosts to owned atoms, fullest rank)",
+            f"memory          {self.memory / 2**20:,.0f} MiB per rank",
+            f"steps           {job.total_steps:,}",
+        ]
+        if self.seconds is not None:
+            rate = n * job.total_steps * job.execution.replicas / max(self.seconds, 1e-9)
+            lines.append(f"time            {duration_text(self.seconds)} ({rate:.3g} atom-step/s)")
+        if job.output.trajectory is not None:
+            lines.append(f"trajectory      {self._trajectory_bytes() / 2**20:,.0f} MiB")
+        return "\n".join(lines)
+
+    def _trajectory_bytes(self) -> float:
+        trajectory = self.job.output.trajectory
+        assert trajectory is not None
+        simulated_fs = sum(steps * step_fs for steps, step_fs in stage_steps(self.job))
+        per_atom = (110.0 if trajectory.velocities else 55.0) if trajectory.format == "extxyz" else 24.0
+        return simulated_fs * 1e-3 / trajectory.interval_ps * per_atom * self.snapshot.n_atoms
+
+
+def stage_steps(job: Job) -> list[tuple[int, float]]:
+    """(steps, timestep in fs) of the stages and the experiment; a minimisation step counts as 1 fs."""
+    stages = [(stage.n_steps, float(getattr(stage, "timestep_fs", 1.0))) for stage in job.stage]
+    if job.kind == "nemd":
+        stages.append((job.nemd.warmup_steps + job.nemd.n_steps, job.nemd.timestep_fs))
+    return stages
+
+
+def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
+    """Validate a job file with everything it names, and estimate its cost.
+
+    Raises
+    ------
+    InputError
+        If the job cannot be run.
+    """
+    job = load_job(path)
+    check_ranks(job, ranks)
+    snapshot = build_structure(job.structure)
+    potential = load_job_potential(job, snapshot)
+    # a login node has no GPU: memory and decomposition do not need one
+    backend = make_backend("cpu", job.execution.precision)
+    bound = potential.bind(snapshot.species, backend)
+    if job.kind == "nemd":
+        from hpcthermo.transport.nemd import nemd_grouping
+
+        nemd_grouping(job, snapshot)
+    skin = skin_of(job.execution)
+    ranks_per_replica = max(1, ranks // job.execution.replicas)
+    depth = bound.ghost_depth + skin
+    parts, owned, ghosts = decomposition(snapshot, ranks_per_replica, job.execution.decomposition, depth)
+    cost = measure_cost(snapshot, potential, backend, skin)
+    seconds = estimate_seconds(job, cost, int(owned.max()), ghosts, ranks) if probe else None
+    memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
+    return JobEstimate(job, snapshot, ranks_per_replica, parts, owned, ghosts, memory, seconds)
+
+
+def decomposition(snapshot: Snapshot, ranks: int, layout: str | tuple[int, int, int],
+                  depth: float) -> tuple[tuple[int, int, int], np.ndarray, int]:
+    """Parts along the axes, owned atoms by rank, and most ghosts of a rank."""
+    cell = frame_cell(snapshot.cell)
+    _, fractional, _ = wrap(snapshot.positions, cell, snapshot.periodic)
+    lengths = heights(cell) * np.where(snapshot.periodic, 1.0, np.ptp(fractional, axis=0))
+    parts = choose_layout(ranks, layout, lengths, snapshot.periodic, depth)
+    grid = make_grid(fractional, parts, snapshot.periodic)
+    owners, (lower, upper) = grid.owners(fractional), grid.bounds()
+    owned = np.bincount(owners, minlength=ranks)
+    ghosts = 0
+    for brick in np.unique(np.linspace(0, ranks - 1, min(ranks, _MOST_BRICKS)).astype(int)):
+        index, _ = images_in_brick(fractional, lower[brick], upper[brick], depth / heights(cell), snapshot.periodic)
+        ghosts = max(ghosts, len(index) - int(owned[brick]))
+    return parts, owned, ghosts
+
+
+def estimate_seconds(job: Job, cost: Cost, owned: int, ghosts: int, ranks: int) -> float:
+    """Run time in s of all stages; replicas beyond the ranks run one after another."""
+    skin, total = skin_of(job.execution), 0.0
+    for steps, timestep_fs in stage_steps(job):
+        interval = max(1.0, _REBUILD_PERIOD_FS * max(skin, 0.1) ** 2 / timestep_fs)
+        step = owned * (cost.force_seconds + cost.list_seconds / interval + _ATOM_SECONDS)
+        step += ghosts * (cost.pack_seconds + _GHOST_SECONDS) + _STEP_SECONDS
+        total += steps * step
+    return total * -(-job.execution.replicas // max(1, min(ranks, job.execution.replicas)))
+
+
+def estimate_memory(cost: Cost, owned: int, ghosts: int, n_atoms: int) -> float:
+    """Bytes of the first rank at its peak."""
+    arrays = owned * (cost.list_bytes + _OWNED_BYTES) + ghosts * _GHOST_BYTES
+    return _PROCESS_BYTES + arrays + n_atoms * _SNAPSHOT_BYTES

@@ -1,0 +1,113 @@
+"""From a job to what computes it: structure, potential, device, engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcthermo.config.execution import Execution
+from hpcthermo.config.structure import FileStructure, Structure
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.errors import InputError, ResourceError
+from hpcthermo.gpu.backend import Backend, make_backend
+
+if TYPE_CHECKING:
+    from hpcthermo.config import Job
+    from hpcthermo.domain.comm import Communicator
+    from hpcthermo.engine import Engine
+    from hpcthermo.potentials.base import Potential
+
+#: skin of the neighbour lists unless the job or a tuning gives one, A
+DEFAULT_SKIN = 1.0
+
+
+def build_structure(structure: Structure) -> Snapshot:
+    """Snapshot of a [structure] table.
+
+    Raises
+    ------
+    InputError
+        If the file or the parameters do not give a usable structure.
+    ResourceError
+        If it does not fit into memory.
+    """
+    from hpcthermo.structure.build import layered_stack_snapshot, structure_from_file
+    from hpcthermo.structure.layered_stack import LayerBlock
+    from hpcthermo.structure.repeat import repeat_snapshot
+
+    try:
+        if isinstance(structure, FileStructure):
+            return repeat_snapshot(structure_from_file(Path(structure.file)), structure.repeat)
+        blocks = [LayerBlock(**block.model_dump()) for block in structure.layers]
+        return layered_stack_snapshot(blocks, structure.spacing_A, structure.vacuum_A, structure.lattice)
+    except MemoryError:
+        raise ResourceError("structure: does not fit into memory; reduce repeat or use a larger machine") from None
+
+
+def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
+    """Potential of a job; with a snapshot also checked to know its species.
+
+    Raises
+    ------
+    InputError
+        If a file is unusable, a name unknown, or a species of the structure has no parameters.
+    """
+    from hpcthermo.potentials.base import require_species
+    from hpcthermo.potentials.load import load_potential
+
+    potential = load_potential(job.potential_spec, Path.cwd())
+    if snapshot is not None and potential.style != "overlay":
+        require_species(potential.style, potential.elements, snapshot.species)
+    return potential
+
+
+def make_job_backend(execution: Execution, comm: Communicator) -> Backend:
+    """Device of this rank; ranks of one node share its GPUs out in order.
+
+    Raises
+    ------
+    ResourceError
+        If a GPU is asked for and absent.
+    """
+    return make_backend(execution.device, execution.precision, local_rank(comm))
+
+
+def local_rank(comm: Communicator) -> int:
+    """Position of this rank among the ranks of its node (collective)."""
+    import platform
+
+    names = comm.allgather(platform.node())
+    return names[: comm.rank].count(names[comm.rank])
+
+
+def skin_of(execution: Execution) -> float:
+    """Skin in A before any tuning."""
+    return DEFAULT_SKIN if execution.skin_A == "auto" else float(execution.skin_A)
+
+
+def prepare_engine(job: Job, comm: Communicator) -> Engine:
+    """Engine of a job on all ranks (collective); the structure is built on rank 0.
+
+    Raises
+    ------
+    InputError, ResourceError
+        On all ranks.
+    """
+    from hpcthermo.engine import make_engine
+
+    snapshot = build_structure(job.structure) if comm.rank == 0 else None
+    potential = load_job_potential(job, snapshot)
+    backend = make_job_backend(job.execution, comm)
+    return make_engine(snapshot, potential, comm, backend, skin_of(job.execution), job.execution.decomposition)
+
+
+def check_ranks(job: Job, n_ranks: int) -> None:
+    """Refuse a decomposition or a number of replicas that does not fit the number of ranks."""
+    replicas, layout = job.execution.replicas, job.execution.decomposition
+    if replicas > 1 and n_ranks > replicas and n_ranks % replicas:
+        raise InputError(f"execution.replicas: {replicas} replicas do not share {n_ranks} ranks out evenly; use a "
+                         f"multiple of {replicas} ranks, or fewer")
+    per_replica = max(1, n_ranks // replicas)
+    if isinstance(layout, tuple) and layout[0] * layout[1] * layout[2] != per_replica:
+        raise InputError(f"execution.decomposition: expected three counts with product {per_replica} (the number of "
+                         f"ranks of a replica), got {list(layout)}; change them, or use \"auto\"")
