@@ -105,7 +105,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     """(steps, timestep in fs) of the stages and the experiment; a minimisation step counts as 1 fs."""
     stages = [(stage.n_steps, float(getattr(stage, "timestep_fs", 1.0))) for stage in job.stage]
     if job.kind == "nemd":
-        stages.append((job.nemd.warmup_steps + job.nemd.n_steps, job.nemd.timestep_fs))
+        stages.append((job.nemd.profile_steps + job.nemd.warmup_steps + job.nemd.n_steps, job.nemd.timestep_fs))
     return stages
 
 
@@ -125,9 +125,9 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     backend = make_backend("cpu", job.execution.precision)
     bound = potential.bind(snapshot.species, backend)
     if job.kind == "nemd":
-        from hpcthermo.transport.nemd import nemd_grouping
+        from hpcthermo.transport.layout import find_interface, nemd_grouping
 
-        nemd_grouping(job, snapshot)
+        find_interface(job.nemd, nemd_grouping(job.nemd, snapshot))
     skin = skin_of(job.execution)
     ranks_per_replica = max(1, ranks // job.execution.replicas)
     depth = bound.ghost_depth + skin

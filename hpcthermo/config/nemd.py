@@ -23,6 +23,7 @@ from hpcthermo.config.base import (
 Layers = Annotated[tuple[LayerIndex, ...], Field(max_length=10_000)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Region = tuple[Coordinate, Coordinate]
+Points = Annotated[tuple[tuple[LayerIndex, Kelvin], ...], Field(min_length=1, max_length=10_000)]
 Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=120)]
 
 
@@ -55,6 +56,10 @@ class NemdSection(Section):
     """Relaxation time of the Langevin baths."""
     timestep_fs: Timestep = 0.5
     """Time step."""
+    initial_profile_K: Points | None = None
+    """A guess of the steady state, [[layer, temperature], ...], linear between: it shortens the warm-up."""
+    initial_profile_ps: Picoseconds = 5.0
+    """Time for which a bath in each layer holds that guess, before source and sink act."""
     warmup_ps: Annotated[float, Field(ge=0.0, le=1e9, strict=True)] = 0.0
     """Time for the profile to become steady, not analysed."""
     duration_ps: Picoseconds
@@ -101,6 +106,11 @@ class NemdSection(Section):
     def sink_temperature(self) -> float:
         """Temperature of the sink, K."""
         return self.temperature_K - 0.5 * self.temperature_difference_K
+
+    @property
+    def profile_steps(self) -> int:
+        """Time steps with a bath in each layer before the experiment."""
+        return 0 if self.initial_profile_K is None else count_steps(self.initial_profile_ps, self.timestep_fs)
 
     @property
     def warmup_steps(self) -> int:

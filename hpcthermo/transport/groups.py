@@ -129,14 +129,16 @@ def atoms_of_species(snapshot: Snapshot, elements: Sequence[str], what: str) -> 
 def slabs(snapshot: Snapshot, axis: int, width: float) -> np.ndarray:
     """(N,) slab of each atom by its present coordinate; slabs of about `width` A, low to high, none empty.
 
+    The first slab begins half a width below the lowest atom, so that crystal planes lie inside slabs.
+
     Raises
     ------
     InputError
         If the width gives fewer than 4 or too many slabs.
     """
     coordinate = snapshot.positions[:, axis]
-    low = float(coordinate.min())
-    extent = float(np.ptp(coordinate)) * (1.0 + 1e-9) + 1e-9
+    low = float(coordinate.min()) - 0.5 * width
+    extent = float(np.ptp(coordinate)) + width
     count = max(1, round(extent / width))
     if not 4 <= count <= MAXIMUM_BLOCKS:
         raise InputError(

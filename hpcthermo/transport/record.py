@@ -6,12 +6,13 @@ The table `FIELDS` is the schema. Symbols of shapes: r rows in time, g groups.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, read_results
 
 GROUP = "nemd"
 
@@ -79,6 +80,17 @@ def record_quantities(record: NemdRecord) -> dict[str, Quantity]:
             continue
         quantities[f"{GROUP}/{item.name}"] = Quantity(np.asarray(value), *FIELDS[item.name])
     return quantities
+
+
+def read_record(path: Path) -> NemdRecord:
+    """The record in results.h5.
+
+    Raises
+    ------
+    InputError
+        If it is not there or not complete.
+    """
+    return record_of(read_results(path))
 
 
 def record_of(results: Results) -> NemdRecord:
