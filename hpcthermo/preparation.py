@@ -37,9 +37,7 @@ def build_structure(structure: Structure) -> Snapshot:
 
     try:
         if isinstance(structure, FileStructure):
-            axis = None if structure.layer_axis == "none" else "xyz".index(structure.layer_axis)
-            snapshot = structure_from_file(Path(structure.file), axis, structure.layers_per_group)
-            return repeat_snapshot(snapshot, structure.repeat)
+            return repeat_snapshot(structure_from_file(Path(structure.file)), structure.repeat)
         blocks = [LayerBlock(**block.model_dump()) for block in structure.layers]
         return layered_stack_snapshot(blocks, structure.spacing_A, structure.vacuum_A, structure.lattice)
     except MemoryError:

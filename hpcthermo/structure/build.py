@@ -23,9 +23,9 @@ def layered_stack_snapshot(
     return make_snapshot(stack.cell, stack.periodic, stack.symbols.tolist(), stack.positions, layers=stack.layers)
 
 
-def structure_from_file(path: Path, layer_axis: int | None = 2, layers_per_group: int = 1) -> Snapshot:
-    """Snapshot of a structure file with its layers, groups and velocities; arguments as in `read_structure`."""
-    atoms = read_structure(path, layer_axis, layers_per_group)
+def structure_from_file(path: Path) -> Snapshot:
+    """Snapshot of a structure file with its layers, groups and velocities (`read_structure`)."""
+    atoms = read_structure(path)
     check_structure(atoms.cell, atoms.periodic, atoms.positions, f"structure file {path}")
     return make_snapshot(
         atoms.cell, atoms.periodic, atoms.symbols, atoms.positions,

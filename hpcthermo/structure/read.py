@@ -49,19 +49,12 @@ class StructureFile:
     groups: np.ndarray
 
 
-def read_structure(path: Path, layer_axis: int | None = 2, layers_per_group: int = 1) -> StructureFile:
+def read_structure(path: Path) -> StructureFile:
     """Read one structure.
 
     Extended XYZ, POSCAR/CONTCAR, LAMMPS data, CIF and whatever else ASE knows. An integer array named ``layer``
     numbers the layers; without it they are found from the positions (`detect_layers`). ``group`` (GPUMD) labels
     groups. A ``vel`` column (GPUMD) is in A/fs.
-
-    Parameters
-    ----------
-    layer_axis : int or None
-        Axis along which layers are found; None for a solid without layers.
-    layers_per_group : int
-        Layers found that count as one.
 
     Raises
     ------
@@ -74,9 +67,10 @@ def read_structure(path: Path, layer_axis: int | None = 2, layers_per_group: int
     positions = np.array(atoms.positions, dtype=np.float64)
     groups = _labels(atoms, "group", path)
     layers = _labels(atoms, "layer", path)
-    if layers is None and layer_axis is not None and symbols and np.all(np.isfinite(positions)):
-        found = detect_layers(positions, symbols, layer_axis)
-        layers = found // layers_per_group if found.max() > 0 else None
+    if layers is None and symbols and np.all(np.isfinite(positions)):
+        layers = detect_layers(positions, symbols)
+        if layers.max() == 0:
+            layers = None
     none = np.full(len(symbols), -1, dtype=np.int32)
     return StructureFile(
         cell=np.array(atoms.cell.array, dtype=np.float64),

@@ -161,15 +161,6 @@ def test_layer_array_and_velocities_in_angstrom_per_femtosecond(tmp_path: Path) 
     assert snapshot.velocities == pytest.approx(0.01 * TIME_FS)
 
 
-def test_layers_of_a_file_on_request(tmp_path: Path) -> None:
-    stack = layered_stack_snapshot([LayerBlock("graphene", 4, (3, 3))], 3.4, 20.0)
-    write(tmp_path / "a.xyz", Atoms("C" * stack.n_atoms, stack.positions, cell=stack.cell, pbc=stack.periodic))
-    path = tmp_path / "a.xyz"
-    assert np.array_equal(structure_from_file(path).layers, stack.layers)
-    assert np.array_equal(structure_from_file(path, layers_per_group=2).layers, stack.layers // 2)
-    assert set(structure_from_file(path, layer_axis=None).layers.tolist()) == {-1}
-
-
 BAD_FILES = {
     "declares more atoms than it holds": ("900000000\nLattice=\"5 0 0 0 5 0 0 0 5\"\nC 0 0 0\n", "declares"),
     "empty": ("", "0 bytes"),
