@@ -241,8 +241,8 @@ class Engine:
         self._compute_interior(packed, output, half, n_interior)
         second = clock()
         self._reverse_finish(output)
-        self._add_times((sent - start) + (arrived - first), (first - sent) + (boundary - arrived) + (second - returning),
-                        (returning - boundary) + (clock() - second))
+        force = (first - sent) + (boundary - arrived) + (second - returning)
+        self._add_times((sent - start) + (arrived - first), force, (returning - boundary) + (clock() - second))
 
     def _compute_interior(self, packed: PackedPositions, output: ForceArrays, begin: int, end: int) -> None:
         for first in range(begin, end, _PROGRESS_ATOMS):

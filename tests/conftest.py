@@ -43,8 +43,9 @@ def mpiexec() -> str:
 
 def run_ranks(ranks: int, arguments: list[str], timeout: float = TIME_LIMIT,
               environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``python arguments`` on that many ranks; return code 124 if it had to be stopped."""
-    command = [mpiexec(), "-n", str(ranks), sys.executable, *arguments]
+    """Run ``python arguments`` on that many ranks (0: without launcher); return code 124 if it had to be stopped."""
+    launcher = [mpiexec(), "-n", str(ranks)] if ranks else []
+    command = [*launcher, sys.executable, *arguments]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    cwd=ROOT, env={**mpi_environment(), **(environment or {})}, start_new_session=True)

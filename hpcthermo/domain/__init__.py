@@ -1,0 +1,1 @@
+"""Domain decomposition: ranks, bricks, halos, migration."""

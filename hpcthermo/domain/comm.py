@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -180,7 +181,7 @@ class MpiCommunicator(Communicator):
         self.size = handle.Get_size()
 
     def allreduce_sum(self, value: T) -> T:
-        local = np.ascontiguousarray(value)
+        local: np.ndarray = np.ascontiguousarray(value)
         if local.nbytes * self.size <= _ORDERED_SUM_BYTES:
             gathered = np.empty((self.size, *local.shape), local.dtype)
             self._handle.Allgather(local, gathered)
@@ -194,7 +195,7 @@ class MpiCommunicator(Communicator):
         return total if isinstance(value, np.ndarray) else total.item()
 
     def allreduce_max(self, value: T) -> T:
-        local = np.ascontiguousarray(value)
+        local: np.ndarray = np.ascontiguousarray(value)
         largest = np.empty_like(local)
         self._handle.Allreduce(local, largest, self._mpi.MAX)
         return largest if isinstance(value, np.ndarray) else largest.item()
@@ -218,6 +219,8 @@ class MpiCommunicator(Communicator):
     def abort(self, code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
+        # the launcher needs a moment to pass the last lines on before it ends everything
+        time.sleep(0.2)
         self._mpi.COMM_WORLD.Abort(code)
         os._exit(code)
 
@@ -291,7 +294,10 @@ def world_communicator() -> Communicator:
     """
     expected = launcher_ranks()
     try:
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            # mpi4py's own remark on a foreign launcher; the error below says more
+            warnings.simplefilter("ignore", RuntimeWarning)
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected is None or expected == 1:
             return SingleProcess()

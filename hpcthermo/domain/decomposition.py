@@ -162,7 +162,8 @@ class Domain:
         xp, n = self.backend.xp, system.n_owned
         cell = frame_cell(system.cell)
         positions = self.backend.to_host(system.positions[:n])
-        plan = plan_sends(positions @ np.linalg.inv(cell), self.grid, self.comm.rank, cell, system.periodic, self.halo_depth)
+        fractional = positions @ np.linalg.inv(cell)
+        plan = plan_sends(fractional, self.grid, self.comm.rank, cell, system.periodic, self.halo_depth)
         halo = Halo(plan, n, self.comm, self.backend, self._transport)
         ghosts = halo.exchange_ghosts(plan, *(self.backend.to_host(getattr(system, name)[:n])
                                               for name in ("types", "layers", "tags")))

@@ -36,10 +36,11 @@ def pack_records(fields: Fields) -> np.ndarray:
 def unpack_records(records: np.ndarray) -> Fields:
     """Inverse of `pack_records`."""
     integers = records.view(np.int64)
-    fields, column = {}, 0
+    fields: Fields = {}
+    column = 0
     for name, (dtype, components) in ATOM_FIELDS.items():
         source = records if dtype is np.float64 else integers
-        block = source[:, column:column + components].astype(dtype)
+        block: np.ndarray = source[:, column:column + components].astype(dtype)
         fields[name] = block[:, 0].copy() if components == 1 else block
         column += components
     return fields

@@ -57,8 +57,9 @@ class Snapshot:
         given = {"positions": positions, "types": types, "tags": np.arange(n), **others}
         unknown = set(given) - set(ATOM_FIELDS)
         if unknown:
-            raise InputError(f"atoms: unknown per-atom field {sorted(unknown)[0]!r}; known are {', '.join(ATOM_FIELDS)}")
-        fields = {}
+            raise InputError(f"atoms: unknown per-atom field {sorted(unknown)[0]!r}; "
+                             f"known are {', '.join(ATOM_FIELDS)}")
+        fields: dict[str, np.ndarray] = {}
         for name, (dtype, components) in ATOM_FIELDS.items():
             shape = (n,) if components == 1 else (n, components)
             value = given.get(name)

@@ -23,7 +23,7 @@ def snapshot_of(positions, cell, periodic, speed=0.03, seed=5):
 def cube():
     cell = np.diag([13.0, 13.2, 13.4])
     # some atoms stand outside the cell: they are wrapped
-    return snapshot_of(lattice((5, 5, 5), cell, 0.05) + [20.0, -9.0, 1.0], cell, ALL)
+    return snapshot_of(lattice((5, 5, 5), cell, 0.05) + np.array([20.0, -9.0, 1.0]), cell, ALL)
 
 
 def triclinic():
@@ -39,7 +39,7 @@ def layered():
 
 def vacuum():
     cell = np.diag([13.0, 13.0, 60.0])
-    return snapshot_of(lattice((5, 5, 3), np.diag([13.0, 13.0, 8.0]), 0.05) + [0, 0, 50.0], cell, SLAB_XY)
+    return snapshot_of(lattice((5, 5, 3), np.diag([13.0, 13.0, 8.0]), 0.05) + np.array([0, 0, 50.0]), cell, SLAB_XY)
 
 
 def sheet():
