@@ -145,32 +145,23 @@ def build_neighbor_list(
             xp.zeros((system.n_owned, n_types + 1), dtype=np.int32),
             xp.zeros((system.n_owned, n_types), dtype=np.int32),
         )
-    low = backend.to_host(positions.min(axis=0))
-    extent = np.maximum(backend.to_host(positions.max(axis=0)) - low, 1e-9)
-    # half-cutoff cells, but never many more cells than atoms
-    size = max(reach / 2.0, (float(np.prod(np.maximum(extent, reach / 2.0))) / (4.0 * n + 64.0)) ** (1.0 / 3.0))
-    count = np.maximum(1, np.ceil(extent / size)).astype(np.int32)
-    size_by_axis = extent / count
-    grid_reach = np.minimum(np.ceil(reach / size_by_axis), count).astype(np.int32)
-    grid_box = xp.asarray(np.concatenate([low, 1.0 / size_by_axis]))
-    grid_count, grid_reach_device = xp.asarray(count), xp.asarray(grid_reach)
-    cell = xp.empty(n, dtype=np.int32)
-    backend.launch("neighbors", "assign_cells", 0, n, positions, grid_box, grid_count, cell, per="thread")
-    cell_atoms = xp.argsort(cell, kind="stable").astype(np.int32)
-    n_cells = int(np.prod(count))
-    cell_start = xp.zeros(n_cells + 1, dtype=np.int32)
-    cell_start[1:] = xp.cumsum(xp.bincount(cell, minlength=n_cells))
+    grid = _cell_grid(system, backend, reach)
+    # REAL coordinates of the sweep are off by up to half a unit in the last place of the extent
+    margin = 8.0 * float(np.finfo(backend.real).eps) * float(grid.extent.max())
+    cutoff_squared = xp.asarray(np.where(cutoffs > 0.0, cutoffs + margin, 0.0).astype(np.float64) ** 2)
+    inner_squared = (inner_cutoff + margin) ** 2 if inner_cutoff > 0.0 else 0.0
     segments = xp.empty((system.n_owned, n_types + 1), dtype=np.int32)
     inner = xp.empty((system.n_owned, n_types), dtype=np.int32)
-    stride = _estimated_stride(system, reach, extent, backend.lanes)
+    stride = _estimated_stride(system, reach, grid.extent, backend.lanes)
+    slices = backend.scratch_slices
     while True:
-        indices = xp.empty((system.n_owned, stride), dtype=np.int32)
+        indices = backend.empty_aligned((system.n_owned, stride), np.dtype(np.int32))
         needed = xp.zeros(1, dtype=np.int32)
         backend.launch(
-            "neighbors", "build_neighbors", 0, system.n_owned, positions, system.types, system.layers, n_types,
-            xp.asarray(cutoffs.astype(np.float64) ** 2), inner_cutoff**2, int(different_layers), grid_box, grid_count,
-            grid_reach_device, cell_start, cell_atoms, n, backend.lanes, stride, indices, segments, inner, needed,
-            per="thread",
+            "neighbors", "build_neighbors", 0, system.n_owned, n_types, cutoff_squared, reach + margin, inner_squared,
+            int(different_layers), grid.box, grid.count, grid.cell_start, grid.cell_atoms, grid.slot_of_atom, *grid.sweep,
+            n, stride, xp.empty(slices * 2 * stride, dtype=backend.real), xp.empty(slices * stride, dtype=np.int32),
+            indices, segments, inner, needed, per="scratch",
         )
         most = int(backend.to_host(needed)[0])
         if most <= stride:
@@ -178,7 +169,44 @@ def build_neighbor_list(
         stride = math.ceil(most * 1.1 / backend.lanes) * backend.lanes
 
 
+@dataclass(frozen=True)
+class _CellGrid:
+    """Atoms sorted into cells; ``extent`` (3,) is on the host, the rest are arguments of neighbors.h."""
+
+    extent: np.ndarray
+    box: Any
+    count: Any
+    cell_start: Any
+    cell_atoms: Any
+    slot_of_atom: Any
+    sweep: tuple[Any, ...]
+
+
+def _cell_grid(system: System, backend: Backend, reach: float) -> _CellGrid:
+    xp, n = backend.xp, system.n_total
+    positions = system.positions[:n]
+    low = backend.to_host(positions.min(axis=0))
+    extent = np.maximum(backend.to_host(positions.max(axis=0)) - low, 1e-9)
+    # columns half a cutoff wide, cut finely along z; but never many more cells than atoms
+    size = reach / np.array([2.0, 2.0, 6.0])
+    size *= max(1.0, float(np.prod(np.maximum(extent / size, 1.0))) / (4.0 * n + 64.0)) ** (1.0 / 3.0)
+    count = np.maximum(1, np.minimum(np.ceil(extent / size), 4.0 * n + 64.0)).astype(np.int32)
+    box, count_device = xp.asarray(np.concatenate([low, count / extent])), xp.asarray(count)
+    cell = xp.empty(n, dtype=np.int32)
+    backend.launch("neighbors", "assign_cells", 0, n, positions, box, count_device, cell, per="thread")
+    cell_atoms = xp.empty(n + backend.lanes, dtype=np.int32)  # a vector of room for the last load
+    cell_atoms[:n] = xp.argsort(cell, kind="stable")
+    n_cells = int(np.prod(count, dtype=np.int64))
+    cell_start = xp.zeros(n_cells + 1, dtype=np.int32)
+    cell_start[1:] = xp.cumsum(xp.bincount(cell, minlength=n_cells))
+    sweep = tuple(xp.empty(n + backend.lanes, dtype=backend.real) for _ in range(5))
+    slot_of_atom = xp.empty(n, dtype=np.int32)
+    backend.launch("neighbors", "arrange_sweep", 0, n, cell_atoms, positions, system.types, system.layers, box, *sweep,
+                   slot_of_atom, per="thread")
+    return _CellGrid(extent, box, count_device, cell_start, cell_atoms, slot_of_atom, sweep)
+
+
 def _estimated_stride(system: System, reach: float, extent: np.ndarray, lanes: int) -> int:
     density = system.n_total / float(np.prod(np.maximum(extent, 3.0)))
-    expected = density * 4.0 / 3.0 * math.pi * reach**3 + len(system.species) * lanes
-    return max(lanes, math.ceil(min(1.2 * expected, system.n_total + len(system.species) * lanes) / lanes) * lanes)
+    expected = min(1.2 * density * 4.0 / 3.0 * math.pi * reach**3, float(system.n_total))
+    return math.ceil((expected + (len(system.species) + 1) * lanes) / lanes) * lanes

@@ -15,7 +15,7 @@ from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import NeighborList, PackedPositions, build_neighbor_list
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.nep_file import NepModel, read_nep_file
-from hpcthermo.potentials.nep_parameters import aligned_empty, nep_parameters, pair_cutoffs
+from hpcthermo.potentials.nep_parameters import nep_parameters, pair_cutoffs
 from hpcthermo.system import System
 
 
@@ -132,8 +132,8 @@ class BoundNep:
         integers = -(-(radial + angular + 2 * (n_types + 1)) // 16) * 16
         slices = backend.scratch_slices
         return (
-            aligned_empty(backend, (slices * reals,), backend.real),
-            aligned_empty(backend, (slices * integers,), np.dtype(np.int32)), radial, angular,
+            backend.empty_aligned((slices * reals,), backend.real),
+            backend.empty_aligned((slices * integers,), np.dtype(np.int32)), radial, angular,
         )
 
 

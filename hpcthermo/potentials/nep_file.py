@@ -288,7 +288,7 @@ def _model(name: str, header: _Header, numbers: np.ndarray) -> NepModel:
         neuron_biases[types] = take(neurons)
         output_weights[types] = take(neurons)
         if header.version == 5:
-            output_biases[types] = take(1)
+            output_biases[types] = take(1)[0]
     output_biases += take(1)
     radial = take(header.n_radial, header.k_radial, t, t)
     angular = take(header.n_angular, header.k_angular, t, t)

@@ -138,18 +138,9 @@ def nep_parameters(model: NepModel, types: np.ndarray, backend: Backend) -> NepP
 
 def aligned_copy(backend: Backend, array: np.ndarray) -> Any:
     """Device copy that starts on a 64-byte boundary, so that no vector load crosses a cache line."""
-    target = aligned_empty(backend, array.shape, array.dtype)
+    target = backend.empty_aligned(array.shape, array.dtype)
     target[...] = backend.xp.asarray(array)
     return target
-
-
-def aligned_empty(backend: Backend, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Uninitialised device array that starts on a 64-byte boundary."""
-    n_bytes = math.prod(shape) * dtype.itemsize
-    memory = backend.xp.empty(n_bytes + 64, dtype=np.uint8)
-    address = memory.ctypes.data if backend.device == "cpu" else memory.data.ptr
-    start = -address % 64
-    return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def cutoff_polynomial(n_terms: int) -> np.ndarray:

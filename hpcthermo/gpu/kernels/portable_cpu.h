@@ -45,6 +45,13 @@ DEVICE lanes broadcast(REAL value) { return value - (lanes){}; }
 DEVICE lanes load(const REAL* p) { lanes v; memcpy(&v, p, sizeof v); return v; }
 DEVICE void store(REAL* p, lanes v) { memcpy(p, &v, sizeof v); }
 DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+// 0, 1, ..., LANES - 1
+DEVICE lanes lane_numbers()
+{
+    lanes v;
+    for (int l = 0; l < LANES; ++l) v[l] = (REAL)l;
+    return v;
+}
 DEVICE bool any_lane(lane_mask m)
 {
     IntegerOf<REAL>::type seen = 0;
@@ -108,4 +115,36 @@ DEVICE lanes scale_by_power_of_two(lanes v, lanes n)
     lanes two_n;
     memcpy(&two_n, &bits, sizeof bits);
     return v * two_n;
+}
+// v = m 2^exponent with 1 <= m < 2, for positive normal v
+DEVICE lanes split_mantissa(lanes v, lanes& exponent)
+{
+    const int bias = sizeof(REAL) == 4 ? 127 : 1023, shift = sizeof(REAL) == 4 ? 23 : 52;
+    const lane_mask one = (lane_mask{} + bias) << shift, low_bits = (lane_mask{} + 1 << shift) - 1;
+    lane_mask bits = (lane_mask)v;
+    exponent = __builtin_convertvector((bits >> shift) - bias, lanes);
+    return (lanes)((bits & low_bits) | one);
+}
+
+// ---- integers by lane, in memory ------------------------------------------------------------------
+// table[index[l]]
+DEVICE lanes gather(const REAL* table, const int* index)
+{
+    lanes v;
+    for (int l = 0; l < LANES; ++l) v[l] = table[index[l]];
+    return v;
+}
+// whether index[0..LANES) are known to be one number; a machine on which that saves nothing says no
+DEVICE bool all_equal(const int* index)
+{
+    int difference = 0;
+    for (int l = 1; l < LANES; ++l) difference |= index[l] ^ index[0];
+    return difference == 0;
+}
+// index[l] >= limit
+DEVICE lane_mask at_least(const int* index, int limit)
+{
+    lane_mask m;
+    for (int l = 0; l < LANES; ++l) m[l] = -(index[l] >= limit);
+    return m;
 }

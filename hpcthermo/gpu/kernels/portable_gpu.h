@@ -43,6 +43,8 @@ DEVICE lanes broadcast(REAL value) { return value; }
 DEVICE lanes load(const REAL* p) { return p[lane_index()]; }
 DEVICE void store(REAL* p, lanes v) { p[lane_index()] = v; }
 DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+// 0, 1, ..., LANES - 1
+DEVICE lanes lane_numbers() { return (REAL)lane_index(); }
 DEVICE bool any_lane(lane_mask m) { return __any_sync(0xffffffffu, m); }
 DEVICE REAL reduce_add(lanes v)
 {
@@ -53,3 +55,19 @@ DEVICE lanes sqrt_lanes(lanes v) { return sqrt(v); }
 DEVICE lanes inverse_sqrt(lanes v) { return rsqrt(v); }
 DEVICE lanes round_lanes(lanes v) { return rint(v); }
 DEVICE lanes scale_by_power_of_two(lanes v, lanes n) { return ldexp(v, (int)n); }
+// v = m 2^exponent with 1 <= m < 2, for positive normal v
+DEVICE lanes split_mantissa(lanes v, lanes& exponent)
+{
+    int e;
+    const lanes half = frexp(v, &e);
+    exponent = (REAL)(e - 1);
+    return half + half;
+}
+
+// ---- integers by lane, in memory ------------------------------------------------------------------
+// table[index[l]]
+DEVICE lanes gather(const REAL* table, const int* index) { return table[index[lane_index()]]; }
+// whether index[0..LANES) are known to be one number; a machine on which that saves nothing says no
+DEVICE bool all_equal(const int*) { return false; }
+// index[l] >= limit
+DEVICE lane_mask at_least(const int* index, int limit) { return index[lane_index()] >= limit; }

@@ -1,0 +1,44 @@
+"""Every kernel module compiles for the GPU, without one: NVRTC to a cubin in both precisions and architectures."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from hpcthermo.gpu.compile import GPU_ARCHITECTURES, MODULES, PRECISIONS, module_source
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    try:
+        import nvidia.cuda_nvrtc as wheel
+    except ImportError:
+        pytest.skip("the nvidia-cuda-nvrtc wheel is not installed (extra hpcthermo[dev])")
+    folder = Path(next(iter(wheel.__path__))) / "lib"
+    return ctypes.CDLL(str(next(folder.glob("libnvrtc.so*"))))
+
+
+def compile_to_cubin(nvrtc, source, options):
+    """Cubin of a CUDA source; fails with the compiler's log."""
+    program = ctypes.c_void_p()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None) == 0
+    arguments = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+    status = nvrtc.nvrtcCompileProgram(program, len(options), arguments)
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert status == 0, log.value.decode()
+    nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    cubin = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetCUBIN(program, cubin)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return cubin.raw
+
+
+@pytest.mark.parametrize("architecture", GPU_ARCHITECTURES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("module", MODULES)
+def test_kernel_compiles_for_the_gpu(nvrtc, module, precision, architecture):
+    options = ["-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
+    assert compile_to_cubin(nvrtc, module_source(module), options).startswith(b"\x7fELF")
