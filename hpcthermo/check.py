@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcthermo.config import Job, load_job
+from hpcthermo.config import Job, NemdJob, load_job
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -45,6 +45,8 @@ class JobEstimate:
 
     Attributes
     ----------
+    groups : list of str
+        Lines about the groups of an experiment.
     parts : (3,) tuple of int
         Ranks along a, b, c.
     owned : (ranks,) int
@@ -59,6 +61,7 @@ class JobEstimate:
 
     job: Job
     snapshot: Snapshot
+    groups: list[str]
     ranks: int
     parts: tuple[int, int, int]
     owned: np.ndarray
@@ -78,6 +81,7 @@ class JobEstimate:
             f"cell            {edges[0]:.2f} x {edges[1]:.2f} x {edges[2]:.2f} A, periodic "
             + (", ".join(np.array(list("abc"))[self.snapshot.periodic]) or "nowhere"),
             f"layers          {max(0, int(self.snapshot.layers.max()) + 1)}",
+            *self.groups,
             f"decomposition   {' x '.join(str(p) for p in self.parts)} ({self.ranks} "
             f"rank{'s' if self.ranks > 1 else ''} per replica, {job.execution.replicas} replica"
             f"{'s' if job.execution.replicas > 1 else ''})",
@@ -104,7 +108,7 @@ class JobEstimate:
 def stage_steps(job: Job) -> list[tuple[int, float]]:
     """(steps, timestep in fs) of the stages and the experiment; a minimisation step counts as 1 fs."""
     stages = [(stage.n_steps, float(getattr(stage, "timestep_fs", 1.0))) for stage in job.stage]
-    if job.kind == "nemd":
+    if isinstance(job, NemdJob):
         stages.append((job.nemd.profile_steps + job.nemd.warmup_steps + job.nemd.n_steps, job.nemd.timestep_fs))
     return stages
 
@@ -124,10 +128,7 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     # a login node has no GPU: memory and decomposition do not need one
     backend = make_backend("cpu", job.execution.precision)
     bound = potential.bind(snapshot.species, backend)
-    if job.kind == "nemd":
-        from hpcthermo.transport.layout import find_interface, nemd_grouping
-
-        find_interface(job.nemd, nemd_grouping(job.nemd, snapshot))
+    groups = describe_groups(job, snapshot)
     skin = skin_of(job.execution)
     ranks_per_replica = max(1, ranks // job.execution.replicas)
     depth = bound.ghost_depth + skin
@@ -135,7 +136,28 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     cost = measure_cost(snapshot, potential, backend, skin)
     seconds = estimate_seconds(job, cost, int(owned.max()), ghosts, ranks) if probe else None
     memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
-    return JobEstimate(job, snapshot, ranks_per_replica, parts, owned, ghosts, memory, seconds)
+    return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
+
+
+def describe_groups(job: Job, snapshot: Snapshot) -> list[str]:
+    """One line per role of a NEMD experiment, and its interface; refuses a layout that cannot work."""
+    if not isinstance(job, NemdJob):
+        return []
+    from hpcthermo.transport.groups import ROLES
+    from hpcthermo.transport.layout import AXES, find_interface, nemd_grouping
+
+    grouping = nemd_grouping(job.nemd, snapshot)
+    axis = AXES[job.nemd.axis]
+    roles = grouping.roles[grouping.labels]
+    lines = []
+    for role, name in enumerate(ROLES):
+        height = snapshot.positions[roles == role, axis]
+        if len(height):
+            lines.append(f"{name:<16}{len(height):,} atoms, {job.nemd.axis} from {height.min():.1f} to "
+                         f"{height.max():.1f} A")
+    interface = find_interface(job.nemd, grouping)
+    where = "none" if interface is None else f"between blocks {interface[0]} and {interface[1]}"
+    return [*lines, f"interface       {where}"]
 
 
 def decomposition(snapshot: Snapshot, ranks: int, layout: str | tuple[int, int, int],

@@ -94,3 +94,13 @@ def copy_to_host(source: Any, target: np.ndarray) -> None:
     import cupy
 
     source.data.copy_to_host_async(target.ctypes.data, source.nbytes, cupy.cuda.get_current_stream())
+
+
+def device_count() -> int:
+    """GPUs that CuPy sees; 0 without a driver."""
+    import cupy
+
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return 0
