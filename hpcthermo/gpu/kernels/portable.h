@@ -6,7 +6,7 @@
 //   REAL          pair arithmetic: float ("mixed") or double ("double")
 //   LANES         lanes of a group (CPU: vector width / sizeof REAL; GPU: 32)
 //   lanes         one REAL per lane         lane_mask   one truth value per lane
-//   load, store, broadcast, select, reduce_add, any_lane, sqrt_lanes, exp_lanes, tanh_lanes
+//   load, store, broadcast, select, reduce_add, any_lane, sqrt_lanes, exp_lanes, log_lanes, tanh_lanes
 //   Position      packed position row {x, y, z, type}, 16 bytes (mixed) or 32 (double)
 //   displacement  exact difference of two packed positions, converted to REAL
 //   append        compaction: keep the lanes whose mask is set, densely, in a scratch buffer
@@ -90,6 +90,22 @@ DEVICE lanes exp_lanes(lanes v)
         p = p * f + coefficient;
     }
     return scale_by_power_of_two(p, n);
+}
+// ln v for positive normal v = m 2^n, sqrt(1/2) < m <= sqrt(2): ln m = 2 artanh t, t = (m - 1)/(m + 1)
+DEVICE lanes log_lanes(lanes v)
+{
+    const bool single = sizeof(REAL) == 4;
+    lanes n, m = split_mantissa(v, n);
+    const lane_mask large = m > (REAL)1.4142135623730951;
+    m = select(large, (REAL)0.5 * m, m);
+    n = select(large, n + (REAL)1, n);
+    const lanes t = (m - (REAL)1) / (m + (REAL)1), square = t * t;
+    const int terms = single ? 5 : 11;
+    lanes series = broadcast((REAL)(1.0 / (2 * terms + 1)));
+    for (int k = terms - 1; k >= 0; --k) series = series * square + (REAL)(1.0 / (2 * k + 1));
+    const REAL high = single ? (REAL)0.693359375 : (REAL)0.6931471803691238;
+    const REAL low = single ? (REAL)-2.12194440e-4 : (REAL)1.9082149292705877e-10;
+    return n * high + (n * low + (REAL)2 * t * series);
 }
 DEVICE lanes tanh_lanes(lanes v)
 {
