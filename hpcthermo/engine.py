@@ -196,20 +196,20 @@ class Engine:
         return flag
 
     def _cleared_output(self, virials: bool) -> ForceArrays:
-        self.energies[...] = 0.0
-        self.system.forces[...] = 0.0
+        self.energies.fill(0.0)
+        self.system.forces.fill(0.0)
         self.virials = None
         if virials:
             if self._virial_rows is None:
                 self._virial_rows = self.backend.xp.empty((self.system.n_total + 1, 12))
-            self._virial_rows[...] = 0.0
+            self._virial_rows.fill(0.0)
         return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None)
 
     def _compute_at_once(self, packed: PackedPositions, output: ForceArrays) -> None:
         """Ghosts, all atoms, ghosts back; for one rank or a potential that exchanges fields."""
         system, halo, clock = self.system, self.domain.halo, time.perf_counter
         start = clock()
-        halo.forward_positions_begin(system.positions, frame_cell(system.cell))
+        halo.forward_positions_begin(system.positions, system.cell)
         halo.forward_finish()
         pack_rows(system, self.backend, self._frame, self._rows, 0, system.n_total)
         ready = clock()
@@ -226,7 +226,7 @@ class Engine:
         n, n_interior = system.n_owned, self.domain.n_interior
         half = n_interior // 2
         start = clock()
-        halo.forward_positions_begin(system.positions, frame_cell(system.cell))
+        halo.forward_positions_begin(system.positions, system.cell)
         pack_rows(system, self.backend, self._frame, self._rows, 0, n)
         sent = clock()
         self._compute_interior(packed, output, 0, half)
@@ -295,7 +295,7 @@ class Engine:
         if self._virial is None:
             system = self.system
             n = system.n_owned
-            shifts = self.backend.xp.asarray(self.domain.ghost_images @ frame_cell(system.cell))
+            shifts = self.backend.xp.asarray(self.domain.ghost_images @ system.cell)
             self._virial = (self._outer_sum(system.positions[:n], system.forces[:n])
                             + self._outer_sum(shifts, system.forces[n:system.n_total]))
         return self._virial

@@ -178,7 +178,7 @@ class Domain:
         forces[:n] = system.forces[:n]
         system.forces = forces
         self.halo, self.ghost_images = halo, ghosts.images
-        halo.forward_positions_begin(system.positions, cell)
+        halo.forward_positions_begin(system.positions, system.cell)
         halo.forward_finish()
 
     def _canonical_order(self, fields: Fields, cell: np.ndarray) -> tuple[np.ndarray, int]:

@@ -185,6 +185,9 @@ def _cpu_argument(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if not value.flags.c_contiguous:
             raise ValueError("kernel arguments must be C-contiguous")
+        if value.size and value.flags.writeable:
+            # several times faster than value.ctypes, which counts in small systems
+            return ctypes.byref(ctypes.c_char.from_buffer(value))
         return ctypes.c_void_p(value.ctypes.data)
     if value is None:
         return ctypes.c_void_p(None)
