@@ -138,7 +138,6 @@ def build_neighbor_list(
     xp = backend.xp
     n, n_types = system.n_total, len(system.species)
     reach = float(cutoffs.max())
-    positions = system.positions[:n]
     if n == 0 or system.n_owned == 0 or reach <= 0.0:
         return NeighborList(
             xp.full((system.n_owned, backend.lanes), n, dtype=np.int32),
@@ -159,9 +158,9 @@ def build_neighbor_list(
         needed = xp.zeros(1, dtype=np.int32)
         backend.launch(
             "neighbors", "build_neighbors", 0, system.n_owned, n_types, cutoff_squared, reach + margin, inner_squared,
-            int(different_layers), grid.box, grid.count, grid.cell_start, grid.cell_atoms, grid.slot_of_atom, *grid.sweep,
-            n, stride, xp.empty(slices * 2 * stride, dtype=backend.real), xp.empty(slices * stride, dtype=np.int32),
-            indices, segments, inner, needed, per="scratch",
+            int(different_layers), grid.box, grid.count, grid.cell_start, grid.cell_atoms, grid.slot_of_atom,
+            *grid.sweep, n, stride, xp.empty(slices * 2 * stride, dtype=backend.real),
+            xp.empty(slices * stride, dtype=np.int32), indices, segments, inner, needed, per="scratch",
         )
         most = int(backend.to_host(needed)[0])
         if most <= stride:

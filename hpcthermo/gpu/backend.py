@@ -13,10 +13,10 @@ import numpy as np
 from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.gpu import compile as kernel_compile
 
-REAL_DTYPE = {"mixed": np.dtype(np.float32), "double": np.dtype(np.float64)}
+REAL_DTYPE: dict[str, np.dtype[Any]] = {"mixed": np.dtype(np.float32), "double": np.dtype(np.float64)}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
 #: dtype and row length of packed positions (portable.h, Position)
-POSITION_DTYPE = {"mixed": np.dtype(np.int32), "double": np.dtype(np.float64)}
+POSITION_DTYPE: dict[str, np.dtype[Any]] = {"mixed": np.dtype(np.int32), "double": np.dtype(np.float64)}
 
 
 def supported_instruction_set() -> str:

@@ -20,16 +20,16 @@ from pathlib import Path
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
 BUILD_FOLDER = Path(__file__).parent / "_build"
-MODULES = ("neighbors", "integrate", "halo", "nep", "tersoff", "lennard_jones")
+MODULES = ("neighbors", "integrate", "langevin", "minimize", "halo", "nep", "tersoff", "lennard_jones")
 PRECISIONS = {"mixed": "float", "double": "double"}
 GPU_ARCHITECTURES = ("sm_80", "sm_90")
 
-_X86_FLAGS = {
+_X86_FLAGS: dict[str, tuple[str, ...]] = {
     "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
     "avx2": ("-march=x86-64-v3",),
     "baseline": ("-march=x86-64",),
 }
-_OTHER_FLAGS = {"baseline": ()}
+_OTHER_FLAGS: dict[str, tuple[str, ...]] = {"baseline": ()}
 # no -ffast-math: sums must not depend on how a compiler regroups them, and NaN must stay visible
 _COMMON_FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden",

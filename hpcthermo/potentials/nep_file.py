@@ -120,7 +120,8 @@ class _HeaderLines:
         self._next = 0
 
     def error(self, expected: str, got: object) -> InputError:
-        return InputError(f"{self.path}, line {self._next}: expected {expected}, got {str(got)[:60]!r}; is this a nep.txt?")
+        got = str(got)[:60]
+        return InputError(f"{self.path}, line {self._next}: expected {expected}, got {got!r}; is this a nep.txt?")
 
     def words(self, keyword: str, expected: str) -> list[str]:
         line = self._lines[self._next] if self._next < len(self._lines) else ""
@@ -213,7 +214,10 @@ def _kind_and_elements(lines: _HeaderLines) -> tuple[int, bool, tuple[str, ...]]
     suffixes = [s for s in match.group(2).split("_") if s]
     family = next((s for s in suffixes if s.rstrip("0123456789") in _UNSUPPORTED), None)
     if family is not None:
-        raise InputError(f"{lines.path}: models of the family {kind!r} are not supported; use a nep3, nep4 or nep5 model of the energy")
+        raise InputError(
+            f"{lines.path}: expected a nep3, nep4 or nep5 model of the energy, got the family {kind[:60]!r}, "
+            "which is not supported; use another model"
+        )
     if match.group(1) not in ("3", "4", "5") or suffixes not in ([], ["zbl"]):
         raise lines.error("nep3, nep4 or nep5, with or without _zbl", kind)
     elements = tuple(words[2:])
@@ -228,8 +232,9 @@ def _kind_and_elements(lines: _HeaderLines) -> tuple[int, bool, tuple[str, ...]]
 def _zbl_line(lines: _HeaderLines) -> tuple[float, ...]:
     expected = "'zbl', inner and outer cutoff in A and perhaps a factor"
     zbl = tuple(lines.numbers("zbl", expected))
-    flexible = zbl[:2] == (0.0, 0.0)
-    if len(zbl) not in (2, 3) or not (flexible or 0.0 <= zbl[0] < zbl[1] <= LARGEST_CUTOFF) or (len(zbl) == 3 and zbl[2] <= 0):
+    if len(zbl) not in (2, 3) or (len(zbl) == 3 and zbl[2] <= 0.0):
+        raise lines.error(expected, zbl)
+    if zbl[:2] != (0.0, 0.0) and not 0.0 <= zbl[0] < zbl[1] <= LARGEST_CUTOFF:
         raise lines.error(expected, zbl)
     return zbl
 
@@ -265,7 +270,9 @@ def _read_numbers(name: str, header: _Header) -> np.ndarray:
         raise InputError(f"{name}: not a number among the parameters ({error}); the file is damaged") from None
     bad = np.flatnonzero(~np.isfinite(numbers) | (np.abs(numbers) > 1e30))
     if bad.size:
-        raise InputError(f"{name}: parameter {bad[0] + 1} is {numbers[bad[0]]}, not a finite number; the file is damaged")
+        raise InputError(
+            f"{name}: parameter {bad[0] + 1}: expected a finite number, got {numbers[bad[0]]}; the file is damaged"
+        )
     return numbers
 
 

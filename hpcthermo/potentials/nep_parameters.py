@@ -118,7 +118,8 @@ def nep_parameters(model: NepModel, types: np.ndarray, backend: Backend) -> NepP
     products, coefficients = _product_table(blocks)
     network = _network(model, types, descriptor_index, n_descriptors, backend)
     five_body = blocks.get("1111", -1)
-    sizes = np.array([len(types), n_descriptors, network.descriptor_row, model.neuron_biases.shape[1], network.neuron_row,
+    neurons = model.neuron_biases.shape[1]
+    sizes = np.array([len(types), n_descriptors, network.descriptor_row, neurons, network.neuron_row,
                       len(coefficients), five_body], dtype=np.int32)
 
     def real(array: np.ndarray) -> Any:
@@ -148,7 +149,8 @@ def cutoff_polynomial(n_terms: int) -> np.ndarray:
     if n_terms >= 14:  # Taylor series of (1 - cos(pi s))/2; the next term is below 1e-17
         powers = np.arange(1, n_terms + 1)
         factorials = np.array([math.factorial(2 * int(p)) for p in powers], dtype=np.float64)
-        return -((-1.0) ** powers) * np.pi ** (2 * powers) / (2.0 * factorials)
+        signs = np.where(powers % 2 == 1, 1.0, -1.0)
+        return signs * np.pi ** (2 * powers) / (2.0 * factorials)
     nodes = 0.5 * (1.0 - np.cos(np.pi * (np.arange(n_terms) + 0.5) / n_terms))
     values = np.sin(0.5 * np.pi * np.sqrt(nodes)) ** 2 / nodes
     return np.linalg.solve(np.vander(nodes, increasing=True), values)
@@ -173,12 +175,12 @@ def _derivative_series(coefficients: np.ndarray, cutoffs: np.ndarray, cutoff_deg
     def cutoff(x: np.ndarray) -> np.ndarray:
         return np.sin(0.5 * np.pi * np.sqrt(np.maximum(0.5 * (x + 1.0), 0.0))) ** 2
 
-    f_c = chebyshev.chebinterpolate(cutoff, 40)[: cutoff_degree + 1]
+    f_c = np.asarray(chebyshev.chebinterpolate(cutoff, 40), dtype=np.float64)[: cutoff_degree + 1]  # type: ignore[type-var]
     t1, t2, n, k = coefficients.shape
     series = np.empty((t1, t2, n, k - 1 + cutoff_degree))
     for i, j, m in np.ndindex(t1, t2, n):
         product = np.zeros(k + cutoff_degree)
-        part = chebyshev.chebmul(f_c, coefficients[i, j, m])
+        part = np.asarray(chebyshev.chebmul(f_c, coefficients[i, j, m]), dtype=np.float64)
         product[: len(part)] = part
         series[i, j, m] = chebyshev.chebder(product) * (-4.0 / cutoffs[i, j])
     return series
@@ -226,8 +228,9 @@ def _network(model: NepModel, types: np.ndarray, index: np.ndarray, n_descriptor
     forward[:, index, :neurons] = weights.transpose(0, 2, 1)
     back = np.zeros((len(types), neurons, descriptor_row))
     back[:, :, index] = weights
-    return _Network(forward, back, _pad_last(-model.neuron_biases[types], neuron_row),
-                    _pad_last(model.output_weights[types], neuron_row), model.output_biases[types], descriptor_row, neuron_row)
+    biases, output_weights = -model.neuron_biases[types], model.output_weights[types]
+    return _Network(forward, back, _pad_last(biases, neuron_row), _pad_last(output_weights, neuron_row),
+                    model.output_biases[types], descriptor_row, neuron_row)
 
 
 def _pad_last(array: np.ndarray, multiple: int) -> np.ndarray:

@@ -20,7 +20,8 @@ def system_with_ghosts(symbols, positions, cell, periodic=(True, True, True), de
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     fractional = positions @ np.linalg.inv(cell)
     low, high = fractional.min(axis=0), fractional.max(axis=0)
-    reach = [int(np.ceil(depth / h + (b - a))) if p else 0 for h, p, a, b in zip(heights, periodic, low, high)]
+    reach = [int(np.ceil(depth / h + (b - a))) if p else 0
+             for h, p, a, b in zip(heights, periodic, low, high, strict=True)]
     rows, owners = [positions], [np.arange(len(positions))]
     for shift in product(*(range(-r, r + 1) for r in reach)):
         if shift == (0, 0, 0):

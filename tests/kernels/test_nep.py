@@ -5,6 +5,7 @@ from pathlib import Path
 import nep_reference
 import numpy as np
 import pytest
+from ase.build import bulk
 from one_rank import OneRank
 
 from hpcthermo.gpu.backend import CpuBackend, supported_instruction_set
@@ -19,7 +20,8 @@ SHARED_MODELS = {
     "C 2024": ("C_2024_NEP4.txt", ("C",)),
     "Si 4-body": ("Si_2022_NEP4_4body.txt", ("Si",)),
     "Si 5-body": ("Si_2022_NEP4_5body.txt", ("Si",)),
-    "UNEP": ("UNEP_v1_16metals.txt", ("Cu", "Zr", "Ag", "W", "Al", "Ti", "Mg", "Pb", "Ta", "V", "Mo", "Ni", "Pd", "Pt", "Au", "Cr")),
+    "UNEP": ("UNEP_v1_16metals.txt", ("Cu", "Zr", "Ag", "W", "Al", "Ti", "Mg", "Pb",
+                                         "Ta", "V", "Mo", "Ni", "Pd", "Pt", "Au", "Cr")),
     "PbTe": ("pbte_reference/nep.txt", ("Te", "Pb")),
 }
 SYNTHETIC = {
@@ -48,6 +50,23 @@ def cluster(elements, n=12, seed=3, spacing=1.45):
     return [elements[i % len(elements)] for i in range(n)], positions, cell
 
 
+def crystal(elements):
+    """Symbols, positions and cell of a rattled crystal of the kind the model was trained on."""
+    if elements[0] == "C" and len(elements) == 3:  # AB stack of graphene on h-BN
+        a, b = 2.483, 2.483 * np.sqrt(3.0)
+        layer = np.array([(0, 0, 0), (a / 2, b / 6, 0), (a / 2, b / 2, 0), (0, 2 * b / 3, 0)])
+        positions = np.concatenate([layer, layer + np.array([0, b / 3, 3.35])])
+        symbols, cell = ["C"] * 4 + ["B", "N"] * 2, np.diag([a, b, 6.7])
+    else:
+        structure, constant = {"C": ("diamond", 3.57), "Si": ("diamond", 5.43), "Cu": ("fcc", 4.0),
+                               "Te": ("rocksalt", 6.46)}[elements[0]]
+        basis = bulk("PbTe" if structure == "rocksalt" else "C", structure, a=constant, cubic=True)
+        crystal = basis.repeat((2, 2, 1)) if len(elements) == 16 else basis
+        positions, cell = crystal.positions, crystal.cell.array
+        symbols = [elements[(i if len(elements) == 16 else i % 2) % len(elements)] for i in range(len(crystal))]
+    return symbols, positions + np.random.default_rng(3).normal(0, 0.05, positions.shape), cell
+
+
 @pytest.fixture(params=[*SHARED_MODELS, *SYNTHETIC])
 def case(request, tmp_path):
     if request.param in SHARED_MODELS:
@@ -55,8 +74,7 @@ def case(request, tmp_path):
         path = SHARED / "nep" / name
         if not path.exists():
             pytest.skip(f"{path} is absent")
-        spacing = {"C": 1.45, "Si": 2.4, "Cu": 2.6, "Te": 3.2}[elements[0]]
-        return read_nep(path), *cluster(elements, spacing=spacing)
+        return read_nep(path), *crystal(elements)
     path = nep_reference.write_model(tmp_path / "nep.txt", **SYNTHETIC[request.param])
     return read_nep(path), *cluster(("B", "C", "N"))
 
@@ -121,7 +139,8 @@ def test_instruction_sets_agree(case, precision):
     potential, symbols, positions, cell = case
     supported = list(instruction_sets())
     supported = supported[supported.index(supported_instruction_set()):]
-    results = [OneRank(potential, symbols, positions, cell, precision=precision, instruction_set=i).run() for i in supported]
+    results = [OneRank(potential, symbols, positions, cell, precision=precision, instruction_set=i).run()
+               for i in supported]
     scale = np.abs(results[0][1]).max()
     tolerance = (1e-11 if precision == "double" else 1e-5) * max(1.0, scale)
     for other in results[1:]:
@@ -148,7 +167,8 @@ def test_isolated_atoms_and_no_atoms(tmp_path):
     rank = OneRank(potential, ["B", "C"], np.array([[0.0, 0, 0], [30.0, 0, 0]]), 60 * np.eye(3), (False,) * 3)
     energies, forces, _ = rank.run()
     types = np.array([potential.elements.index(s) for s in ("B", "C")])
-    np.testing.assert_allclose(energies, nep_reference.energies(potential.model, types, rank.system.positions, 2), rtol=1e-12)
+    expected = nep_reference.energies(potential.model, types, rank.system.positions, 2)
+    np.testing.assert_allclose(energies, expected, rtol=1e-12)
     assert np.all(forces == 0.0)
 
 
@@ -164,7 +184,8 @@ def test_pbte_reference_outputs(instruction_set):
     cell = np.array(lines[1].split(), float).reshape(3, 3).T
     symbols = [line.split()[0] for line in lines[2:252]]
     positions = np.array([line.split()[1:4] for line in lines[2:252]], float)
-    rank = OneRank(read_nep(folder / "nep.txt"), symbols, positions, cell, backend=CpuBackend("double", instruction_set))
+    backend = CpuBackend("double", instruction_set)
+    rank = OneRank(read_nep(folder / "nep.txt"), symbols, positions, cell, backend=backend)
     _, forces, virials = rank.run()
     descriptors = rank.bound.descriptors(rank.system, rank.packed())
     np.testing.assert_allclose(descriptors, np.loadtxt(folder / "descriptor_ref.out"), atol=1e-10)
