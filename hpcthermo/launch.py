@@ -22,6 +22,8 @@ from hpcthermo.progress import TERMINAL_WIDTH
 _PROBE = "from mpi4py import MPI; print(MPI.Get_library_version())"
 _FAMILIES = {"Open MPI": ("Open MPI", "OpenRTE", "PRRTE", "prte"), "MPICH": ("MPICH", "HYDRA", "Intel", "MVAPICH")}
 _PR_SET_PDEATHSIG = 1
+#: what each rank runs; an exception on one rank then ends all
+_RANK_MODULE = ["-m", "mpi4py", "-m", "hpcthermo"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def start_ranks(n_ranks: int, arguments: list[str]) -> int:
         raise InputError(f"-n: expected 1 to 4096 ranks on this machine, got {n_ranks}; for more use the cluster's "
                          "launcher: srun python -m mpi4py -m hpcthermo run job.toml")
     installation = find_installation()
-    command = [installation.launcher, "-n", str(n_ranks), sys.executable, "-m", "mpi4py", "-m", "hpcthermo", *arguments]
+    command = [installation.launcher, "-n", str(n_ranks), sys.executable, *_RANK_MODULE, *arguments]
     received: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -151,7 +153,7 @@ def rank_processes(launcher: int) -> list[int]:
     for process in family:
         try:
             command = process.cmdline()
-            if command[:1] == [sys.executable] and command[1:5] == ["-m", "mpi4py", "-m", "hpcthermo"]:
+            if command[:1 + len(_RANK_MODULE)] == [sys.executable, *_RANK_MODULE]:
                 ranks.append(process.pid)
         except psutil.Error:
             continue
