@@ -1,0 +1,83 @@
+"""Independent runs of one job: who computes which, with which seed, and what they say together.
+
+R replicas on N ranks: N a multiple of R gives every replica N/R ranks; with fewer ranks than replicas each rank takes
+every N-th replica, one after another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.domain.comm import Communicator
+from hpcthermo.transport.statistics import pool
+
+Table = dict[str, dict[str, Any]]
+
+
+def replica_folder(folder: Path, replica: int) -> Path:
+    """Results folder of a replica."""
+    return folder / f"replica_{replica:03d}"
+
+
+def replica_seed(seed: int, replica: int) -> int:
+    """Seed of a replica; replica 0 of a job has a seed of its own too, so adding replicas changes none."""
+    words = np.random.SeedSequence([seed, replica]).generate_state(2, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def share_out(comm: Communicator, replicas: int) -> tuple[Communicator, list[int]]:
+    """The ranks that compute together with this one, and their replicas in order (collective)."""
+    if comm.size >= replicas:
+        color = comm.rank * replicas // comm.size
+        return comm.split(color, comm.rank), [color]
+    return comm.split(comm.rank), list(range(comm.rank, replicas, comm.size))
+
+
+def pool_tables(tables: list[tuple[Table, Table]]) -> tuple[Table, Table]:
+    """Results and checks of all replicas as one table each.
+
+    Parameters
+    ----------
+    tables : list of (results, checks)
+        Of each replica.
+
+    Returns
+    -------
+    results : dict
+        Mean over replicas with the standard error of the mean, and ``NAME_standard_deviation``.
+    checks : dict
+        A check passes if nearly all replicas pass (one in twenty may fail by chance), and ``replica_scatter`` if the
+        conductances scatter as their own errors say.
+    """
+    from scipy.stats import chi2
+
+    results: Table = {}
+    names = [name for name in tables[0][0] if all(name in table for table, _ in tables)]
+    for name in names:
+        values = np.array([table[name]["value"] for table, _ in tables], dtype=np.float64)
+        unit = tables[0][0][name]["unit"]
+        mean, error, deviation = pool(values)
+        results[name] = {"value": mean, "error": error, "unit": unit}
+        results[f"{name}_standard_deviation"] = {
+            "value": deviation, "error": deviation / np.sqrt(2.0 * max(len(values) - 1, 1)), "unit": unit}
+    checks: Table = {}
+    for name in tables[0][1]:
+        passed = [table[name]["passed"] for _, table in tables if name in table]
+        allowed = max(1, round(0.05 * len(passed))) if len(passed) > 2 else 0
+        checks[name] = {"passed": len(passed) - sum(passed) <= allowed,
+                        "detail": f"passed in {sum(passed)} of {len(passed)} replicas"}
+    headline = "interfacial_thermal_conductance"
+    if headline in names and len(tables) > 1:
+        values = np.array([table[headline]["value"] for table, _ in tables])
+        errors = np.array([table[headline]["error"] for table, _ in tables])
+        weights = 1.0 / errors**2
+        chi_squared = float(np.sum(weights * (values - np.average(values, weights=weights)) ** 2))
+        p_value = float(chi2.sf(chi_squared, len(values) - 1))
+        checks["replica_scatter"] = {
+            "passed": p_value > 0.01,
+            "detail": f"chi^2 {chi_squared:.1f} for {len(values) - 1} degrees of freedom, p = {p_value:.2g}",
+        }
+    return results, checks
