@@ -163,15 +163,15 @@ def _ghost_cost(parts: tuple[int, int, int], lengths: np.ndarray, periodic: np.n
 def cut_by_count(values: np.ndarray, parts: int, low: float, high: float) -> np.ndarray:
     """Bounds (parts + 1,) from `low` to `high` that leave equal numbers of values between them.
 
-    A bound lies in the middle of the widest gap between values near its place, so a plane of equal
-    values stays whole. Bounds increase strictly even if there are fewer planes than parts.
+    A bound lies in the middle of a wide gap between values near its place (1 % of a part), so a plane of
+    equal values stays whole. Bounds increase strictly even if there are fewer planes than parts.
     """
     ordered = np.sort(values)
     n = len(ordered)
     finite_low = low if np.isfinite(low) else (float(ordered[0]) - 1.0 if n else 0.0)
     finite_high = high if np.isfinite(high) else (float(ordered[-1]) + 1.0 if n else 1.0)
     gaps = np.diff(ordered)
-    window = max(1, n // (10 * parts))
+    window = max(1, n // (100 * parts))
     bounds = [finite_low]
     for part in range(1, parts):
         bound = _bound_near(ordered, gaps, round(part * n / parts), window)
@@ -189,17 +189,17 @@ def cut_by_count(values: np.ndarray, parts: int, low: float, high: float) -> np.
 
 
 def _bound_near(ordered: np.ndarray, gaps: np.ndarray, target: int, window: int) -> float:
-    """Middle of the widest gap within `window` places of the target, or of the nearest gap at all."""
+    """Middle of the nearest wide gap within `window` places of the target, or of the nearest gap at all."""
     if len(gaps) == 0 or not 0 < target <= len(gaps):
         return float("nan")
     start, stop = max(0, target - 1 - window), min(len(gaps), target + window)
-    best = start + int(np.argmax(gaps[start:stop]))
     significant = 1e-9 * max(float(ordered[-1] - ordered[0]), 1e-30)
-    if gaps[best] <= significant:
-        real = np.flatnonzero(gaps > significant)
-        if len(real) == 0:
+    wide = start + np.flatnonzero(gaps[start:stop] > max(significant, 0.5 * float(gaps[start:stop].max())))
+    if len(wide) == 0:
+        wide = np.flatnonzero(gaps > significant)
+        if len(wide) == 0:
             return float("nan")
-        best = int(real[np.argmin(np.abs(real - (target - 1)))])
+    best = int(wide[np.argmin(np.abs(wide - (target - 1)))])
     return 0.5 * float(ordered[best] + ordered[best + 1])
 
 

