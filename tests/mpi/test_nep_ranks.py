@@ -1,0 +1,47 @@
+"""NEP on several ranks against one, on a graphene / h-BN stack with an open axis and in a tilted cell."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_decomposition import outcome
+
+from hpcthermo.domain.comm import SingleProcess, world_communicator
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.potentials.nep import read_nep
+
+MODEL = Path(__file__).parents[2].parent / "shared" / "data" / "nep" / "gr_hbn_liang2025.nep.txt"
+
+
+def stack(tilted):
+    """Two graphene and two h-BN layers of 3 x 2 rectangular cells, 96 atoms."""
+    edges = np.array([3.0 * 1.43, np.sqrt(3.0) * 1.43])
+    base = np.array([[0.0, 0.0], [0.5, 0.5], [1 / 3, 0.0], [5 / 6, 0.5]])
+    cells = np.stack(np.meshgrid(np.arange(3), np.arange(2), indexing="ij"), -1).reshape(-1, 1, 2)
+    plane = ((cells + base) * edges).reshape(-1, 2)
+    positions = np.concatenate([np.c_[plane + [1.43 * (k % 2), 0.0], np.full(len(plane), 3.35 * k)] for k in range(4)])
+    positions += np.random.default_rng(4).normal(0.0, 0.04, positions.shape)
+    types = np.tile([0, 0, 0, 0], 12).tolist() + np.tile([1, 1, 2, 2], 12).tolist()
+    cell = np.diag([*(edges * [3, 2]), 4 * 3.35])
+    if tilted:
+        cell[2, 0], cell[2, 1] = 1.43, 0.5
+    velocities = np.random.default_rng(6).normal(0.0, 0.03, positions.shape)
+    return Snapshot.create(cell, [True, True, tilted], ("C", "B", "N"), [12.011, 10.81, 14.007], positions, types,
+                           velocities=velocities)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the reference data are not beside this checkout")
+@pytest.mark.parametrize("layout", [pytest.param(layout, marks=pytest.mark.parallel(n))
+                                    for n, layout in ((2, "slab"), (3, "auto"), (8, (2, 2, 2)))])
+@pytest.mark.parametrize("tilted", [False, True])
+def test_same_as_one_rank(layout, tilted):
+    comm = world_communicator()
+    potential = read_nep(MODEL)
+    many, _ = outcome(comm, stack(tilted), potential, layout, 20)
+    if comm.rank == 0:
+        one, _ = outcome(SingleProcess(), stack(tilted), potential, "auto", 20)
+        for name, bound in {"forces": 1e-10, "virials": 1e-9, "energy": 1e-9, "virial": 1e-9, "forces_last": 1e-8,
+                            "energy_last": 1e-9}.items():
+            assert np.abs(many[name] - one[name]).max() < bound, name
+        assert np.abs(one["forces"]).max() > 0.1
+    comm.barrier()
