@@ -1,0 +1,141 @@
+"""Potentials that are known by name, with their literature source.
+
+The interlayer Lennard-Jones set is that of the universal force field (UFF): A. K. Rappe et al., J. Am. Chem. Soc.
+114, 10024 (1992), table 1, nonbond distance x and energy D, here as epsilon = D, sigma = x / 2^(1/6), with
+Lorentz-Berthelot mixing. T. Liang et al., Int. J. Heat Mass Transfer 151, 119395 (2020), the reference for the
+Tersoff+LJ baseline of graphene/h-BN interface conductance, could not be consulted; its numbers may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential
+from hpcthermo.potentials.tersoff import TersoffPotential
+from hpcthermo.potentials.tersoff_file import TersoffModel, parse_gpumd_tersoff, parse_lammps_tersoff
+
+_SILICON_1988 = "Si Si Si 3 1 1.3258 4.8381 2.0417 0 22.956 0.33675 1.3258 95.373 3.0 0.2 3.2394 3264.7"
+_SILICON_1989 = """tersoff_1989 1 Si
+1830.8 471.18 2.4799 1.7322 1.1e-6 0.78734 1.0039e5 16.217 -0.59825 2.7 3.0"""
+_GRAPHENE = """tersoff_1989 1 C
+1393.6 430.0 3.4879 2.2119 1.5724e-7 0.72751 38049.0 4.3484 -0.93 1.8 2.1"""
+
+# Kinaci et al.: c, d, cos(theta0), n, beta belong to the centre (and to like pairs), the rest to the pair
+_BNC_CENTRE = {
+    "B": "25000 4.3484 -0.89 0.72751 1.25724e-7", "N": "25000 4.3484 -0.89 0.72751 1.25724e-7",
+    "C": "38049 4.3484 -0.93 0.72751 1.5724e-7",
+    "BB": "0.52629 0.001587 0.5 3.9929061 1.6e-6", "NN": "17.7959 5.9484 0 0.6184432 0.019251",
+}
+_BNC_PAIR = {
+    "BB": "2.0774982 43.132016 2.0 0.1 2.2372578 40.0520156", "NN": "2.6272721 138.77866 2.0 0.1 2.8293093 128.86866",
+    "CC": "2.2119 430.0 1.95 0.15 3.4879 1393.6", "BN": "2.199 340.0 1.95 0.05 3.568 1380.0",
+    "BC": "2.2054 339.06891 1.95 0.10 3.5279 1386.78", "CN": "2.2054 387.575152 1.95 0.10 3.5279 1386.78",
+}
+
+#: UFF nonbond distance x (A) and energy D (kcal/mol)
+_UFF = {"B": (4.083, 0.180), "C": (3.851, 0.105), "N": (3.660, 0.069)}
+_KCAL_PER_MOL_EV = 4184.0 / 96485.33212
+_INTERLAYER_CUTOFF_A = 10.0
+
+
+@dataclass(frozen=True)
+class EmbeddedPotential:
+    """One entry of the table of names.
+
+    Attributes
+    ----------
+    source : str
+        Literature reference.
+    build : callable
+        Source to potential.
+    """
+
+    source: str
+    build: Callable[[str], Potential]
+
+
+def embedded_names() -> tuple[str, ...]:
+    """Names of the embedded potentials."""
+    return tuple(_TABLE)
+
+
+def embedded_source(name: str) -> str:
+    """Literature source of an embedded potential.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    return _entry(name).source
+
+
+def embedded_potential(name: str) -> Potential:
+    """An embedded potential by name.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    entry = _entry(name)
+    return entry.build(f"{name} ({entry.source})")
+
+
+def _entry(name: str) -> EmbeddedPotential:
+    if name not in _TABLE:
+        raise InputError(f"potential: no embedded potential {name!r}; expected one of {', '.join(_TABLE)}")
+    return _TABLE[name]
+
+
+def _bnc_model(source: str) -> TersoffModel:
+    lines = []
+    for i in "BCN":
+        for j in "BCN":
+            pair = "".join(sorted(i + j))
+            centre = _BNC_CENTRE.get(i + j, _BNC_CENTRE[i])
+            lines += [f"{i} {j} {k} 3 1 0 {centre} {_BNC_PAIR[pair]}" for k in "BCN"]
+    return parse_lammps_tersoff("\n".join(lines), source)
+
+
+def universal_lennard_jones(table: Mapping[str, tuple[float, float]], cutoff: float, source: str,
+                            between_layers_only: bool) -> LennardJonesPotential:
+    """Lennard-Jones potential from UFF distances and energies with Lorentz-Berthelot mixing.
+
+    Parameters
+    ----------
+    table : mapping of symbol to (x, D)
+        A and kcal/mol.
+    cutoff : float
+        A, for all pairs.
+    """
+    x, depth = np.array(list(table.values())).T
+    sigma, epsilon = x / 2.0 ** (1.0 / 6.0), depth * _KCAL_PER_MOL_EV
+    return LennardJonesPotential(LennardJonesModel(
+        source, tuple(table), np.sqrt(np.outer(epsilon, epsilon)), 0.5 * np.add.outer(sigma, sigma),
+        np.full((len(x), len(x)), cutoff), True, between_layers_only,
+    ))
+
+
+_TABLE: dict[str, EmbeddedPotential] = {
+    "tersoff_si": EmbeddedPotential(
+        "Si, J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
+        lambda source: TersoffPotential(parse_gpumd_tersoff(_SILICON_1989, source))),
+    "tersoff_si_1988": EmbeddedPotential(
+        "Si, J. Tersoff, Phys. Rev. B 37, 6991 (1988)",
+        lambda source: TersoffPotential(parse_lammps_tersoff(_SILICON_1988, source))),
+    "tersoff_graphene": EmbeddedPotential(
+        "C, L. Lindsay and D. A. Broido, Phys. Rev. B 81, 205441 (2010)",
+        lambda source: TersoffPotential(parse_gpumd_tersoff(_GRAPHENE, source))),
+    "tersoff_bnc": EmbeddedPotential(
+        "B-N-C, A. Kinaci et al., Phys. Rev. B 86, 115410 (2012)",
+        lambda source: TersoffPotential(_bnc_model(source))),
+    "lj_gr_hbn": EmbeddedPotential(
+        "B-N-C between layers, 10 A, energy-shifted, UFF: A. K. Rappe et al., J. Am. Chem. Soc. 114, 10024 (1992)",
+        lambda source: universal_lennard_jones(_UFF, _INTERLAYER_CUTOFF_A, source, between_layers_only=True)),
+}

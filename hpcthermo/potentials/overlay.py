@@ -1,0 +1,79 @@
+"""Several potentials added: each sees all atoms, energies, forces and virials are summed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import Backend
+from hpcthermo.neighbors import PackedPositions
+from hpcthermo.potentials.base import BoundPotential, FieldExchange, ForceArrays, Potential
+from hpcthermo.system import System
+
+
+class OverlayPotential:
+    """The sum of potentials.
+
+    Attributes
+    ----------
+    style : str
+        ``"overlay"``.
+    elements : tuple of str
+        Those that all parts know.
+    parts : tuple of Potential
+
+    Raises
+    ------
+    InputError
+        If there are no parts or no element is known to all.
+    """
+
+    style = "overlay"
+
+    def __init__(self, parts: Sequence[Potential]) -> None:
+        if not parts:
+            raise InputError("potential: expected at least one potential in the list, got none")
+        self.parts = tuple(parts)
+        self.elements = tuple(e for e in parts[0].elements if all(e in part.elements for part in parts))
+        if not self.elements:
+            known = "; ".join(f"{part.style}: {', '.join(part.elements)}" for part in parts)
+            raise InputError(f"potential: the parts of an overlay have no element in common ({known})")
+
+    def bind(self, species: tuple[str, ...], backend: Backend) -> BoundOverlay:
+        """Put the parameters of all parts on the device for this species table.
+
+        Raises
+        ------
+        InputError
+            If a part lacks a species.
+        """
+        return BoundOverlay([part.bind(species, backend) for part in self.parts])
+
+
+class BoundOverlay:
+    """The parts on a device.
+
+    Attributes
+    ----------
+    cutoff, ghost_depth : float
+        The largest of the parts, A.
+    exchanges_fields : bool
+        Whether any part exchanges fields.
+    """
+
+    def __init__(self, parts: list[BoundPotential]) -> None:
+        self._parts = parts
+        self.cutoff = max(part.cutoff for part in parts)
+        self.ghost_depth = max(part.ghost_depth for part in parts)
+        self.exchanges_fields = any(part.exchanges_fields for part in parts)
+
+    def build_lists(self, system: System, skin: float) -> None:
+        """Build the neighbour lists of all parts."""
+        for part in self._parts:
+            part.build_lists(system, skin)
+
+    def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
+                exchange: FieldExchange | None = None) -> None:
+        """Add energies, forces and, if asked for, virials of all parts for the owned atoms [begin, end)."""
+        for part in self._parts:
+            part.compute(system, packed, begin, end, output, exchange)
