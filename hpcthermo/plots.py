@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from hpcthermo.results import RESULTS_FILE, Results, read_results, value_text
 from hpcthermo.transport.analysis import Profile, analyze_record, make_profile
 from hpcthermo.transport.groups import FREE, SINK, SOURCE
-from hpcthermo.transport.record import read_record
+from hpcthermo.transport.record import record_of
 from hpcthermo.transport.statistics import mean_with_error, ratio_of_means
 from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K
 
@@ -25,6 +26,11 @@ _STYLE = {
 _BLUE, _RED, _GREEN, _GREY, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00"
 _ROLE_COLORS = {SOURCE: _RED, SINK: _BLUE, FREE: "#000000"}
 _MOST_POINTS = 60
+#: the jump between the layers at the interface, that of the fitted lines (arrow), the conductance of the first
+_TITLE_RESULTS = (
+    (r"$\Delta T$", "interface_temperature_jump"), (r"$\Delta T_\mathrm{fit}$", "interface_temperature_jump_fit"),
+    ("$G$", "interfacial_thermal_conductance"),
+)
 
 Axes = Any
 
@@ -51,7 +57,7 @@ def draw_figures(folder: Path) -> list[Path]:
     with mpl.rc_context(_STYLE):
         drawings = _stage_drawings(results)
         if results.kind == "nemd":
-            drawings = {**_nemd_drawings(folder), **drawings}
+            drawings = {**_nemd_drawings(results), **drawings}
         paths = []
         for name, draw in drawings.items():
             figure, axes = pyplot.subplots()
@@ -66,8 +72,8 @@ def draw_figures(folder: Path) -> list[Path]:
 # ---- NEMD ------------------------------------------------------------------------------------------
 
 
-def _nemd_drawings(folder: Path) -> dict[str, Callable[[Axes], None]]:
-    record = read_record(folder / RESULTS_FILE)
+def _nemd_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
+    record = record_of(results)
     analysis = analyze_record(record)
     profile = make_profile(record)
     plane = _plane(record.interface, np.unique(record.group_block))
@@ -95,7 +101,7 @@ def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], pr
         chosen = roles == role
         if chosen.any():
             axes.errorbar(height[chosen], temperature[chosen], error[chosen], fmt="o", ms=4, capsize=2, color=color,
-                          label={SOURCE: "source", SINK: "sink", FREE: "blocks"}[role], zorder=3)
+                          label={SOURCE: "source", SINK: "sink", FREE: "free blocks"}[role], zorder=3)
     middle = None if plane is None else 0.5 * float(profile.heights[plane] + profile.heights[plane + 1])
     ends = []
     for name in ("line_source_side", "line_sink_side", "line_bulk"):
@@ -112,12 +118,16 @@ def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], pr
         if len(ends) == 2:
             axes.annotate("", (middle, ends[0]), (middle, ends[1]),
                           arrowprops={"arrowstyle": "<->", "color": _GREEN, "shrinkA": 0, "shrinkB": 0})
-    text = [f"{symbol} = {value_text(results[name])}" for symbol, name in (
-        (r"$\Delta T$", "interface_temperature_jump"), ("$G$", "interfacial_thermal_conductance")) if name in results]
+    text = [f"{symbol} = {_math_units(value_text(results[name]))}" for symbol, name in _TITLE_RESULTS if name in results]
     axes.set_title("    ".join(text), fontsize=9)
     axes.set_xlabel("position along the heat flux (\N{ANGSTROM SIGN})")
     axes.set_ylabel("temperature (K)")
     axes.legend()
+
+
+def _math_units(text: str) -> str:
+    """Powers of units as superscripts."""
+    return re.sub(r"\^(-?\d+)", r"$^{\1}$", text)
 
 
 def _label_sides(axes: Axes, profile: Profile, plane: int, middle: float) -> None:
@@ -130,12 +140,13 @@ def _label_sides(axes: Axes, profile: Profile, plane: int, middle: float) -> Non
 def draw_bath_energies(axes: Axes, time: np.ndarray, source: np.ndarray, sink: np.ndarray, warmup: float) -> None:
     """Energy exchanged with the baths; equal slopes mean a steady state."""
     analysed = time > warmup
-    for values, name, color in ((source, "given by the source", _RED), (-sink, "taken by the sink", _BLUE)):
+    lines = ((source, "given by the source", _RED, "-"), (-sink, "taken by the sink", _BLUE, "--"))
+    for values, name, color, style in lines:
         label = name
         if analysed.sum() > 2:
             slope = np.polyfit(time[analysed], values[analysed], 1)[0]
             label = f"{name}: {slope:.3g} eV/ps"
-        axes.plot(time, values, color=color, label=label)
+        axes.plot(time, values, color=color, ls=style, label=label)
     if warmup > 0.0:
         axes.axvspan(time[0], warmup, color=_GREY, alpha=0.15, lw=0, label="warm-up")
     axes.set_xlabel("time (ps)")

@@ -55,24 +55,24 @@ def finish_results(folder: Path) -> str:
     from hpcthermo.plots import draw_figures
 
     results = read_results(folder / RESULTS_FILE)
-    table, checks = analyses()[results.kind](folder, results)
+    table, checks = analyses()[results.kind](results)
     write_summary(folder, table, checks, results.run)
     write_report(folder, draw_figures(folder))
     return summary_text(table, checks)
 
 
-def analyses() -> dict[str, Callable[[Path, Results], tuple[Table, Table]]]:
+def analyses() -> dict[str, Callable[[Results], tuple[Table, Table]]]:
     """Kind of job -> analysis that returns the tables `results` and `checks`."""
     from hpcthermo.equilibrium import analyze_md, analyze_minimize
 
     return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": analyze_minimize}
 
 
-def _analyze_nemd(folder: Path, results: Results) -> tuple[Table, Table]:
+def _analyze_nemd(results: Results) -> tuple[Table, Table]:
     from hpcthermo.transport.analysis import analyze_record
-    from hpcthermo.transport.record import read_record
+    from hpcthermo.transport.record import record_of
 
-    analysis = analyze_record(read_record(folder / RESULTS_FILE))
+    analysis = analyze_record(record_of(results))
     return analysis.results, analysis.checks
 
 
