@@ -30,7 +30,7 @@ def analyze_md(results: Results) -> tuple[Table, Table]:
     last = series["stage"] == series["stage"][-1]
     atoms = max(1, int(results.run["atoms"]))
     table: Table = {}
-    columns = {"temperature": series["temperature"], "volume": _volume(series["cell"])}
+    columns: dict[str, np.ndarray] = {"temperature": series["temperature"], "volume": _volume(series["cell"])}
     columns |= {f"pressure_{name}": series["pressure"][:, k] for k, name in enumerate(("xx", "yy", "zz"))}
     columns["potential_energy_per_atom"] = series["potential_energy"] / atoms
     units = {"temperature": "K", "volume": "A^3", "potential_energy_per_atom": "eV"}
@@ -50,7 +50,7 @@ def analyze_minimize(results: Results) -> tuple[Table, Table]:
         raise InputError("results file: no minimisation in it; run the job to its end")
     atoms = max(1, int(results.run["atoms"]))
     force, tolerance = float(final["largest_force"]), float(final["tolerance"])
-    table = {
+    table: Table = {
         "potential_energy": {"value": float(final["energy"]), "error": None, "unit": "eV"},
         "potential_energy_per_atom": {"value": float(final["energy"]) / atoms, "error": None, "unit": "eV"},
         "largest_force": {"value": force, "error": None, "unit": "eV/A"},

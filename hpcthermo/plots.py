@@ -16,7 +16,7 @@ from hpcthermo.transport.record import record_of
 from hpcthermo.transport.statistics import mean_with_error, ratio_of_means
 from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K
 
-_STYLE = {
+_STYLE: Any = {
     "figure.figsize": (4.8, 3.4), "figure.dpi": 100, "savefig.dpi": 200, "font.size": 9, "axes.labelsize": 9,
     "legend.fontsize": 8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
     "xtick.direction": "in", "ytick.direction": "in", "lines.linewidth": 1.2, "figure.constrained_layout.use": True,
@@ -118,8 +118,8 @@ def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], pr
         if len(ends) == 2:
             axes.annotate("", (middle, ends[0]), (middle, ends[1]),
                           arrowprops={"arrowstyle": "<->", "color": _GREEN, "shrinkA": 0, "shrinkB": 0})
-    text = [f"{symbol} = {_math_units(value_text(results[name]))}" for symbol, name in _TITLE_RESULTS if name in results]
-    axes.set_title("    ".join(text), fontsize=9)
+    text = [f"{symbol} = {value_text(results[name])}" for symbol, name in _TITLE_RESULTS if name in results]
+    axes.set_title(_math_units("    ".join(text)), fontsize=9)
     axes.set_xlabel("position along the heat flux (\N{ANGSTROM SIGN})")
     axes.set_ylabel("temperature (K)")
     axes.legend()

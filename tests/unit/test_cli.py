@@ -47,8 +47,8 @@ def test_help_starts_neither_mpi_nor_cuda_nor_matplotlib():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["walk"], ["run", "--fast", "x"], ["bench", "--steps", "0"], ["run", "absent.toml"], ["run", "absent.toml", "-n", "2"],
-     ["check", "."], ["analyze", "absent"], ["plot", "absent"], ["status", "absent"], ["init", "nemdd"],
+    [["run"], ["walk"], ["run", "--fast", "x"], ["bench", "--steps", "0"], ["run", "absent.toml"],
+     ["run", "absent.toml", "-n", "2"], ["check", "."], ["analyze", "absent"], ["plot", "absent"], ["status", "absent"], ["init", "nemdd"],
      ["run", "absent.toml", "-n", "many"]],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
@@ -97,7 +97,8 @@ def test_init_does_not_overwrite(capsys, tmp_path):
 
 
 def test_the_published_schema_is_current():
-    assert (ROOT / "docs" / "job.schema.json").read_text() == schema_text(), "run: hpcthermo schema > docs/job.schema.json"
+    published = (ROOT / "docs" / "job.schema.json").read_text()
+    assert published == schema_text(), "run: hpcthermo schema > docs/job.schema.json"
 
 
 def test_the_schema_accepts_what_the_program_accepts():

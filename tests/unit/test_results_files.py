@@ -55,9 +55,14 @@ def test_every_dataset_has_a_unit(results, tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replaced_file(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with replaced_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 
@@ -143,6 +148,7 @@ def test_the_log_is_json_lines(tmp_path, capsys):
     assert logging.getLogger("hpcthermo").handlers == []
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (190, "3 min 10 s"), (18720, "5 h 12 min"), (2e5, "2 d 7 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (190, "3 min 10 s"), (18720, "5 h 12 min"), (2e5, "2 d 7 h")])
 def test_durations(seconds, text):
     assert duration_text(seconds) == text
