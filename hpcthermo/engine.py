@@ -14,6 +14,7 @@ that, W = sum_owned r (x) F + sum_ghosts (n C) (x) F_ghost, n the lattice vector
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -70,6 +71,8 @@ class Engine:
         Atoms of the whole system.
     rebuilds : int
         Rebuilds so far; per-atom arrays kept outside must be made again when it changes.
+    largest_displacement : float
+        Of any atom of the system from its place at the last rebuild, A, when `compute` was last called.
     timings : dict of str to float
         Seconds spent in check, rebuild, forward, force and reverse.
     """
@@ -81,9 +84,9 @@ class Engine:
         self.comm: Communicator = domain.comm
         self.skin = float(skin)
         self.bound = potential.bind(system.species, backend)
-        domain.halo_depth = self.bound.ghost_depth + self.skin
         self.n_atoms = domain.n_atoms
         self.rebuilds = 0
+        self.largest_displacement = 0.0
         self.timings = dict.fromkeys(("check", "rebuild", "forward", "force", "reverse"), 0.0)
         self.energies: Any = backend.xp.zeros(system.n_owned)
         self.virials: Any | None = None
@@ -96,8 +99,15 @@ class Engine:
         self._smallest_stretch = 1.0
         self._virial: np.ndarray | None = None
         self._potential_energy: float | None = None
+        self.set_skin(self.skin)
 
     # ---- neighbour lists -------------------------------------------------------------------------
+
+    def set_skin(self, skin: float) -> None:
+        """Use another skin, A; the next `compute` rebuilds (same value on all ranks)."""
+        self.skin = float(skin)
+        self.domain.halo_depth = self.bound.ghost_depth + self.skin
+        self._reference = None
 
     def rebuild(self) -> None:
         """Migrate, order, make ghosts and neighbour lists (collective); forces are then those of `compute` to come."""
@@ -138,6 +148,7 @@ class Engine:
         largest, highest_flag = self.comm.allreduce_max(local)
         if largest >= _NOT_FINITE:
             raise PhysicsError("positions are not finite any more; reduce the timestep or relax the structure first")
+        self.largest_displacement = math.sqrt(largest)
         slack = self.skin - (1.0 - self._smallest_stretch) * (self.bound.cutoff + self.skin)
         moved = slack <= 0.0 or 4.0 * largest > slack * slack
         return bool(moved or self._strain > _STRAIN_LIMIT), int(highest_flag)
@@ -339,8 +350,7 @@ class Engine:
         Lists and ghosts are made again from the positions of the last rebuild, so their order is the same.
         """
         system, domain = self.system, self.domain
-        self.skin = float(state["skin"])
-        domain.halo_depth = self.bound.ghost_depth + self.skin
+        self.set_skin(float(state["skin"]))
         domain.grid = _grid_of(state)
         domain.n_interior = int(state["n_interior"])
         fields = {name: np.array(state[name]) for name in ATOM_FIELDS}

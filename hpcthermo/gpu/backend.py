@@ -187,7 +187,7 @@ def _cpu_argument(value: Any) -> Any:
             raise ValueError("kernel arguments must be C-contiguous")
         if value.size and value.flags.writeable:
             # several times faster than value.ctypes, which counts in small systems
-            return ctypes.byref(ctypes.c_char.from_buffer(value))
+            return ctypes.byref(ctypes.c_char.from_buffer(value.data))
         return ctypes.c_void_p(value.ctypes.data)
     if value is None:
         return ctypes.c_void_p(None)

@@ -44,9 +44,9 @@ def outcome(comm, snapshot, potential, layout, steps):
     return results, engine
 
 
-LAYOUTS = {2: ["slab"], 3: ["auto"], 4: ["auto", (1, 2, 2)], 6: [(1, 3, 2)], 8: [(2, 2, 2), "slab"]}
-MATRIX = [p for ranks, layouts in LAYOUTS.items() for layout in layouts for case in CASES
-          for p in on_ranks(ranks, (case, layout))]
+LAYOUTS = {2: "slab", 3: "auto", 4: (1, 2, 2), 6: (1, 3, 2), 8: (2, 2, 2)}
+MATRIX = [p for ranks, layout in LAYOUTS.items() for case in CASES for p in on_ranks(ranks, (case, layout))]
+MATRIX += on_ranks(8, ("layered", "slab"), ("triclinic", "slab"))
 
 
 @pytest.mark.parametrize(("case", "layout"), MATRIX)

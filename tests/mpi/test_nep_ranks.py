@@ -19,7 +19,8 @@ def stack(tilted):
     base = np.array([[0.0, 0.0], [0.5, 0.5], [1 / 3, 0.0], [5 / 6, 0.5]])
     cells = np.stack(np.meshgrid(np.arange(3), np.arange(2), indexing="ij"), -1).reshape(-1, 1, 2)
     plane = ((cells + base) * edges).reshape(-1, 2)
-    positions = np.concatenate([np.c_[plane + [1.43 * (k % 2), 0.0], np.full(len(plane), 3.35 * k)] for k in range(4)])
+    layers = [np.c_[plane + np.array([1.43 * (k % 2), 0.0]), np.full(len(plane), 3.35 * k)] for k in range(4)]
+    positions = np.concatenate(layers)
     positions += np.random.default_rng(4).normal(0.0, 0.04, positions.shape)
     types = np.tile([0, 0, 0, 0], 12).tolist() + np.tile([1, 1, 2, 2], 12).tolist()
     cell = np.diag([*(edges * [3, 2]), 4 * 3.35])
@@ -31,10 +32,11 @@ def stack(tilted):
 
 
 @pytest.mark.skipif(not MODEL.exists(), reason="the reference data are not beside this checkout")
-@pytest.mark.parametrize("layout", [pytest.param(layout, marks=pytest.mark.parallel(n))
-                                    for n, layout in ((2, "slab"), (3, "auto"), (8, (2, 2, 2)))])
-@pytest.mark.parametrize("tilted", [False, True])
-def test_same_as_one_rank(layout, tilted):
+@pytest.mark.parametrize(("tilted", "layout"), [
+    pytest.param(tilted, layout, marks=pytest.mark.parallel(n))
+    for n, tilted, layout in ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
+])
+def test_same_as_one_rank(tilted, layout):
     comm = world_communicator()
     potential = read_nep(MODEL)
     many, _ = outcome(comm, stack(tilted), potential, layout, 20)
