@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.results import RESULTS_FILE, Results, read_results, value_text
-from hpcthermo.transport.analysis import Profile, analyze_record, make_profile
+from hpcthermo.transport.analysis import Profile, analyze_record, interface_flux, make_profile
 from hpcthermo.transport.groups import FREE, SINK, SOURCE
 from hpcthermo.transport.record import record_of
 from hpcthermo.transport.statistics import mean_with_error, ratio_of_means
@@ -83,7 +83,7 @@ def _nemd_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
             axes, record.time, record.source_energy, record.sink_energy, record.warmup),
     }
     if plane is not None:
-        flux = 0.5 * (profile.source_power + profile.sink_power) / record.area
+        flux = interface_flux(record, profile, plane)
         drawings["conductance_convergence"] = lambda axes: draw_convergence(axes, profile, flux, plane)
     return drawings
 

@@ -4,14 +4,16 @@ Symbols: A cross section; Q_h, Q_c energy that the source and sink have given to
 E_k(t) energy of block k (a layer or slab); q heat flux from source to sink.
 
     baths              q = (dQ_h/dt - dQ_c/dt) / 2A
-    energy balance     q_I = (dQ_h/dt - d/dt sum_{k on the source side} E_k) / A, the flux through the interface itself
+    energy balance     q_I = (dQ_h/dt - d/dt sum_{k on the source side} E_k) / A, the flux through the interface itself,
+                       and the same from the sink; both are equal if energy is conserved, and their mean is used
     heat current       q_J = sum_k J_k / (A sum_k L_k),   L_k = (z_{k+1} - z_{k-1}) / 2
     jump               dT = T_a - T_b of the two blocks at the interface
     extrapolated jump  dT_fit = difference at the interface of lines fitted to each side
-    conductance        G = <q> / <dT>           conductivity of a side   kappa = <q> / |<dT/dz>|
+    conductance        G = <q_I> / <dT>         conductivity of a side   kappa = <q> / |<dT/dz>|
 
-Every result is a mean or a ratio of means of series that were sampled together; `statistics` gives their errors, the
-correlation of flux and jump included.
+In a steady state <q_I> = <q>, which is the definition of the paper (Liang et al. 2025, eq. 2); q_I is free of what the
+layers store and give back, so its error is several times smaller in short runs. Every result is a mean or a ratio of
+means of series that were sampled together; `statistics` gives their errors, the correlation of flux and jump included.
 """
 
 from __future__ import annotations
@@ -290,32 +292,34 @@ def _conductivity(profile: Profile, flux: np.ndarray, name: str, side: np.ndarra
 
 def _conductance(record: NemdRecord, profile: Profile, fluxes: dict[str, np.ndarray], plane: int,
                  sides: dict[str, np.ndarray], analysis: NemdAnalysis) -> None:
-    """Conductance of the interface: each flux over the jump, and the flux of the baths over the extrapolated jump."""
+    """Conductance of the interface: each flux over the jump, and the flux through it over the extrapolated jump."""
     hot, cold = (plane, plane + 1) if profile.direction > 0 else (plane + 1, plane)
     jump = profile.temperatures[:, hot] - profile.temperatures[:, cold]
     middle = 0.5 * (profile.temperatures[:, hot] + profile.temperatures[:, cold])
     jump_estimate = mean_with_error(jump)
     analysis.add("interface_temperature_jump", jump_estimate, "K")
     analysis.add("interface_temperature", mean_with_error(middle), "K")
-    fluxes = {**fluxes, "_energy_balance": _interface_flux(record, profile, plane, fluxes[""])}
-    ratios = {name: (flux, jump) for name, flux in fluxes.items()}
+    through = interface_flux(record, profile, plane)
+    ratios = {"": (through, jump), "_baths": (fluxes[""], jump)}
+    if "_heat_current" in fluxes:
+        ratios["_heat_current"] = (fluxes["_heat_current"], jump)
     if min(len(side) for side in sides.values()) >= 2:
         fitted = _extrapolated_jump(profile, plane, sides)
         analysis.add("interface_temperature_jump_fit", mean_with_error(fitted), "K")
-        ratios["_fit"] = (fluxes[""], fitted)
+        ratios["_fit"] = (through, fitted)
     estimates = {name: ratio_of_means(*pair).scaled(CONDUCTANCE_MW_PER_M2_K) for name, pair in ratios.items()}
     for name, estimate in estimates.items():
         analysis.add(f"interfacial_thermal_conductance{name}", estimate, CONDUCTANCE_UNIT)
     _conductance_checks(profile, jump, jump_estimate, estimates[""], analysis)
 
 
-def _interface_flux(record: NemdRecord, profile: Profile, plane: int, flux: np.ndarray) -> np.ndarray:
-    """Series of the flux through the interface: that of a bath less what its side stores, mean of both."""
+def interface_flux(record: NemdRecord, profile: Profile, plane: int) -> np.ndarray:
+    """Series of the flux through the plane above block `plane`, eV/(ps A^2) (energy balance)."""
     index = np.arange(len(profile.roles))
     source_side = index <= plane if profile.direction > 0 else index > plane
-    source_stores = profile.energy_rates[:, source_side].sum(axis=1)
-    sink_stores = profile.energy_rates[:, ~source_side].sum(axis=1)
-    return flux + 0.5 * (sink_stores - source_stores) / record.area
+    leaves_source = profile.source_power - profile.energy_rates[:, source_side].sum(axis=1)
+    enters_sink = profile.sink_power + profile.energy_rates[:, ~source_side].sum(axis=1)
+    return 0.5 * (leaves_source + enters_sink) / record.area
 
 
 def _extrapolated_jump(profile: Profile, plane: int, sides: dict[str, np.ndarray]) -> np.ndarray:

@@ -12,6 +12,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.engine import Engine, make_engine
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.load import load_potential
 from hpcthermo.structure import LayerBlock, build_layered_stack, make_snapshot
 from hpcthermo.transport.observers import Sample, SeriesObserver, group_columns, momentum_column
 from hpcthermo.units import BOLTZMANN_EV_PER_K, POWER_EV_PER_PS
@@ -38,19 +39,18 @@ def engine_of(snapshot: Snapshot, potential: Potential) -> Engine:
     return make_engine(snapshot, potential, SingleProcess(), make_backend("cpu", "double"), 1.0)
 
 
-def potential_by_name(name: str) -> Potential:
+def potential_by_name(name: str | list[str]) -> Potential:
     if name == "nep":
         if not NEP.exists():
             pytest.skip("reference data folder ../shared is absent")
         from hpcthermo.potentials.nep import read_nep
 
         return read_nep(NEP)
-    load = pytest.importorskip("hpcthermo.potentials.load")
-    return load.load_potential(name, Path.cwd())
+    return load_potential(name, Path.cwd())
 
 
-@pytest.mark.parametrize("name", ["nep"])
-def test_heat_current_is_the_rate_of_the_energy_moment(name: str) -> None:
+@pytest.mark.parametrize("name", ["nep", ["tersoff_bnc", "lj_gr_hbn"]], ids=["nep", "tersoff and lennard_jones"])
+def test_heat_current_is_the_rate_of_the_energy_moment(name: str | list[str]) -> None:
     potential, snapshot = potential_by_name(name), cluster()
     engine = engine_of(snapshot, potential)
     engine.compute(virials=True)

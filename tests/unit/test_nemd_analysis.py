@@ -25,7 +25,7 @@ def analyses() -> list:
     return [analyze_record(lumped.lumped_record(seed)) for seed in range(24)]
 
 
-@pytest.mark.parametrize("variant", ["", "_energy_balance", "_heat_current"])
+@pytest.mark.parametrize("variant", ["", "_baths", "_heat_current"])
 def test_conductance_and_its_error(analyses: list, variant: str) -> None:
     found = [a.results[f"interfacial_thermal_conductance{variant}"] for a in analyses]
     values, errors = np.array([f["value"] for f in found]), np.array([f["error"] for f in found])
