@@ -158,9 +158,9 @@ def _threads() -> tuple[str, str]:
 
 
 def _potentials() -> tuple[str, str]:
-    from hpcthermo.potentials.embedded import EMBEDDED
+    from hpcthermo.potentials.embedded import embedded_names
 
-    return "ok", ", ".join(sorted(EMBEDDED))
+    return "ok", ", ".join(embedded_names())
 
 
 def _versions() -> tuple[str, str]:

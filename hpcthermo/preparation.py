@@ -56,7 +56,7 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     from hpcthermo.potentials.load import load_potential
 
     potential = load_potential(job.potential_spec, Path.cwd())
-    if snapshot is not None and potential.style != "overlay":
+    if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
     return potential
 

@@ -24,6 +24,8 @@ class PotentialSpec(Section):
     """Cutoff of a Lennard-Jones potential."""
     between_layers_only: Boolean | None = None
     """Leave out pairs within one layer."""
+    shifted: Boolean | None = None
+    """Shift the energy of a Lennard-Jones potential to zero at the cutoff."""
 
     @model_validator(mode="after")
     def _one_source(self) -> PotentialSpec:

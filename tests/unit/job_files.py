@@ -25,11 +25,11 @@ repeat = [4, 3]
 stacking = "AA'"
 
 [[potential]]
-name = "graphene_lindsay2010"
+name = "tersoff_bnc"
 [[potential]]
-name = "bnc_kinaci2012"
-[[potential]]
-name = "gr_hbn_interlayer_lj"
+name = "lj_gr_hbn"
+cutoff_A = 8.0
+between_layers_only = true
 
 [execution]
 device = "cpu"

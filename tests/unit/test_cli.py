@@ -48,7 +48,8 @@ def test_help_starts_neither_mpi_nor_cuda_nor_matplotlib():
 @pytest.mark.parametrize(
     "arguments",
     [["run"], ["walk"], ["run", "--fast", "x"], ["bench", "--steps", "0"], ["run", "absent.toml"],
-     ["run", "absent.toml", "-n", "2"], ["check", "."], ["analyze", "absent"], ["plot", "absent"], ["status", "absent"], ["init", "nemdd"],
+     ["run", "absent.toml", "-n", "2"], ["check", "."], ["analyze", "absent"], ["plot", "absent"],
+     ["status", "absent"], ["init", "nemdd"],
      ["run", "absent.toml", "-n", "many"]],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):

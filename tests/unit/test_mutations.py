@@ -39,7 +39,7 @@ def test_five_hundred_damaged_inputs(kind, tmp_path):
 def test_the_command_line_refuses_a_damaged_structure(seed, tmp_path):
     (tmp_path / "model.xyz").write_bytes(mutated(STRUCTURE, random.Random(seed))[:200])
     (tmp_path / "job.toml").write_text(
-        'kind = "minimize"\npotential = "si_tersoff1989"\nstructure.file = "model.xyz"\n')
+        'kind = "minimize"\npotential = "tersoff_si"\nstructure.file = "model.xyz"\n')
     result = subprocess.run([sys.executable, "-m", "hpcthermo", "check", str(tmp_path / "job.toml")],
                             capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
