@@ -1,4 +1,4 @@
-"""NEP on several ranks against one, on a graphene / h-BN stack with an open axis and in a tilted cell."""
+"""NEP and Tersoff with interlayer Lennard-Jones on several ranks against one, on a graphene / h-BN stack."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from test_decomposition import outcome
 
 from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
-from hpcthermo.potentials.nep import read_nep
+from hpcthermo.potentials.load import load_potential
 
 MODEL = Path(__file__).parents[2].parent / "shared" / "data" / "nep" / "gr_hbn_liang2025.nep.txt"
 
@@ -28,17 +28,20 @@ def stack(tilted):
         cell[2, 0], cell[2, 1] = 1.43, 0.5
     velocities = np.random.default_rng(6).normal(0.0, 0.03, positions.shape)
     return Snapshot.create(cell, [True, True, tilted], ("C", "B", "N"), [12.011, 10.81, 14.007], positions, types,
-                           velocities=velocities)
+                           velocities=velocities, layers=np.repeat(np.arange(4), 24))
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason="the reference data are not beside this checkout")
-@pytest.mark.parametrize(("tilted", "layout"), [
-    pytest.param(tilted, layout, marks=pytest.mark.parallel(n))
-    for n, tilted, layout in ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
-])
-def test_same_as_one_rank(tilted, layout):
+MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ranks))
+          for ranks, tilted, layout in ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
+          for potential in (str(MODEL), ["tersoff_bnc", "lj_gr_hbn"])]
+
+
+@pytest.mark.parametrize(("spec", "tilted", "layout"), MATRIX)
+def test_same_as_one_rank(spec, tilted, layout):
+    if spec == str(MODEL) and not MODEL.exists():
+        pytest.skip("the reference data are not beside this checkout")
     comm = world_communicator()
-    potential = read_nep(MODEL)
+    potential = load_potential(spec)
     many, _ = outcome(comm, stack(tilted), potential, layout, 20)
     if comm.rank == 0:
         one, _ = outcome(SingleProcess(), stack(tilted), potential, "auto", 20)
