@@ -61,7 +61,7 @@ def test_heat_current_is_the_rate_of_the_energy_moment(name: str | list[str]) ->
         """sum_i z_i U_i at r + v t; the kinetic part changes by z_i F_i . v_i."""
         moved = Snapshot.create(
             snapshot.cell, snapshot.periodic, snapshot.species, snapshot.masses,
-            snapshot.positions + time * snapshot.velocities, snapshot.types,
+            snapshot.positions + time * snapshot.velocities, snapshot.types, layers=snapshot.layers,
         )
         at = engine_of(moved, potential)
         at.compute()
