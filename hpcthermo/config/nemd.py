@@ -123,6 +123,11 @@ class NemdSection(Section):
         return count_steps(self.duration_ps, self.timestep_fs)
 
     @property
+    def total_steps(self) -> int:
+        """All time steps of the experiment."""
+        return self.profile_steps + self.warmup_steps + self.n_steps
+
+    @property
     def sample_interval_steps(self) -> int:
         """Time steps between samples."""
         return max(1, round(self.sample_interval_fs / self.timestep_fs))
