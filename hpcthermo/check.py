@@ -109,7 +109,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     """(steps, timestep in fs) of the stages and the experiment; a minimisation step counts as 1 fs."""
     stages = [(stage.n_steps, float(getattr(stage, "timestep_fs", 1.0))) for stage in job.stage]
     if isinstance(job, NemdJob):
-        stages.append((job.nemd.profile_steps + job.nemd.warmup_steps + job.nemd.n_steps, job.nemd.timestep_fs))
+        stages.append((job.nemd.total_steps, job.nemd.timestep_fs))
     return stages
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hpcthermo.engine import Engine
     from hpcthermo.potentials.base import Potential
 
-#: skin of the neighbour lists unless the job or a tuning gives one, A
-DEFAULT_SKIN = 1.0
 
 
 def build_structure(structure: Structure) -> Snapshot:
@@ -82,6 +80,8 @@ def local_rank(comm: Communicator) -> int:
 
 def skin_of(execution: Execution) -> float:
     """Skin in A before any tuning."""
+    from hpcthermo.skin import DEFAULT_SKIN
+
     return DEFAULT_SKIN if execution.skin_A == "auto" else float(execution.skin_A)
 
 
