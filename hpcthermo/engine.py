@@ -256,8 +256,10 @@ class Engine:
         self._add_times((sent - start) + (arrived - first), force, (returning - boundary) + (clock() - second))
 
     def _compute_interior(self, packed: PackedPositions, output: ForceArrays, begin: int, end: int) -> None:
-        for first in range(begin, end, _PROGRESS_ATOMS):
-            self.bound.compute(self.system, packed, first, min(first + _PROGRESS_ATOMS, end), output)
+        # a GPU computes while the host waits for messages, so it gets its atoms in one launch
+        step = _PROGRESS_ATOMS if self.backend.device == "cpu" else max(end - begin, 1)
+        for first in range(begin, end, step):
+            self.bound.compute(self.system, packed, first, min(first + step, end), output)
             self.domain.halo.progress()
 
     def _reverse_begin(self, output: ForceArrays) -> None:
