@@ -1,0 +1,1 @@
+"""Time integration: ensembles, minimisation, and exact continuation."""

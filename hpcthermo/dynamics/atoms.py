@@ -121,12 +121,12 @@ class AtomSelection:
         return self.launch_sums("integrate", "momentum_rows", 4, self.engine.system.velocities)
 
     def scale_velocities(self, factor: float) -> None:
-        """v *= factor."""
+        """Multiply all velocities by a factor."""
         self.engine.backend.launch("integrate", "scale_rows", 0, self.count, self.rows, factor,
                                    self.engine.system.velocities, per="thread")
 
     def shift_velocities(self, shift: np.ndarray) -> float:
-        """v += shift; the change of kinetic energy on this rank, eV."""
+        """Add a vector to all velocities; the change of kinetic energy on this rank, eV."""
         x, y, z = (float(v) for v in shift)
         return float(self.launch_sums("integrate", "shift_rows", 1, x, y, z, self.engine.system.velocities)[0])
 

@@ -49,7 +49,7 @@ class CellRescaling:
     Parameters
     ----------
     engine : Engine
-    temperature_K : float, (start, end) or Ramp
+    temperature_K : float or Ramp
         Temperature of the thermostat beside it.
     pressure_GPa : float, Ramp or sequence of three of them
         Target, the same for xx, yy and zz or for each; 0 for shear components.
@@ -76,7 +76,7 @@ class CellRescaling:
         If nothing is free to change, or a value makes no sense.
     """
 
-    def __init__(self, engine: Engine, temperature_K: float | tuple[float, float] | Ramp,
+    def __init__(self, engine: Engine, temperature_K: float | Ramp,
                  pressure_GPa: Pressure | tuple[Pressure, Pressure, Pressure], coupling_fs: float, seed: int,
                  bulk_modulus_GPa: float = 100.0, free_components: tuple[str, ...] = ("xx", "yy", "zz"),
                  isotropic: bool = False, interval: int = 4) -> None:
@@ -157,8 +157,8 @@ class CellRescaling:
                 strain[b, a] = mobility * excess[a, b] + noise * numbers.normal()
         largest = float(np.abs(strain).max())
         if not largest < _LARGEST_STRAIN:
-            raise PhysicsError(f"npt: the cell would change by {100 * largest:.3g} % in one move at step {step}; relax the "
-                               "structure, raise pressure_coupling_fs or bulk_modulus_GPa, or reduce the timestep")
+            raise PhysicsError(f"npt: the cell would change by {100 * largest:.3g} % in one move at "
+                               f"step {step}; relax the structure, raise pressure_coupling_fs or bulk_modulus_GPa, or reduce the timestep")
         return strain
 
     # ---- bookkeeping -----------------------------------------------------------------------------
@@ -195,8 +195,8 @@ def _free_components(wanted: tuple[str, ...], engine: Engine, isotropic: bool) -
     if isotropic:
         free = tuple(name for name in free if name[0] == name[1])
     if not free:
-        raise InputError(f"npt: free_components: expected one along a periodic direction, got {', '.join(wanted) or 'none'}; "
-                         "use a constant-volume ensemble")
+        raise InputError("npt: free_components: expected one along a periodic direction, got "
+                         f"{', '.join(wanted) or 'none'}; use a constant-volume ensemble")
     return free
 
 
@@ -213,7 +213,7 @@ def _open_length(engine: Engine) -> float:
 
 
 def _exponential(strain: np.ndarray) -> Any:
-    """exp of a small matrix, to rounding."""
+    """Exponential of a small matrix, to rounding."""
     result = term = np.eye(3)
     for order in range(1, 12):
         term = term @ strain / order

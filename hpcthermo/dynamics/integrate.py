@@ -136,7 +136,8 @@ class Integrator:
         for prefix, restore in parts.items():
             part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if not part:
-                raise InputError(f"checkpoint: it holds no state of {prefix.strip('/')!r}; resume with the job that wrote it")
+                raise InputError(f"checkpoint: it holds no state of {prefix.strip('/')!r}; "
+                                 "resume with the job that wrote it")
             restore(part)
         self._momentum_ledger.share = state["momentum/ledger_share"]
 

@@ -34,8 +34,6 @@ class Fire:
 
     Parameters
     ----------
-    engine : Engine
-        After a `compute`.
     force_tolerance_eV_per_A : float
         Largest force on a mobile atom at the end.
 
@@ -47,19 +45,22 @@ class Fire:
         Whether it was below the tolerance; steps then do nothing.
     """
 
-    def __init__(self, engine: Engine, force_tolerance_eV_per_A: float) -> None:
+    def __init__(self, force_tolerance_eV_per_A: float) -> None:
         if not force_tolerance_eV_per_A > 0.0:
             raise InputError(f"force_tolerance_eV_per_A: expected more than 0, got {force_tolerance_eV_per_A:g}")
         self.tolerance = force_tolerance_eV_per_A
         self.largest_force = math.inf
         self.finished = False
         self._timestep, self._alpha, self._downhill = _FIRST_TIMESTEP, _ALPHA, 0
+        self._begun = False
         self._mobile: Any = None
         self._tags: Any = None
-        engine.system.velocities[...] = 0.0
 
     def step(self, engine: Engine, step: int, virials: bool = False, flag: int = 0) -> int:
         """Move once (collective); arguments and result as for `Integrator.step`."""
+        if not self._begun:
+            engine.system.velocities[...] = 0.0
+            self._begun = True
         power, force_square, velocity_square = self._sums(engine)
         self.finished = self.largest_force < self.tolerance
         keep, back, mix = 1.0, 0.0, self._alpha
@@ -94,12 +95,13 @@ class Fire:
 
     def state(self) -> State:
         """All that later steps depend on."""
-        return {"fire": np.array([self._timestep, self._alpha, self._downhill, self.largest_force, self.finished])}
+        return {"fire": np.array([self._timestep, self._alpha, self._downhill, self.largest_force, self.finished,
+                                  self._begun])}
 
     def restore(self, state: State) -> None:
         """Continue from `state`."""
-        self._timestep, self._alpha, downhill, self.largest_force, finished = (float(v) for v in state["fire"])
-        self._downhill, self.finished = int(downhill), bool(finished)
+        self._timestep, self._alpha, downhill, self.largest_force, finished, begun = (float(v) for v in state["fire"])
+        self._downhill, self.finished, self._begun = int(downhill), bool(finished), bool(begun)
 
     def _sums(self, engine: Engine) -> tuple[float, float, float]:
         """F.v, F.F and v.v of all ranks; notes the largest force (collective)."""

@@ -33,7 +33,7 @@ class NoseHooverChain(_LedgerThermostat):
     Parameters
     ----------
     engine : Engine
-    temperature_K : float, (start, end) or Ramp
+    temperature_K : float or Ramp
     coupling_fs : float
         tau; the thermostat swings with a period of about 2 pi tau.
     groups : frozenset of int, optional
@@ -41,7 +41,7 @@ class NoseHooverChain(_LedgerThermostat):
     name : str
     """
 
-    def __init__(self, engine: Engine, temperature_K: float | tuple[float, float] | Ramp, coupling_fs: float,
+    def __init__(self, engine: Engine, temperature_K: float | Ramp, coupling_fs: float,
                  groups: frozenset[int] | None = None, name: str = "nose_hoover") -> None:
         super().__init__(engine, temperature_K, coupling_fs, groups, name)
         self._n_f = self.atoms.degrees_of_freedom

@@ -25,12 +25,9 @@ class Ramp:
     last_step: int = 0
 
     @classmethod
-    def of(cls, value: float | tuple[float, float] | Ramp, first_step: int = 0, last_step: int = 0) -> Ramp:
-        """A constant, a (start, end) pair over the steps, or a ramp as it is."""
-        if isinstance(value, Ramp):
-            return value
-        start, end = value if isinstance(value, tuple) else (value, value)
-        return cls(float(start), float(end), first_step, last_step)
+    def of(cls, value: float | Ramp) -> Ramp:
+        """A constant, or a ramp as it is."""
+        return value if isinstance(value, Ramp) else cls(float(value), float(value))
 
     def at(self, step: int) -> float:
         """Value at a step."""
@@ -42,7 +39,7 @@ class Ramp:
         return self.start + fraction * (self.end - self.start)
 
 
-def positive_temperature(value: float | tuple[float, float] | Ramp, what: str) -> Ramp:
+def positive_temperature(value: float | Ramp, what: str) -> Ramp:
     """A ramp between temperatures above 0 K.
 
     Raises

@@ -73,7 +73,7 @@ def _coupling(coupling_fs: float, what: str) -> float:
 class _LedgerThermostat:
     """Name, atoms, target, coupling time and ledger, common to all thermostats."""
 
-    def __init__(self, engine: Engine, temperature_K: float | tuple[float, float] | Ramp, coupling_fs: float,
+    def __init__(self, engine: Engine, temperature_K: float | Ramp, coupling_fs: float,
                  groups: frozenset[int] | None, name: str) -> None:
         self.name = name
         self.atoms = AtomSelection(engine, groups, name)
@@ -100,7 +100,7 @@ class _LedgerThermostat:
         self._ledger.share = state["ledger_share"]
 
     def _thermal_energy(self, step: int, which: int) -> float:
-        """k T at the end of this half of the step, eV."""
+        """Thermal energy k T at the end of this half of the step, eV."""
         return BOLTZMANN_EV_PER_K * self.temperature.at(step + which)
 
     def _kinetic_energy(self) -> float:
@@ -126,7 +126,7 @@ class Langevin(_LedgerThermostat):
     Parameters
     ----------
     engine : Engine
-    temperature_K : float, (start, end) or Ramp
+    temperature_K : float or Ramp
     coupling_fs : float
         Relaxation time tau of the velocities, 1 / friction.
     seed : int
@@ -140,7 +140,7 @@ class Langevin(_LedgerThermostat):
     name : str
     """
 
-    def __init__(self, engine: Engine, temperature_K: float | tuple[float, float] | Ramp, coupling_fs: float, seed: int,
+    def __init__(self, engine: Engine, temperature_K: float | Ramp, coupling_fs: float, seed: int,
                  groups: frozenset[int] | None = None, conserve_momentum: bool = False, index: int = 0,
                  name: str = "langevin") -> None:
         super().__init__(engine, temperature_K, coupling_fs, groups, name)
@@ -157,8 +157,8 @@ class Langevin(_LedgerThermostat):
         keep = math.exp(-0.5 * timestep / self.coupling)
         if self._normals.shape[1] != atoms.count:
             self._normals = engine.backend.xp.empty((4, atoms.count))
-        atom_normals(engine, atoms.rows, atoms.count, self.seed, step, stream_number(Purpose.LANGEVIN, self.index, which),
-                     self._normals)
+        stream = stream_number(Purpose.LANGEVIN, self.index, which)
+        atom_normals(engine, atoms.rows, atoms.count, self.seed, step, stream, self._normals)
         amplitudes = self._amplitudes(engine, keep, self._thermal_energy(step, which))
         sums = atoms.launch_sums("langevin", "langevin_kick", 4, amplitudes, keep, self._normals,
                                  engine.system.velocities)
@@ -188,7 +188,7 @@ class VelocityRescaling(_LedgerThermostat):
         As for `Langevin`; tau is the relaxation time of the kinetic energy.
     """
 
-    def __init__(self, engine: Engine, temperature_K: float | tuple[float, float] | Ramp, coupling_fs: float, seed: int,
+    def __init__(self, engine: Engine, temperature_K: float | Ramp, coupling_fs: float, seed: int,
                  groups: frozenset[int] | None = None, index: int = 0, name: str = "velocity_rescaling") -> None:
         super().__init__(engine, temperature_K, coupling_fs, groups, name)
         self.seed = seed

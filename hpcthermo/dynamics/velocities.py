@@ -41,7 +41,8 @@ def draw_velocities(engine: Engine, temperature_K: float | Mapping[int, float], 
     for group, temperature in targets.items():
         if not (math.isfinite(temperature) and temperature >= 0.0):
             raise InputError(f"temperature_K: expected 0 K or more, got {temperature:g}; correct it")
-        parts[group] = AtomSelection(engine, None if group is None else frozenset({group}), f"velocities of group {group}")
+        members = None if group is None else frozenset({group})
+        parts[group] = AtomSelection(engine, members, f"velocities of group {group}")
         _draw(engine, parts[group], temperature, seed, step)
     system = engine.system
     if system.frozen_groups:
