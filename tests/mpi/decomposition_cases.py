@@ -74,3 +74,15 @@ def run_verlet(engine, steps, timestep):
         n = system.n_owned
         inverse = 1.0 / masses[system.types[:n]][:, None]
         system.velocities += 0.5 * timestep * system.forces[:n, :3] * inverse
+
+
+def random_system(seed):
+    """Up to 40 atoms anywhere in a random cell: thin, tilted, open or without vectors along open axes."""
+    rng = np.random.default_rng(seed)
+    periodic = rng.random(3) < 0.7
+    cell = np.diag(rng.uniform(2.5, 14.0, 3)) + np.triu(rng.uniform(-3.0, 3.0, (3, 3)), 1) * rng.integers(0, 2)
+    cell[~periodic & (rng.random(3) < 0.5)] = 0.0
+    n = int(rng.integers(0, 40))
+    box = cell + np.diag(np.where(np.linalg.norm(cell, axis=1) == 0.0, 8.0, 0.0))
+    return Snapshot.create(cell, periodic, ("Ar", "Ne"), [40.0, 20.0], rng.uniform(-1.0, 2.0, (n, 3)) @ box,
+                           rng.integers(0, 2, n), velocities=rng.normal(0.0, 0.3, (n, 3)))

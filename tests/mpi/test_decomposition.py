@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from decomposition_cases import CASES, cube, run_verlet
+from decomposition_cases import CASES, cube, random_system, run_verlet
 from sample_potentials import BoundDensity, BoundPair, SamplePotential
 
 from hpcthermo.domain.comm import SingleProcess, world_communicator
@@ -63,6 +63,37 @@ def test_same_as_one_rank(case, layout):
             assert np.abs(many[name] - one[name]).max() < bound, name
         assert np.abs(many["unwrapped_start"] - snapshot.positions).max() < 1e-10
         assert np.abs(one["forces_last"]).max() > 1e-4
+    comm.barrier()
+
+
+class SmallAtoms(BoundPair):
+    """Atoms may stand close to each other."""
+
+    sigma = 0.3
+
+
+@pytest.mark.parallel(5)
+def test_random_systems_on_five_ranks():
+    comm = world_communicator()
+    potential = SamplePotential(SmallAtoms, 3.0)
+
+    def fly(comm, snapshot, layout):
+        engine = make_engine(snapshot if comm.rank == 0 else None, potential, comm, make_backend("cpu", "double"), 0.4,
+                             layout)
+        results = []
+        for _ in range(4):
+            engine.compute()
+            gathered = engine.domain.gather(engine.system)
+            results += [engine.potential_energy(), engine.virial_total(), None if gathered is None else gathered.forces]
+            engine.system.positions[:engine.system.n_owned] += 0.1 * engine.system.velocities
+        return results
+
+    for seed in range(16):
+        snapshot = random_system(seed)
+        many = fly(comm, snapshot, "slab" if seed % 2 else "auto")
+        if comm.rank == 0:
+            for a, b in zip(many, fly(SingleProcess(), snapshot, "auto"), strict=True):
+                assert np.allclose(a, b, rtol=1e-9, atol=1e-10), seed
     comm.barrier()
 
 
