@@ -53,7 +53,7 @@ class NemdJob(CommonJob):
     @property
     def total_steps(self) -> int:
         """Time steps of all stages and the experiment."""
-        experiment = self.nemd.profile_steps + self.nemd.total_steps
+        experiment = self.nemd.total_steps
         return sum(s.n_steps for s in self.stage) + experiment
 
 

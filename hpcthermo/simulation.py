@@ -1,0 +1,299 @@
+"""A run as a list of phases: start or resume, do the steps, checkpoint, and say what happened.
+
+A phase is one stage of a job or one part of an experiment. What it needs beyond its steps (velocities to draw, atoms to
+freeze) it does in `prepare`, which is not called again on resume: by then it is part of the state. Observers of phases
+that are over stay in the checkpoint, so a resumed run ends with all rows.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcthermo.dynamics.checkpoint import FOLDER as CHECKPOINT_FOLDER
+from hpcthermo.dynamics.checkpoint import CheckpointStore
+from hpcthermo.dynamics.lock import FolderLock
+from hpcthermo.dynamics.loop import Checkpointer, Mover, Observer, run_stage
+from hpcthermo.dynamics.resume import Resumption
+from hpcthermo.dynamics.stop import StopFlag
+from hpcthermo.errors import InputError
+from hpcthermo.log import get_logger
+from hpcthermo.preparation import build_structure, load_job_potential, make_job_backend, skin_of
+from hpcthermo.progress import Progress
+from hpcthermo.results import versions
+from hpcthermo.units import TIME_FS
+
+if TYPE_CHECKING:
+    from hpcthermo.config import Job
+    from hpcthermo.domain.comm import Communicator
+    from hpcthermo.domain.snapshot import Snapshot
+    from hpcthermo.engine import Engine
+
+#: larger than any step: an observer that is not sampled any more
+_NEVER = 2**62
+
+
+@dataclass
+class Phase:
+    """One stretch of a run.
+
+    Attributes
+    ----------
+    name : str
+    n_steps : int
+        Most steps (a minimiser may need fewer).
+    timestep_fs : float
+        0 for a minimiser.
+    make_mover : callable
+        (engine, first step) -> integrator or minimiser.
+    observers : list
+        Sampled in this phase only.
+    prepare : callable, optional
+        (engine, first step), done once when the phase begins.
+    finish : callable, optional
+        (engine, mover), done once when the phase is over.
+    """
+
+    name: str
+    n_steps: int
+    timestep_fs: float
+    make_mover: Callable[[Engine, int], Mover]
+    observers: list[Observer] = field(default_factory=list)
+    prepare: Callable[[Engine, int], None] | None = None
+    finish: Callable[[Engine, Any], None] | None = None
+
+
+class _Kept:
+    """An observer of a phase that is over: part of the checkpoint, not sampled."""
+
+    every = _NEVER
+    needs_virials = False
+
+    def __init__(self, observer: Observer) -> None:
+        self.name = observer.name
+        self.state = observer.state
+        self.restore = observer.restore
+
+    def sample(self, step: int, engine: Engine, integrator: Any) -> None:
+        """Never called."""
+
+
+class Simulation:
+    """The run of one job (or one of its replicas) in its folder (collective).
+
+    Parameters
+    ----------
+    job : Job
+    comm : Communicator
+        The ranks that compute together.
+    folder : Path
+        Results folder; locked until `close`.
+    resume : bool
+        Continue from the last checkpoint, if there is one.
+    seed : int
+    mark : callable, optional
+        Changes the structure before it is handed out: groups, frozen atoms (rank 0 only).
+
+    Attributes
+    ----------
+    engine : Engine
+    phase : int
+        Index of the phase in progress.
+    step : int
+        Steps of the whole run done.
+
+    Raises
+    ------
+    InputError
+        If the folder is in use, holds another or an unfinished run, or the job cannot be set up.
+    """
+
+    def __init__(self, job: Job, comm: Communicator, folder: Path, resume: bool, seed: int,
+                 mark: Callable[[Snapshot], Snapshot] | None = None) -> None:
+        self.job, self.comm, self.folder, self.seed = job, comm, folder, seed
+        self.lock = FolderLock(folder, comm)
+        self.store = CheckpointStore(folder, comm, self.lock)
+        self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps, {"job": physics_of(job)})
+        self.phase, self._phase_start, self.step, self._phase_start_time = 0, 0, 0, 0.0
+        self.tuned: dict[str, Any] = {}
+        self._wall_start, self._steps_here = time.monotonic(), 0
+        self._resumption = self._find_checkpoint() if resume else None
+        self.resumed_from = -1
+        if self._resumption is not None:
+            self._continue(self._resumption)
+        else:
+            if comm.rank == 0:
+                forget_finished_run(folder, self.store)
+            comm.barrier()
+            self.engine = self._fresh_engine(mark)
+
+    # ---- start -----------------------------------------------------------------------------------
+
+    def _fresh_engine(self, mark: Callable[[Snapshot], Snapshot] | None) -> Engine:
+        from hpcthermo.engine import make_engine
+
+        job = self.job
+        snapshot = build_structure(job.structure) if self.comm.rank == 0 else None
+        potential = load_job_potential(job, snapshot)
+        if snapshot is not None and mark is not None:
+            snapshot = mark(snapshot)
+        backend = make_job_backend(job.execution, self.comm)
+        return make_engine(snapshot, potential, self.comm, backend, skin_of(job.execution), job.execution.decomposition)
+
+    def _find_checkpoint(self) -> Resumption | None:
+        generation, complaints = self.store.newest()
+        for complaint in complaints:
+            get_logger().warning(complaint)
+        if generation is None:
+            get_logger().info("no checkpoint to resume from: starting from the beginning")
+            return None
+        if generation.facts.get("job") != physics_of(self.job):
+            raise InputError(f"{self.folder}: its checkpoint belongs to another job (structure, potential, stages or "
+                             "experiment differ); resume with the job that wrote it, or give another --out")
+        potential = load_job_potential(self.job)
+        backend = make_job_backend(self.job.execution, self.comm)
+        return Resumption(generation, potential, self.comm, backend, self.job.execution.decomposition)
+
+    def _continue(self, resumption: Resumption) -> None:
+        facts = resumption.facts
+        self.engine, self.step = resumption.engine, resumption.step
+        self.phase, self._phase_start = int(facts["phase"]), int(facts["phase_start"])
+        self._phase_start_time, self.tuned = float(facts["phase_start_time"]), dict(facts["tuned"])
+        self.checkpointer.facts.update(facts)
+        self.resumed_from = self.step
+        how = "exactly" if resumption.exact else "on another number of ranks, with the same physics"
+        get_logger().info("resuming at step %d, %s", self.step, how)
+
+    # ---- run -------------------------------------------------------------------------------------
+
+    def run(self, phases: Sequence[Phase], always: Sequence[Observer] = ()) -> None:
+        """Do all phases from where the run stands (collective).
+
+        Parameters
+        ----------
+        always : sequence of Observer
+            Sampled in every phase.
+
+        Raises
+        ------
+        Requeue
+            After a checkpoint, if a signal asked to stop.
+        """
+        progress = Progress(self.comm.rank, self.folder, self.engine.n_atoms, sum(p.n_steps for p in phases))
+        state = "failed"
+        try:
+            with StopFlag() as stop:
+                for index in range(self.phase, len(phases)):
+                    self._run_phase(phases, index, always, progress, stop)
+            state = "finished"
+        except BaseException as error:
+            if type(error).__name__ == "Requeue":
+                state = "checkpointed"
+            raise
+        finally:
+            progress.finish(state)
+
+    def _run_phase(self, phases: Sequence[Phase], index: int, always: Sequence[Observer], progress: Progress,
+                   stop: StopFlag) -> None:
+        phase = phases[index]
+        resumption, self._resumption = self._resumption, None
+        if resumption is None:
+            self._enter(phase, index)
+        past = [_Kept(observer) for earlier in phases[:index] for observer in earlier.observers]
+        observers = [*always, *phase.observers, *past]
+        mover = phase.make_mover(self.engine, self._phase_start)
+        if resumption is not None:
+            resumption.restore(mover, observers)
+        progress.begin_stage(phase.name, self.step, phase.timestep_fs)
+
+        def note(done: int) -> None:
+            self._steps_here += 1
+            self.step = done
+            progress.update(done)
+
+        last = self._phase_start + phase.n_steps
+        self.step = run_stage(self.engine, mover, observers, self.step, last, self.checkpointer, note, stop)
+        if phase.finish is not None:
+            phase.finish(self.engine, mover)
+
+    def _enter(self, phase: Phase, index: int) -> None:
+        """Begin a phase: remember where, prepare, and tune the skin before the very first step."""
+        if index > 0:
+            self._phase_start_time = self.time_ps
+        self.phase, self._phase_start, self._timestep_fs = index, self.step, phase.timestep_fs
+        if self.engine.rebuilds == 0:
+            self.engine.compute()
+        if phase.prepare is not None:
+            phase.prepare(self.engine, self.step)
+        if not self.tuned:
+            self._tune(phase)
+        self.checkpointer.facts.update(phase=index, phase_start=self._phase_start, tuned=self.tuned,
+                                       phase_start_time=self._phase_start_time)
+
+    def _tune(self, phase: Phase) -> None:
+        """Choose the skin once, if the job leaves it open, and remember it."""
+        from hpcthermo.skin import tune_skin
+
+        if self.job.execution.skin_A == "auto" and phase.timestep_fs > 0.0:
+            tune_skin(self.engine, phase.timestep_fs / TIME_FS)
+        self.tuned = {"skin_A": self.engine.skin, "instruction_set": self.engine.backend.instruction_set}
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time since the start of the run, ps."""
+        return self._phase_start_time + (self.step - self._phase_start) * self._timestep_fs * 1e-3
+
+    _timestep_fs = 0.0
+
+    # ---- end -------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of the run for results.h5 and summary.json (collective)."""
+        comm, wall = self.comm, time.monotonic() - self._wall_start
+        memory = comm.allreduce_max(float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024.0)
+        timings = {name: comm.allreduce_max(seconds) for name, seconds in self.engine.timings.items()}
+        rate = self._steps_here * self.engine.n_atoms / max(wall, 1e-9)
+        return {
+            "atoms": self.engine.n_atoms, "steps": self.step, "ranks": comm.size,
+            "device": self.engine.backend.device, "precision": self.engine.backend.precision, "seed": self.seed,
+            **self.tuned, "atom_steps_per_second": rate, "wall_seconds": wall, "steps_of_this_process": self._steps_here,
+            "peak_memory_MiB_per_rank": memory, "timings_s": timings, "rebuilds": self.engine.rebuilds,
+            "resumed_from_step": self.resumed_from, "versions": versions(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self.lock.release()
+
+
+def physics_of(job: Job) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that wrote the checkpoint."""
+    content = job.model_dump(mode="json")
+    kept = {name: value for name, value in content.items() if name not in ("execution", "output", "title")}
+    kept["output"] = {"series_interval_steps": job.output.series_interval_steps}
+    kept["replicas"] = job.execution.replicas
+    return kept
+
+
+def forget_finished_run(folder: Path, store: CheckpointStore) -> None:
+    """Remove the checkpoints of a run that has ended; refuse to throw those of an unfinished run away.
+
+    Raises
+    ------
+    InputError
+        If the folder holds an unfinished run.
+    """
+    import shutil
+
+    generations = store.generations()
+    if generations and not (folder / "results.h5").exists():
+        raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it with "
+                         "--resume, give another --out, or remove the folder")
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    for name in ("results.h5", "summary.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
