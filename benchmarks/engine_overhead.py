@@ -74,7 +74,8 @@ def main():
                 pstats.Stats(profile).sort_stats("tottime").print_stats(14)
             if comm.rank == 0:
                 stages = ", ".join(f"{k} {v / STEPS * 1e6:.0f}" for k, v in engine.timings.items())
-                print(f"{comm.size} ranks, {engine.n_atoms} atoms, halo {depth + 1.0} A, {engine.system.n_ghost} ghosts: "
+                print(f"{comm.size} ranks, {engine.n_atoms} atoms, halo {depth + 1.0} A, "
+                      f"{engine.system.n_ghost} ghosts: "
                       f"{wall / STEPS * 1e6:.0f} us/step wall, {cpu / STEPS * 1e6:.0f} us cpu ({stages}); "
                       f"rebuild without lists {rebuild * 1e3:.1f} ms")
 
