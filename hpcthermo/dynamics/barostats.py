@@ -158,7 +158,8 @@ class CellRescaling:
         largest = float(np.abs(strain).max())
         if not largest < _LARGEST_STRAIN:
             raise PhysicsError(f"npt: the cell would change by {100 * largest:.3g} % in one move at "
-                               f"step {step}; relax the structure, raise pressure_coupling_fs or bulk_modulus_GPa, or reduce the timestep")
+                               f"step {step}; relax the structure, raise pressure_coupling_fs or bulk_modulus_GPa, "
+                               "or reduce the timestep")
         return strain
 
     # ---- bookkeeping -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Checkpoints on disk: complete or not there.
 
-    checkpoints/step-000000012000/rank-00000.<token>.h5    a shard per rank, HDF5
-                                  manifest.json            step, ranks, sizes and SHA-256 of the shards, facts of the run
+    checkpoints/step-000000012000/rank-00000.<token>.h5   a shard per rank, HDF5
+                                  manifest.json           step, facts of the run, sizes and SHA-256 of the shards
 
 Shards are composed in memory, written, synced and renamed; the manifest is renamed into place last, and only a folder
 with a manifest counts. The previous generation stays until the next is complete, and one more is kept. A shard that

@@ -1,9 +1,9 @@
 """One writer per results folder.
 
-``lock`` in the folder names its writer: host, process id, start time of the process, and a random token; it is empty when
-the writer has left. The writer also holds an advisory lock of the file system on it, which the kernel lets go when the
-process dies. A folder whose writer has died is taken over; a live one's is refused. Every write asks first whether the
-token is still the writer's own.
+``lock`` in the folder names its writer: host, process id, start time of the process, and a random token; it is empty
+when the writer has left. The writer also holds an advisory lock of the file system on it, which the kernel lets go when
+the process dies. A folder whose writer has died is taken over; a live one's is refused. Every write asks first whether
+the token is still the writer's own.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def stage_integrator(stage: Stage, engine: Engine, seed: int, first_step: int) -
         Steps of the whole job before this stage; ramps begin there.
     """
     if stage.ensemble == "minimize":
-        return Fire(engine, stage.force_tolerance_eV_per_A)
+        return Fire(stage.force_tolerance_eV_per_A)
     if stage.ensemble == "nve":
         return Integrator(engine, stage.timestep_fs)
     ramp = Ramp(*stage.temperature_ramp, first_step, first_step + stage.n_steps)
