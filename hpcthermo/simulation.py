@@ -12,16 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpcthermo.domain.comm import launcher_rank
 from hpcthermo.dynamics.checkpoint import FOLDER as CHECKPOINT_FOLDER
 from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.dynamics.loop import Checkpointer, Mover, Observer, run_stage
 from hpcthermo.dynamics.resume import Resumption
-from hpcthermo.dynamics.stop import StopFlag
-from hpcthermo.errors import InputError
-from hpcthermo.log import get_logger
+from hpcthermo.dynamics.stop import Requeue, StopFlag
+from hpcthermo.errors import HpcthermoError, InputError
+from hpcthermo.log import get_logger, set_up_logging
 from hpcthermo.preparation import build_structure, load_job_potential, make_job_backend, skin_of
 from hpcthermo.progress import Progress
 from hpcthermo.results import versions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hpcthermo.domain.snapshot import Snapshot
     from hpcthermo.engine import Engine
 
+T = TypeVar("T")
 #: larger than any step: an observer that is not sampled any more
 _NEVER = 2**62
 
@@ -120,15 +122,15 @@ class Simulation:
         self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps, {"job": physics_of(job)})
         self.phase, self._phase_start, self.step, self._phase_start_time = 0, 0, 0, 0.0
         self.tuned: dict[str, Any] = {}
+        self._timestep_fs = 0.0
         self._wall_start, self._steps_here = time.monotonic(), 0
+        set_up_logging(comm.rank, folder, quiet=launcher_rank() != 0)
         self._resumption = self._find_checkpoint() if resume else None
         self.resumed_from = -1
         if self._resumption is not None:
             self._continue(self._resumption)
         else:
-            if comm.rank == 0:
-                forget_finished_run(folder, self.store)
-            comm.barrier()
+            on_first_rank(comm, lambda: forget_finished_run(folder, self.store))
             self.engine = self._fresh_engine(mark)
 
     # ---- start -----------------------------------------------------------------------------------
@@ -137,10 +139,14 @@ class Simulation:
         from hpcthermo.engine import make_engine
 
         job = self.job
-        snapshot = build_structure(job.structure) if self.comm.rank == 0 else None
-        potential = load_job_potential(job, snapshot)
-        if snapshot is not None and mark is not None:
-            snapshot = mark(snapshot)
+
+        def build() -> Snapshot:
+            snapshot = build_structure(job.structure)
+            load_job_potential(job, snapshot)
+            return snapshot if mark is None else mark(snapshot)
+
+        snapshot = on_first_rank(self.comm, build)
+        potential = load_job_potential(job)
         backend = make_job_backend(job.execution, self.comm)
         return make_engine(snapshot, potential, self.comm, backend, skin_of(job.execution), job.execution.decomposition)
 
@@ -190,9 +196,8 @@ class Simulation:
                 for index in range(self.phase, len(phases)):
                     self._run_phase(phases, index, always, progress, stop)
             state = "finished"
-        except BaseException as error:
-            if type(error).__name__ == "Requeue":
-                state = "checkpointed"
+        except Requeue:
+            state = "checkpointed"
             raise
         finally:
             progress.finish(state)
@@ -203,6 +208,10 @@ class Simulation:
         resumption, self._resumption = self._resumption, None
         if resumption is None:
             self._enter(phase, index)
+        self._timestep_fs = phase.timestep_fs
+        for observer in always:
+            if hasattr(observer, "begin_phase"):
+                observer.begin_phase(index, phase.timestep_fs)
         past = [_Kept(observer) for earlier in phases[:index] for observer in earlier.observers]
         observers = [*always, *phase.observers, *past]
         mover = phase.make_mover(self.engine, self._phase_start)
@@ -224,7 +233,7 @@ class Simulation:
         """Begin a phase: remember where, prepare, and tune the skin before the very first step."""
         if index > 0:
             self._phase_start_time = self.time_ps
-        self.phase, self._phase_start, self._timestep_fs = index, self.step, phase.timestep_fs
+        self.phase, self._phase_start = index, self.step
         if self.engine.rebuilds == 0:
             self.engine.compute()
         if phase.prepare is not None:
@@ -247,8 +256,6 @@ class Simulation:
         """Simulated time since the start of the run, ps."""
         return self._phase_start_time + (self.step - self._phase_start) * self._timestep_fs * 1e-3
 
-    _timestep_fs = 0.0
-
     # ---- end -------------------------------------------------------------------------------------
 
     def facts(self) -> dict[str, Any]:
@@ -260,8 +267,9 @@ class Simulation:
         return {
             "atoms": self.engine.n_atoms, "steps": self.step, "ranks": comm.size,
             "device": self.engine.backend.device, "precision": self.engine.backend.precision, "seed": self.seed,
-            **self.tuned, "atom_steps_per_second": rate, "wall_seconds": wall, "steps_of_this_process": self._steps_here,
-            "peak_memory_MiB_per_rank": memory, "timings_s": timings, "rebuilds": self.engine.rebuilds,
+            **self.tuned, "atom_steps_per_second": rate, "wall_seconds": wall,
+            "steps_of_this_process": self._steps_here, "peak_memory_MiB_per_rank": memory, "timings_s": timings,
+            "rebuilds": self.engine.rebuilds,
             "resumed_from_step": self.resumed_from, "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -269,6 +277,21 @@ class Simulation:
     def close(self) -> None:
         """Give the folder back."""
         self.lock.release()
+
+
+def on_first_rank(comm: Communicator, action: Callable[[], T]) -> T | None:
+    """Result of an action that rank 0 does for all; its error is raised on all ranks (collective)."""
+    result: T | None = None
+    problem: HpcthermoError | None = None
+    if comm.rank == 0:
+        try:
+            result = action()
+        except HpcthermoError as error:
+            problem = error
+    problem = comm.bcast(problem)
+    if problem is not None:
+        raise problem
+    return result
 
 
 def physics_of(job: Job) -> dict[str, Any]:
@@ -292,8 +315,8 @@ def forget_finished_run(folder: Path, store: CheckpointStore) -> None:
 
     generations = store.generations()
     if generations and not (folder / "results.h5").exists():
-        raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it with "
-                         "--resume, give another --out, or remove the folder")
+        raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it "
+                         "with --resume, give another --out, or remove the folder")
     shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
     for name in ("results.h5", "summary.json", "report.html"):
         (folder / name).unlink(missing_ok=True)

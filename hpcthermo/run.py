@@ -1,0 +1,141 @@
+"""``hpcthermo run``: the kinds of jobs that need no experiment of their own, and the table of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcthermo.config import Job, load_job
+from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
+from hpcthermo.dynamics.stages import stage_integrator, start_velocities
+from hpcthermo.dynamics.stop import LauncherWatch
+from hpcthermo.errors import InputError
+from hpcthermo.preparation import check_ranks
+from hpcthermo.results import RESULTS_FILE, Quantity, Results, write_results
+from hpcthermo.simulation import Phase, Simulation, on_first_rank
+from hpcthermo.trajectory import TrajectoryObserver
+from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_columns
+
+if TYPE_CHECKING:
+    from hpcthermo.config.stage import Stage
+    from hpcthermo.engine import Engine
+
+Runner = Callable[[Job, Communicator, Path, bool], None]
+
+
+def run_job(path: Path, folder: Path, resume: bool) -> int:
+    """Run a job file on all ranks of this world (collective).
+
+    Returns
+    -------
+    int
+        0; errors leave through `abort_on_error` with their exit code.
+    """
+    comm = world_communicator()
+    LauncherWatch().start()
+    with abort_on_error(comm):
+        job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
+        check_ranks(job, comm.size)
+        if job.execution.replicas > 1 and job.kind != "nemd":
+            raise InputError(f"execution.replicas: expected 1 for kind {job.kind}, got {job.execution.replicas}; "
+                             "run the job with several seeds instead")
+        runners()[job.kind](job, comm, folder, resume)
+    return 0
+
+
+def runners() -> dict[str, Runner]:
+    """Kind of job -> what runs it."""
+    from hpcthermo.transport.nemd import run_nemd
+
+    return {"nemd": run_nemd, "md": run_md, "minimize": run_minimize}
+
+
+def run_md(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+    """Stages of equilibrium molecular dynamics, to a report (collective)."""
+    simulation = Simulation(job, comm, folder, resume, job.seed)
+    series = series_observer(simulation)
+    simulation.run([stage_phase(stage, job.seed) for stage in job.stage], always_observers(simulation, series))
+    finish_run(simulation, series_quantities(series))
+
+
+def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+    """Relaxation, to a report and the relaxed structure (collective)."""
+    simulation = Simulation(job, comm, folder, resume, job.seed)
+    series = series_observer(simulation)
+    phase = stage_phase(job.stage[0], job.seed)
+    movers: list[Any] = []
+    phase.finish = lambda _engine, mover: movers.append(mover)
+    simulation.run([phase], [series])
+    engine = simulation.engine
+    table = {"energy": (engine.potential_energy(), "eV"), "largest_force": (movers[0].largest_force, "eV/A"),
+             "tolerance": (job.minimize.force_tolerance_eV_per_A, "eV/A"), "steps": (simulation.step, "1")}
+    quantities = {f"minimize/{name}": Quantity(np.array(value), unit) for name, (value, unit) in table.items()}
+    relaxed = TrajectoryObserver(folder, 1.0, velocities=False, file_name="relaxed.xyz")
+    relaxed.sample(simulation.step, engine, None)
+    finish_run(simulation, quantities | series_quantities(series))
+
+
+def stage_phase(stage: Stage, seed: int) -> Phase:
+    """A [[stage]] as a phase of a simulation."""
+    return Phase(
+        name=stage.name or stage.ensemble,
+        n_steps=stage.n_steps,
+        timestep_fs=float(getattr(stage, "timestep_fs", 0.0)),
+        make_mover=lambda engine, first: stage_integrator(stage, engine, seed, first),
+        prepare=lambda engine, first: start_velocities(stage, engine, seed, first),
+    )
+
+
+def series_observer(simulation: Simulation) -> SeriesObserver:
+    """Temperature, energies, pressure and cell of the whole system over all phases of a run (collective)."""
+    engine = simulation.engine
+    columns = [
+        Column("time", "ps", 1, lambda _: simulation.time_ps, averaged=False, replicated=True),
+        Column("stage", "1", 1, lambda _: float(simulation.phase), averaged=False, replicated=True),
+        *thermodynamic_columns(moving_atoms(engine)),
+    ]
+    return SeriesObserver("series", simulation.job.output.series_interval_steps, 1, columns)
+
+
+def moving_atoms(engine: Engine) -> int:
+    """Atoms of the whole system that are not frozen (collective)."""
+    system = engine.system
+    groups = engine.backend.to_host(system.groups[: system.n_owned])
+    return int(engine.comm.allreduce_sum(float((~np.isin(groups, sorted(system.frozen_groups))).sum())))
+
+
+def always_observers(simulation: Simulation, series: SeriesObserver) -> list[Any]:
+    """What is sampled in all phases: the series, and the trajectory if the job asks for one."""
+    trajectory = simulation.job.output.trajectory
+    if trajectory is None:
+        return [series]
+    return [series, TrajectoryObserver(simulation.folder, trajectory.interval_ps, trajectory.velocities)]
+
+
+def series_quantities(series: SeriesObserver) -> dict[str, Quantity]:
+    """Rows of the series observer for results.h5."""
+    quantities = {f"series/{name}": Quantity(values, unit) for name, (values, unit) in series.series().items()}
+    quantities["series/step"] = Quantity(series.steps, "1", "steps of the whole run done")
+    return quantities
+
+
+def finish_run(simulation: Simulation, quantities: dict[str, Quantity],
+               attributes: dict[str, dict[str, Any]] | None = None) -> None:
+    """Write results.h5, summary, figures and report, and give the folder back (collective)."""
+    from hpcthermo.log import get_logger
+    from hpcthermo.report import finish_results
+
+    job, facts = simulation.job, simulation.facts()
+
+    def write() -> None:
+        simulation.lock.require()
+        results = Results(job.kind, job.model_dump(mode="json"), facts, quantities, attributes or {})
+        write_results(simulation.folder / RESULTS_FILE, results)
+        print(finish_results(simulation.folder))
+        get_logger().info("report: %s", simulation.folder / "report.html")
+
+    on_first_rank(simulation.comm, write)
+    simulation.close()
