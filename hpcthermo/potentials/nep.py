@@ -126,7 +126,7 @@ class BoundNep:
         angular_row = -(-p.shape.n_angular // backend.lanes) * backend.lanes
         series_row = int(p.arguments[4].shape[-1])
         reals = (
-            6 * radial + (8 + p.shape.n_angular + p.shape.harmonics) * angular + 2 * p.shape.harmonics * angular_row
+            6 * radial + (9 + p.shape.n_angular + p.shape.harmonics) * angular + 2 * p.shape.harmonics * angular_row
             + 2 * (p.descriptor_row + 2 * backend.lanes) + p.neuron_row + n_types * series_row
         )
         integers = -(-(radial + angular + 2 * (n_types + 1)) // 16) * 16

@@ -109,22 +109,22 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
     {
         const int first = begin + tile * ATOMS_PER_TILE;
         const int n = end - first < ATOMS_PER_TILE ? end - first : ATOMS_PER_TILE;
-        uint32_t pending = n == 32 ? 0xffffffffu : (1u << n) - 1u;
-        while (pending) {
+        // the tile's atoms by type, in batches of one type
+        int order[ATOMS_PER_TILE + 1], sorted = 0;
+        for (int t = 0; t < m.n_types && sorted < n; ++t)
+            for (int k = 0; k < n; ++k)
+                if (type_of(positions[first + k]) == t) order[sorted++] = first + k;
+        order[n] = order[n - 1] + 1 < end ? order[n - 1] + 1 : order[n - 1];
+        for (int done = 0; done < n;) {
             int count = 0;
-            for (int k = 0; k < n && count < ATOMS_TOGETHER; ++k) {
-                if (!(pending >> k & 1u)) continue;
-                const int type = type_of(positions[first + k]);
-                if (count > 0 && type != atoms[0].type) continue;
-                atoms[count].index = first + k;
-                atoms[count].type = type;
-                pending &= ~(1u << k);
-                ++count;
-            }
-            for (int b = 0; b < count; ++b) {
-                NepAtom& atom = atoms[b];
+            for (; count < ATOMS_TOGETHER && done < n; ++count, ++done) {
+                NepAtom& atom = atoms[count];
+                atom.index = order[done];
+                atom.type = type_of(positions[atom.index]);
+                if (atom.type != atoms[0].type) break;
                 compact_neighbors(m, atom, positions, scale, neighbors + (size_t)atom.index * stride,
-                                  segments + (size_t)atom.index * (m.n_types + 1), inner + (size_t)atom.index * m.n_types, padding_index);
+                                  segments + (size_t)atom.index * (m.n_types + 1), inner + (size_t)atom.index * m.n_types,
+                                  padding_index, neighbors + (size_t)order[done + 1] * stride);
                 radial_descriptors<S>(m, atom);
                 angular_sums<S>(m, atom);
                 angular_descriptors<S>(m, atom);

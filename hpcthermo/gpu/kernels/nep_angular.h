@@ -2,34 +2,47 @@
 #pragma once
 #include "nep_radial.h"
 
+// The types that occur in the vector at `slot` of a list sorted by type: [first, last]; `first` only grows.
+struct TypeRange {
+    int first, last;
+    MEMBER void advance(const int* segments, int n_types, int slot)
+    {
+        while (first < n_types - 1 && segments[first + 1] <= slot) ++first;
+        last = first;
+        while (last < n_types - 1 && segments[last + 1] < slot + LANES) ++last;
+    }
+};
+
 // g_n(r_ij), Y_a(u_ij) of all angular neighbours, then S_na = sum_j g_n Y_a
 template <class S> DEVICE void angular_sums(const NepModel& m, const NepAtom& atom)
 {
-    for (int t = 0; t < m.n_types; ++t) {
-        const REAL inverse_cutoff = 1 / m.cutoffs[4 * (atom.type * m.n_types + t) + 1];
-        const REAL* c = m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular;
-        for (int slot = atom.angular_segments[t]; slot < atom.angular_segments[t + 1]; slot += LANES) {
-            lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
-            const lanes r2 = x * x + y * y + z * z, inverse = inverse_sqrt(r2), r = r2 * inverse;
-            x *= inverse;
-            y *= inverse;
-            z *= inverse;
-            store(atom.ux + slot, x);
-            store(atom.uy + slot, y);
-            store(atom.uz + slot, z);
-            store(atom.distance + slot, r);
-            store(atom.inverse + slot, inverse);
-            Harmonics<S::degree>::at(x, y, z).store_values(atom.harmonics + slot, atom.angular_capacity);
+    const int length = atom.angular_capacity;
+    TypeRange types = {0, 0};
+    for (int slot = 0; slot < atom.n_angular; slot += LANES) {
+        lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
+        const lanes r2 = x * x + y * y + z * z, inverse = inverse_sqrt(r2), r = r2 * inverse;
+        x *= inverse;
+        y *= inverse;
+        z *= inverse;
+        store(atom.ux + slot, x);
+        store(atom.uy + slot, y);
+        store(atom.uz + slot, z);
+        store(atom.distance + slot, r);
+        store(atom.inverse + slot, inverse);
+        Harmonics<S::degree>::at(x, y, z).store_values(atom.harmonics + slot, length);
 
+        lanes of_type[S::n_angular + 3];  // g_n, then x, f_c dx/dr, (df_c/dx) dx/dr; 0 for padding
+        UNROLL for (int n = 0; n < S::n_angular + 3; ++n) of_type[n] = broadcast(0);
+        types.advance(atom.angular_segments, m.n_types, slot);
+        for (int t = types.first; t <= types.last; ++t) {
+            const lane_mask here = load(atom.angular_types + slot) == (REAL)t;
+            const REAL inverse_cutoff = 1 / m.cutoffs[4 * (atom.type * m.n_types + t) + 1];
+            const REAL* c = m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular;
             const lanes outside = (REAL)1 - r * inverse_cutoff;
             const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s;
             lanes cutoff_slope;
             const lanes cutoff = cutoff_function(m.cutoff_polynomial, s2, cutoff_slope);
             const lanes argument = (REAL)2 * s2 - (REAL)1, dx_dr = (REAL)-4 * s * inverse_cutoff;
-            store(atom.angular_argument + slot, argument);
-            store(atom.value_factor + slot, cutoff * dx_dr);
-            store(atom.slope_factor + slot, (REAL)0.5 * cutoff_slope * dx_dr);  // dy/dx = 1/2
-
             lanes g[S::n_angular], previous = cutoff, present = cutoff * argument;  // f_c T_0, f_c T_1
             UNROLL for (int n = 0; n < S::n_angular; ++n) g[n] = c[n] * previous + c[S::n_angular + n] * present;
             for (int k = 2; k < S::k_angular; ++k) {
@@ -38,12 +51,19 @@ template <class S> DEVICE void angular_sums(const NepModel& m, const NepAtom& at
                 present = next;
                 UNROLL for (int n = 0; n < S::n_angular; ++n) g[n] += c[k * S::n_angular + n] * present;
             }
-            UNROLL for (int n = 0; n < S::n_angular; ++n) store(atom.g + n * atom.angular_capacity + slot, g[n]);
+            UNROLL for (int n = 0; n < S::n_angular; ++n) of_type[n] = select(here, g[n], of_type[n]);
+            of_type[S::n_angular] = select(here, argument, of_type[S::n_angular]);
+            of_type[S::n_angular + 1] = select(here, cutoff * dx_dr, of_type[S::n_angular + 1]);
+            // dy/dx = 1/2
+            of_type[S::n_angular + 2] = select(here, (REAL)0.5 * cutoff_slope * dx_dr, of_type[S::n_angular + 2]);
         }
+        UNROLL for (int n = 0; n < S::n_angular; ++n) store(atom.g + n * length + slot, of_type[n]);
+        store(atom.angular_argument + slot, of_type[S::n_angular]);
+        store(atom.value_factor + slot, of_type[S::n_angular + 1]);
+        store(atom.slope_factor + slot, of_type[S::n_angular + 2]);
     }
     GROUP_SYNC();
-    contract_slots<S::harmonics, S::n_angular, S::angular_row>(
-        atom.harmonics, atom.g, atom.angular_capacity, atom.angular_segments[m.n_types], atom.sums);
+    contract_slots<S::harmonics, S::n_angular, S::angular_row>(atom.harmonics, atom.g, length, atom.n_angular, atom.sums);
     GROUP_SYNC();
 }
 
@@ -115,55 +135,65 @@ template <class S> DEVICE void angular_sum_slopes(const NepModel& m, const NepAt
     GROUP_SYNC();
 }
 
+// sum_n V_n dg_n/dr from W_k = sum_n V_n c_nk:  dx/dr sum_k W_k (f_c T_k' + T_k df_c/dx)
+template <class S>
+DEVICE lanes radial_slope(const REAL* c, const lanes (&V)[S::n_angular], lanes x, lanes value_factor, lanes slope_factor)
+{
+    const lanes x2 = (REAL)2 * x;
+    lanes T0 = broadcast(1), T1 = x, dT0 = broadcast(0), dT1 = broadcast(1);
+    lanes values = broadcast(0), slopes = broadcast(0);
+    for (int k = 0; k < S::k_angular; ++k) {
+        lanes W = broadcast(0);
+        UNROLL for (int n = 0; n < S::n_angular; ++n) W += c[k * S::n_angular + n] * V[n];
+        values += W * T0;
+        slopes += W * dT0;
+        const lanes T2 = x2 * T1 - T0, dT2 = (REAL)2 * T1 + x2 * dT1 - dT0;
+        T0 = T1;
+        T1 = T2;
+        dT0 = dT1;
+        dT1 = dT2;
+    }
+    return slopes * value_factor + values * slope_factor;
+}
+
 // f_ij = grad_r sum_na P_na g_n(r) Y_a(u), P = dU/dS:
 //   D = sum_n V_n dg_n/dr, V_n = sum_a P_na Y_a;   v = sum_a (sum_n P_na g_n) grad Y_a;   f = v/r + (D - v.u/r) u
 template <class S>
 DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
 {
     const int length = atom.angular_capacity;
-    for (int t = 0; t < m.n_types; ++t) {
-        const REAL* c = m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular;
-        for (int slot = atom.angular_segments[t]; slot < atom.angular_segments[t + 1]; slot += LANES) {
-            lanes g[S::n_angular], V[S::n_angular], weight[S::harmonics];
-            UNROLL for (int n = 0; n < S::n_angular; ++n) {
-                g[n] = load(atom.g + n * length + slot);
-                V[n] = broadcast(0);
-            }
-            for (int a = 0; a < S::harmonics; ++a) {
-                const REAL* P = atom.sum_slopes + a * S::angular_row;
-                const lanes Y = load(atom.harmonics + a * length + slot);
-                lanes h = broadcast(0);
-                UNROLL for (int n = 0; n < S::n_angular; ++n) {
-                    h += P[n] * g[n];
-                    V[n] += P[n] * Y;
-                }
-                weight[a] = h;
-            }
-            // D from W_k = sum_n V_n c_nk:  dx/dr sum_k W_k (f_c T_k' + T_k df_c/dx)
-            const lanes x2 = (REAL)2 * load(atom.angular_argument + slot);
-            lanes T0 = broadcast(1), T1 = (REAL)0.5 * x2, dT0 = broadcast(0), dT1 = broadcast(1);
-            lanes values = broadcast(0), slopes = broadcast(0);
-            for (int k = 0; k < S::k_angular; ++k) {
-                lanes W = broadcast(0);
-                UNROLL for (int n = 0; n < S::n_angular; ++n) W += c[k * S::n_angular + n] * V[n];
-                values += W * T0;
-                slopes += W * dT0;
-                const lanes T2 = x2 * T1 - T0, dT2 = (REAL)2 * T1 + x2 * dT1 - dT0;
-                T0 = T1;
-                T1 = T2;
-                dT0 = dT1;
-                dT1 = dT2;
-            }
-            lanes D = slopes * load(atom.value_factor + slot) + values * load(atom.slope_factor + slot);
-
-            const lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
-            const lanes inverse = load(atom.inverse + slot), r = load(atom.distance + slot);
-            lanes vx, vy, vz;
-            Harmonics<S::degree>::at(x, y, z).gradient(weight, vx, vy, vz);
-            D -= (vx * x + vy * y + vz * z) * inverse;
-            add_pair_forces(output, atom.angular_neighbors + slot, r * x, r * y, r * z,
-                            vx * inverse + D * x, vy * inverse + D * y, vz * inverse + D * z, on_centre);
+    TypeRange types = {0, 0};
+    for (int slot = 0; slot < atom.n_angular; slot += LANES) {
+        lanes g[S::n_angular], V[S::n_angular], weight[S::harmonics];
+        UNROLL for (int n = 0; n < S::n_angular; ++n) {
+            g[n] = load(atom.g + n * length + slot);
+            V[n] = broadcast(0);
         }
+        for (int a = 0; a < S::harmonics; ++a) {
+            const REAL* P = atom.sum_slopes + a * S::angular_row;
+            const lanes Y = load(atom.harmonics + a * length + slot);
+            lanes h = broadcast(0);
+            UNROLL for (int n = 0; n < S::n_angular; ++n) {
+                h += P[n] * g[n];
+                V[n] += P[n] * Y;
+            }
+            weight[a] = h;
+        }
+        lanes D = broadcast(0);
+        types.advance(atom.angular_segments, m.n_types, slot);
+        for (int t = types.first; t <= types.last; ++t) {
+            const lane_mask here = load(atom.angular_types + slot) == (REAL)t;
+            D = select(here, radial_slope<S>(m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular, V,
+                                             load(atom.angular_argument + slot), load(atom.value_factor + slot),
+                                             load(atom.slope_factor + slot)), D);
+        }
+        const lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
+        const lanes inverse = load(atom.inverse + slot), r = load(atom.distance + slot);
+        lanes vx, vy, vz;
+        Harmonics<S::degree>::at(x, y, z).gradient(weight, vx, vy, vz);
+        D -= (vx * x + vy * y + vz * z) * inverse;
+        add_pair_forces(output, atom.angular_neighbors + slot, r * x, r * y, r * z,
+                        vx * inverse + D * x, vy * inverse + D * y, vz * inverse + D * z, on_centre);
     }
 }
 
@@ -172,11 +202,14 @@ DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOu
 DEVICE REAL repulsion(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
 {
     lanes energy = broadcast(0);
-    for (int t = 0; t < m.n_types; ++t) {
-        const REAL* p = m.screening + 12 * (atom.type * m.n_types + t);
-        for (int slot = atom.angular_segments[t]; slot < atom.angular_segments[t + 1]; slot += LANES) {
+    TypeRange types = {0, 0};
+    for (int slot = 0; slot < atom.n_angular; slot += LANES) {
+        types.advance(atom.angular_segments, m.n_types, slot);
+        for (int t = types.first; t <= types.last; ++t) {
+            const REAL* p = m.screening + 12 * (atom.type * m.n_types + t);
             const lanes r = load(atom.distance + slot), inverse = load(atom.inverse + slot);
-            if (!any_lane(r < p[3])) continue;
+            const lane_mask within = (r < p[3]) & (load(atom.angular_types + slot) == (REAL)t);
+            if (!any_lane(within)) continue;
             lanes phi = broadcast(0), phi_slope = broadcast(0);
             UNROLL for (int k = 0; k < 4; ++k) {
                 const lanes term = p[4 + 2 * k] * exp_lanes(-p[5 + 2 * k] * p[1] * r);
@@ -192,8 +225,8 @@ DEVICE REAL repulsion(const NepModel& m, const NepAtom& atom, const ForceOutput&
             const lanes w_dr = (REAL)-2 * s * w_slope * inside * ((REAL)1 / (p[3] - p[2]));
             const lanes bare = (REAL)0.5 * p[0] * inverse * phi;
             const lanes bare_dr = (REAL)0.5 * p[0] * inverse * phi_slope - bare * inverse;
-            energy += bare * w;
-            const lanes f = bare_dr * w + bare * w_dr;
+            energy += select(within, bare * w, broadcast(0));
+            const lanes f = select(within, bare_dr * w + bare * w_dr, broadcast(0));
             const lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
             add_pair_forces(output, atom.angular_neighbors + slot, r * x, r * y, r * z, f * x, f * y, f * z, on_centre);
         }

@@ -40,12 +40,13 @@ struct NepModel {
 
 // Compacted neighbours and intermediate sums of one atom; pointers into scratch memory.
 struct NepAtom {
-    int index, type;
+    int index, type, n_angular;                  // n_angular: angular neighbours
     int radial_capacity, angular_capacity;
     int *radial_neighbors, *radial_segments;      // segments: start of each type, end of the last
     int *angular_neighbors, *angular_segments;
     REAL *x, *y, *z, *argument, *slope, *cutoff;  // radial neighbours: r_ij, Chebyshev x, s/r, f_c
     REAL *ux, *uy, *uz, *distance, *inverse;      // angular neighbours: unit vector, r, 1/r
+    REAL *angular_types;                          // type of each, -1 for padding
     REAL *angular_argument, *value_factor, *slope_factor; // x, f_c dx/dr, (df_c/dx) dx/dr
     REAL *g, *harmonics;                          // [n][slot] g_n(r), [a][slot] Y_a(u)
     REAL *sums, *sum_slopes;                      // [a][angular_row] S_na and dU/dS_na
@@ -55,7 +56,7 @@ struct NepAtom {
 
 template <class S> DEVICE int real_scratch_size(const NepModel& m, int radial_capacity, int angular_capacity)
 {
-    return 6 * radial_capacity + (8 + S::n_angular + S::harmonics) * angular_capacity + 2 * S::product_row
+    return 6 * radial_capacity + (9 + S::n_angular + S::harmonics) * angular_capacity + 2 * S::product_row
            + 2 * (m.descriptor_row + 2 * LANES) + m.neuron_row + m.n_types * S::series_row;
 }
 DEVICE int int_scratch_size(int n_types, int radial_capacity, int angular_capacity)
@@ -71,9 +72,9 @@ DEVICE NepAtom scratch_of_atom(const NepModel& m, REAL* reals, int* integers, in
     atom.angular_capacity = angular_capacity;
     REAL** radial[6] = {&atom.x, &atom.y, &atom.z, &atom.argument, &atom.slope, &atom.cutoff};
     for (int k = 0; k < 6; ++k, reals += radial_capacity) *radial[k] = reals;
-    REAL** angular[8] = {&atom.ux, &atom.uy, &atom.uz, &atom.distance, &atom.inverse,
-                         &atom.angular_argument, &atom.value_factor, &atom.slope_factor};
-    for (int k = 0; k < 8; ++k, reals += angular_capacity) *angular[k] = reals;
+    REAL** angular[9] = {&atom.ux, &atom.uy, &atom.uz, &atom.distance, &atom.inverse,
+                         &atom.angular_argument, &atom.value_factor, &atom.slope_factor, &atom.angular_types};
+    for (int k = 0; k < 9; ++k, reals += angular_capacity) *angular[k] = reals;
     atom.g = reals, reals += S::n_angular * angular_capacity;
     atom.harmonics = reals, reals += S::harmonics * angular_capacity;
     atom.sums = reals, reals += S::product_row;

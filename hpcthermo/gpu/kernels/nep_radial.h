@@ -3,9 +3,10 @@
 #include "nep_model.h"
 
 // Neighbours within the radial cutoff and, of those listed as inner, within the reach of the angular
-// list, both dense and by type. Each segment is padded with atoms beyond the cutoff, where f_c = 0.
+// list, sorted by type. Each radial segment is padded with atoms beyond the cutoff, where f_c = 0; the
+// angular list is dense (its loops cost more) and padded only at its end, with type -1.
 DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* positions, double scale,
-                              const int* row, const int* segments, const int* inner, int padding_index)
+                              const int* row, const int* segments, const int* inner, int padding_index, const int* next_row)
 {
     const Position centre = positions[atom.index];
     int radial = 0, angular = 0;
@@ -15,6 +16,7 @@ DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* 
         const REAL radial2 = cutoff[0] * cutoff[0], angular2 = cutoff[2] * cutoff[2];
         const int begin = segments[t], end = segments[t + 1], end_inner = begin + inner[t];
         for (int slot = begin; slot < end; slot += LANES) {
+            prefetch(next_row + slot);
             lanes x, y, z;
             load_displacements(positions, row + slot, centre, scale, x, y, z);
             const lanes r2 = x * x + y * y + z * z;
@@ -30,25 +32,24 @@ DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* 
                 append(atom.uy + angular, near, y);
                 append(atom.uz + angular, near, z);
                 append(atom.angular_neighbors + angular, near, row + slot);
+                store(atom.angular_types + angular, broadcast((REAL)t));
                 angular += count_lanes(near);
             }
         }
-        const int radial_end = ROUND_UP(radial, LANES), angular_end = ROUND_UP(angular, LANES);
         store(atom.x + radial, broadcast((REAL)1.001 * cutoff[0]));
         store(atom.y + radial, broadcast(0));
         store(atom.z + radial, broadcast(0));
-        store(atom.ux + angular, broadcast((REAL)1.001 * cutoff[2]));
-        store(atom.uy + angular, broadcast(0));
-        store(atom.uz + angular, broadcast(0));
-        FOR_LANE_ELEMENTS(l, LANES) {
-            atom.radial_neighbors[radial + l] = padding_index;
-            atom.angular_neighbors[angular + l] = padding_index;
-        }
-        radial = radial_end;
-        angular = angular_end;
+        FOR_LANE_ELEMENTS(l, LANES) atom.radial_neighbors[radial + l] = padding_index;
+        radial = ROUND_UP(radial, LANES);
         GROUP_SYNC();
     }
+    store(atom.ux + angular, broadcast((REAL)100));
+    store(atom.uy + angular, broadcast(0));
+    store(atom.uz + angular, broadcast(0));
+    store(atom.angular_types + angular, broadcast((REAL)-1));
+    FOR_LANE_ELEMENTS(l, LANES) atom.angular_neighbors[angular + l] = padding_index;
     ONE_LANE { atom.radial_segments[m.n_types] = radial; atom.angular_segments[m.n_types] = angular; }
+    atom.n_angular = angular;
     GROUP_SYNC();
 }
 

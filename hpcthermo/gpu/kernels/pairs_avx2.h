@@ -142,11 +142,12 @@ DEVICE lanes reduce_block(const lanes* v)
         return (lanes)_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
     }
 }
-// rows[l LANES + n] = columns[n row_length + l] for n < n_columns, 0 above; l < LANES
-DEVICE void transpose_slots(const REAL* columns, int row_length, int n_columns, REAL* rows)
+// rows[l LANES + n] = columns[n row_length + l] for n < N, 0 above; l < LANES
+typedef lanes half_lanes;
+template <int N> DEVICE void transpose_slots(const REAL* columns, int row_length, REAL* rows)
 {
-    for (int n = 0; n < LANES; ++n) {
-        const lanes column = n < n_columns ? load(columns + (size_t)n * row_length) : broadcast(0);
+    UNROLL for (int n = 0; n < LANES; ++n) {
+        const lanes column = n < N ? load(columns + (size_t)n * row_length) : broadcast(0);
         UNROLL for (int l = 0; l < LANES; ++l) rows[l * LANES + n] = column[l];
     }
 }

@@ -163,13 +163,16 @@ DEVICE lanes reduce_block(const lanes* v)
         return (lanes)_mm512_add_pd(_mm512_shuffle_f64x2(low, high, 0x88), _mm512_shuffle_f64x2(low, high, 0xdd));
     }
 }
-// rows[l LANES + n] = columns[n row_length + l] for n < n_columns, 0 above; l < LANES
-DEVICE void transpose_slots(const REAL* columns, int row_length, int n_columns, REAL* rows)
+// rows[l LANES + n] = columns[n row_length + l] for n < N, 0 in the rest of the last four; l < LANES
+typedef REAL half_lanes __attribute__((vector_size(32)));
+template <int N> DEVICE void transpose_slots(const REAL* columns, int row_length, REAL* rows)
 {
-    const auto column = [&](int n) { return n < n_columns ? load(columns + (size_t)n * row_length) : broadcast(0); };
-    for (int n = 0; n < LANES; n += 4) {
+    const auto column = [&](int n) { return n < N ? load(columns + (size_t)n * row_length) : broadcast(0); };
+    UNROLL for (int n = 0; n < LANES; n += 4) {
+        if (n >= N && n >= LANES / 2 && N <= LANES / 2) continue;  // the half not in use
         alignas(64) REAL quads[4 * LANES];
-        store_quads(quads, column(n), column(n + 1), column(n + 2), column(n + 3));
+        if (n < N) store_quads(quads, column(n), column(n + 1), column(n + 2), column(n + 3));
+        else memset(quads, 0, sizeof quads);
         UNROLL for (int l = 0; l < LANES; ++l) memcpy(rows + l * LANES + n, quads + 4 * quad_of_lane(l), 4 * sizeof(REAL));
     }
 }

@@ -20,34 +20,84 @@ DEVICE void append(int* buffer, lane_mask m, const int* index) { append(buffer, 
 // out[k] = sum over lanes of v[k]
 template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
 {
-    int k = 0;
-    for (; k + LANES <= N; k += LANES) store(out + k, reduce_block(v + k));
-    for (; k < N; ++k) out[k] = reduce_add(v[k]);
+    constexpr int whole = N / LANES * LANES;
+    UNROLL for (int k = 0; k < whole; k += LANES) store(out + k, reduce_block(v + k));
+    if constexpr (N - whole > 2) {
+        lanes rest[LANES];
+        UNROLL for (int k = 0; k < LANES; ++k) rest[k] = whole + k < N ? v[whole + k < N ? whole + k : 0] : broadcast(0);
+        const lanes sums = reduce_block(rest);
+        memcpy(out + whole, &sums, (N - whole) * sizeof(REAL));
+    } else {
+        for (int k = whole; k < N; ++k) out[k] = reduce_add(v[k]);
+    }
+}
+
+// COLUMNS columns of contract_slots with the lanes of a Row (a whole or half vector) over columns
+template <class Row, int A, int COLUMNS, int PADDED>
+DEVICE void contract_lanes_over_columns(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
+{
+    constexpr int rows_together = sizeof(lanes) == 64 ? 24 : 8;
+    for (int first = 0; first < A; first += rows_together) {
+        Row total[rows_together];
+        UNROLL for (int a = 0; a < rows_together; ++a) total[a] = Row{};
+        for (int slot = 0; slot < slots; slot += LANES) {
+            alignas(64) REAL rows[LANES * LANES];
+            transpose_slots<COLUMNS>(right + slot, row_length, rows);
+            const int filled = slots - slot < LANES ? slots - slot : LANES;
+            for (int l = 0; l < filled; ++l) {
+                Row row;
+                memcpy(&row, rows + l * LANES, sizeof row);
+                const REAL* value = left + (size_t)first * row_length + slot + l;
+                UNROLL for (int a = 0; a < rows_together; ++a)
+                    if (A % rows_together == 0 || first + a < A) total[a] += row * value[(size_t)a * row_length];
+            }
+        }
+        UNROLL for (int a = 0; a < rows_together; ++a)
+            if (A % rows_together == 0 || first + a < A) memcpy(sums + (first + a) * PADDED, &total[a], sizeof(Row));
+    }
+}
+// one column with lanes over slots
+template <int A, int PADDED>
+DEVICE void contract_lanes_over_slots(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
+{
+    constexpr int rows_together = sizeof(lanes) == 64 ? 24 : 8;
+    for (int first = 0; first < A; first += rows_together) {
+        lanes total[rows_together];
+        UNROLL for (int a = 0; a < rows_together; ++a) total[a] = broadcast(0);
+        for (int slot = 0; slot < slots; slot += LANES) {
+            const lanes column = load(right + slot);
+            UNROLL for (int a = 0; a < rows_together; ++a)
+                if (A % rows_together == 0 || first + a < A) total[a] += column * load(left + (size_t)(first + a) * row_length + slot);
+        }
+        REAL reduced[rows_together];
+        reduce_add_many(total, reduced);
+        for (int a = 0; a < rows_together && first + a < A; ++a) sums[(first + a) * PADDED] = reduced[a];
+    }
 }
 
 // sums[a PADDED + n] = sum over slots of left[a row_length + slot] right[n row_length + slot];
-// columns n in [N, PADDED) become 0. slots is a multiple of LANES.
+// columns n in [N, PADDED) become 0. right is readable, and 0, up to a multiple of LANES slots.
+// The columns fill whole vectors, then half a vector, and up to three that are left take lanes over slots.
 template <int A, int N, int PADDED>
 DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
 {
-    constexpr int rows_together = sizeof(lanes) == 64 ? 24 : 8;
-    for (int first = 0; first < A; first += rows_together)
-        for (int column = 0; column < PADDED; column += LANES) {
-            lanes total[rows_together];
-            UNROLL for (int a = 0; a < rows_together; ++a) total[a] = broadcast(0);
-            for (int slot = 0; slot < slots; slot += LANES) {
-                alignas(64) REAL rows[LANES * LANES];
-                transpose_slots(right + (size_t)column * row_length + slot, row_length, N - column, rows);
-                for (int l = 0; l < LANES; ++l) {
-                    const lanes row = load(rows + l * LANES);
-                    const REAL* value = left + (size_t)first * row_length + slot + l;
-                    UNROLL for (int a = 0; a < rows_together; ++a)
-                        if (A % rows_together == 0 || first + a < A) total[a] += row * value[(size_t)a * row_length];
-                }
-            }
-            UNROLL for (int a = 0; a < rows_together; ++a)
-                if (A % rows_together == 0 || first + a < A) store(sums + (first + a) * PADDED + column, total[a]);
-        }
+    for (int k = 0; k < A * PADDED; k += LANES) store(sums + k, broadcast(0));
+    constexpr int half = sizeof(half_lanes) < sizeof(lanes) ? LANES / 2 : 0;
+    constexpr int rest = N % LANES, few = LANES < 8 ? 1 : 3;
+    constexpr bool use_half = half > 0 && rest > few && rest <= half + few;
+    constexpr int whole = rest > few && !use_half ? PADDED : N / LANES * LANES;
+    constexpr int by_columns = use_half ? whole + half : whole;
+    UNROLL for (int n = 0; n < whole; n += LANES) {
+        if (n + LANES <= N)
+            contract_lanes_over_columns<lanes, A, LANES, PADDED>(left, right + (size_t)n * row_length, row_length, slots, sums + n);
+        else
+            contract_lanes_over_columns<lanes, A, rest, PADDED>(left, right + (size_t)n * row_length, row_length, slots, sums + n);
+    }
+    if constexpr (use_half)
+        contract_lanes_over_columns<half_lanes, A, (rest < half ? rest : half), PADDED>(
+            left, right + (size_t)whole * row_length, row_length, slots, sums + whole);
+    UNROLL for (int n = by_columns; n < N; ++n)
+        contract_lanes_over_slots<A, PADDED>(left, right + (size_t)n * row_length, row_length, slots, sums + n);
 }
 
 // plain and atomic adds of one value to one address

@@ -69,9 +69,12 @@ DEVICE lanes reduce_block(const lanes* v)
     for (int k = 0; k < LANES; ++k) sums[k] = reduce_add(v[k]);
     return sums;
 }
-// rows[l LANES + n] = columns[n row_length + l] for n < n_columns, 0 above; l < LANES
-DEVICE void transpose_slots(const REAL* columns, int row_length, int n_columns, REAL* rows)
+// rows[l LANES + n] = columns[n row_length + l] for n < N, 0 above; l < LANES
+typedef lanes half_lanes;
+template <int N> DEVICE void transpose_slots(const REAL* columns, int row_length, REAL* rows)
 {
-    for (int l = 0; l < LANES; ++l)
-        for (int n = 0; n < LANES; ++n) rows[l * LANES + n] = n < n_columns ? columns[(size_t)n * row_length + l] : 0;
+    UNROLL for (int n = 0; n < LANES; ++n) {
+        const lanes column = n < N ? load(columns + (size_t)n * row_length) : broadcast(0);
+        UNROLL for (int l = 0; l < LANES; ++l) rows[l * LANES + n] = column[l];
+    }
 }

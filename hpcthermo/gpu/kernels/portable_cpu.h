@@ -40,6 +40,9 @@ typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)
 #define ATOMS_PER_TILE 32
 #define UNROLL _Pragma("GCC unroll 64")
 
+// bring a cache line that will be read soon
+DEVICE void prefetch(const void* address) { __builtin_prefetch(address); }
+
 // ---- lanes --------------------------------------------------------------------------------------
 DEVICE lanes broadcast(REAL value) { return value - (lanes){}; }
 DEVICE lanes load(const REAL* p) { lanes v; memcpy(&v, p, sizeof v); return v; }

@@ -38,6 +38,9 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
 #define ATOMS_PER_TILE 1
 #define UNROLL _Pragma("unroll")
 
+// bring a cache line that will be read soon: warps hide latency instead
+DEVICE void prefetch(const void*) {}
+
 // ---- lanes --------------------------------------------------------------------------------------
 DEVICE lanes broadcast(REAL value) { return value; }
 DEVICE lanes load(const REAL* p) { return p[lane_index()]; }
