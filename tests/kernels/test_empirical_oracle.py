@@ -7,7 +7,7 @@ from sample_structures import EMPIRICAL, bilayer, mixed_sheet, sheet, silicon
 
 from hpcthermo import Calculator
 
-needs_files = pytest.mark.skipif(not EMPIRICAL.exists(), reason="the parameter files of ../shared are not beside this checkout")
+needs_files = pytest.mark.skipif(not EMPIRICAL.exists(), reason="no parameter files in ../shared beside this checkout")
 
 TERSOFF = {
     "silicon with lambda3": ("Si.tersoff", silicon, ["Si"]),
