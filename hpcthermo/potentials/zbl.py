@@ -30,7 +30,8 @@ _COVALENT_RADII = np.array([
     1.37, 1.31, 1.23, 1.18, 1.16, 1.11, 1.12, 1.13, 1.32, 1.30, 1.30, 1.36, 1.31, 1.38, 1.42,
     2.01, 1.81, 1.67, 1.58, 1.52, 1.53, 1.54, 1.55,
 ])
-_D3_FACTOR = 4.0 / 3.0
+# 4/3 of them, to the six digits at which NEP programs tabulate them
+_TYPEWISE_RADII = np.array([float(f"{4.0 / 3.0 * radius:.6g}") for radius in _COVALENT_RADII])
 
 
 def universal_screening(
@@ -58,7 +59,7 @@ def universal_screening(
     screening[..., 2] = inner
     screening[..., 3] = outer
     if typewise_factor is not None:
-        radii = _D3_FACTOR * _COVALENT_RADII[z - 1]
+        radii = _TYPEWISE_RADII[z - 1]
         screening[..., 2] = 0.0
         screening[..., 3] = np.minimum(outer, typewise_factor * (radii[:, None] + radii[None, :]))
     screening[..., 4:] = phi

@@ -1,5 +1,7 @@
 """The NEP kernel: derivatives, independent formulas, published reference outputs, precisions, instruction sets."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import nep_reference
@@ -191,6 +193,40 @@ def test_pbte_reference_outputs(instruction_set):
     np.testing.assert_allclose(descriptors, np.loadtxt(folder / "descriptor_ref.out"), atol=1e-10)
     np.testing.assert_allclose(forces, np.loadtxt(folder / "force_analytical_ref.out"), atol=1e-10)
     np.testing.assert_allclose(virials, np.loadtxt(folder / "virial_ref.out").reshape(-1, 3, 3), atol=1e-10)
+
+
+ORACLE = """
+import sys
+import numpy as np
+from ase import Atoms
+from calorine.calculators import CPUNEP
+data = np.load(sys.argv[2])
+atoms = Atoms(list(data["symbols"]), positions=data["positions"], cell=data["cell"], pbc=True)
+atoms.calc = CPUNEP(sys.argv[1])
+np.savez(sys.argv[3], energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+"""
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["all invariants", "134 without 222", "cutoffs by type", "zbl", "zbl typewise",
+                                  "zbl flexible"])
+def test_calorine_agrees(name, tmp_path):
+    """The other implementation, in its own process: set HPCTHERMO_CALORINE_PYTHON to a Python that has it."""
+    python = os.environ.get("HPCTHERMO_CALORINE_PYTHON")
+    if not python:
+        pytest.skip("HPCTHERMO_CALORINE_PYTHON is not set")
+    options = {**SYNTHETIC[name]}
+    options["kind"] = options.get("kind", "nep4").replace("nep5", "nep4")
+    options["flags"] = (*options.get("flags", (4, 1, 1)), 0, 0)[:7]
+    path = nep_reference.write_model(tmp_path / "nep.txt", **options)
+    symbols, positions, cell = cluster(("B", "C", "N"))
+    np.savez(tmp_path / "in.npz", symbols=symbols, positions=positions, cell=cell)
+    arguments = [str(path), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    subprocess.run([python, "-c", ORACLE, *arguments], check=True, capture_output=True)
+    expected = np.load(tmp_path / "out.npz")
+    energies, forces, _ = OneRank(read_nep(path), symbols, positions, cell).run()
+    assert energies.sum() == pytest.approx(float(expected["energy"]), abs=1e-10)
+    np.testing.assert_allclose(forces, expected["forces"], atol=1e-10)
 
 
 def test_exfoliation_curve_of_paper_001():
