@@ -21,7 +21,6 @@ from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_
 
 if TYPE_CHECKING:
     from hpcthermo.config.stage import Stage
-    from hpcthermo.engine import Engine
 
 Runner = Callable[[Job, Communicator, Path, bool], None]
 
@@ -42,15 +41,8 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
         if job.execution.replicas > 1 and job.kind != "nemd":
             raise InputError(f"execution.replicas: expected 1 for kind {job.kind}, got {job.execution.replicas}; "
                              "run the job with several seeds instead")
-        runners()[job.kind](job, comm, folder, resume)
+        RUNNERS[job.kind](job, comm, folder, resume)
     return 0
-
-
-def runners() -> dict[str, Runner]:
-    """Kind of job -> what runs it."""
-    from hpcthermo.transport.nemd import run_nemd
-
-    return {"nemd": run_nemd, "md": run_md, "minimize": run_minimize}
 
 
 def run_md(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
@@ -90,21 +82,13 @@ def stage_phase(stage: Stage, seed: int) -> Phase:
 
 
 def series_observer(simulation: Simulation) -> SeriesObserver:
-    """Temperature, energies, pressure and cell of the whole system over all phases of a run (collective)."""
-    engine = simulation.engine
+    """Temperature, energies, pressure and cell of the whole system over all phases of a run."""
     columns = [
         Column("time", "ps", 1, lambda _: simulation.time_ps, averaged=False, replicated=True),
         Column("stage", "1", 1, lambda _: float(simulation.phase), averaged=False, replicated=True),
-        *thermodynamic_columns(moving_atoms(engine)),
+        *thermodynamic_columns(),
     ]
     return SeriesObserver("series", simulation.job.output.series_interval_steps, 1, columns)
-
-
-def moving_atoms(engine: Engine) -> int:
-    """Atoms of the whole system that are not frozen (collective)."""
-    system = engine.system
-    groups = engine.backend.to_host(system.groups[: system.n_owned])
-    return int(engine.comm.allreduce_sum(float((~np.isin(groups, sorted(system.frozen_groups))).sum())))
 
 
 def always_observers(simulation: Simulation, series: SeriesObserver) -> list[Any]:
@@ -139,3 +123,13 @@ def finish_run(simulation: Simulation, quantities: dict[str, Quantity],
 
     on_first_rank(simulation.comm, write)
     simulation.close()
+
+
+def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+    from hpcthermo.transport.nemd import run_nemd
+
+    run_nemd(job, comm, folder, resume)
+
+
+#: kind of job -> what runs it
+RUNNERS: dict[str, Runner] = {"nemd": _run_nemd, "md": run_md, "minimize": run_minimize}

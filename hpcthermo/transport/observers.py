@@ -62,6 +62,12 @@ class Sample:
         return self.engine.backend.to_host(sums)[:count].astype(np.float64)
 
     @cached_property
+    def moving(self) -> Any:
+        """(n_owned,) bool, atoms that are not frozen."""
+        frozen = self._xp.asarray(sorted(self._system.frozen_groups), dtype=np.int32)
+        return ~self._xp.isin(self._system.groups[: self._n], frozen)
+
+    @cached_property
     def masses(self) -> Any:
         """(n_owned,) amu."""
         return self._xp.asarray(self._system.masses)[self._system.types[: self._n]]
@@ -240,7 +246,7 @@ def bin_columns(low: float, width: float, count: int) -> list[Column]:
 
     return [
         Column("bin_kinetic_energy", "eV", count, lambda s: s.sum_by(labels(s), count, s.kinetic_energies)),
-        Column("bin_atoms", "1", count, lambda s: s.sum_by(labels(s), count, (s.kinetic_energies > 0.0) * 1.0)),
+        Column("bin_atoms", "1", count, lambda s: s.sum_by(labels(s), count, s.moving * 1.0)),
     ]
 
 
@@ -255,17 +261,12 @@ def momentum_column() -> Column:
     return Column("momentum", "sqrt(amu eV)", 3, measure, averaged=False)
 
 
-def thermodynamic_columns(moving_atoms: int) -> list[Column]:
-    """Temperature, energies, pressure and cell of the whole system.
-
-    Parameters
-    ----------
-    moving_atoms : int
-        Atoms that are not frozen; each has three degrees of freedom.
-    """
+def thermodynamic_columns() -> list[Column]:
+    """Temperature, energies, pressure and cell of the whole system; a moving atom has three degrees of freedom."""
 
     def temperature(sample: Sample) -> float:
-        return 2.0 * sample.engine.kinetic_energy() / (3.0 * max(moving_atoms, 1) * BOLTZMANN_EV_PER_K)
+        moving = sample.engine.comm.allreduce_sum(float(sample.moving.sum()))
+        return 2.0 * sample.engine.kinetic_energy() / (3.0 * max(moving, 1.0) * BOLTZMANN_EV_PER_K)
 
     def pressure(sample: Sample) -> np.ndarray:
         """xx, yy, zz, yz, xz, xy of (sum m v v + W) / V."""

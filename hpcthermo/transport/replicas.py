@@ -7,12 +7,16 @@ every N-th replica, one after another.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcthermo.domain.comm import Communicator
+from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, read_results, write_results
 from hpcthermo.transport.statistics import pool
+
+if TYPE_CHECKING:
+    from hpcthermo.config import NemdJob
 
 Table = dict[str, dict[str, Any]]
 
@@ -34,6 +38,27 @@ def share_out(comm: Communicator, replicas: int) -> tuple[Communicator, list[int
         color = comm.rank * replicas // comm.size
         return comm.split(color, comm.rank), [color]
     return comm.split(comm.rank), list(range(comm.rank, replicas, comm.size))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a replica has been run and analysed to its end."""
+    return (folder / SUMMARY_FILE).exists()
+
+
+def finish_replicas(job: NemdJob, folder: Path) -> None:
+    """Write results.h5, summary and report of all replicas together (rank 0 only)."""
+    from hpcthermo.report import finish_results
+
+    parts = [read_results(replica_folder(folder, k) / RESULTS_FILE) for k in range(job.execution.replicas)]
+    alike = ("atoms", "ranks", "device", "precision", "versions", "finished")
+    run: dict[str, Any] = {name: parts[0].run[name] for name in alike}
+    run |= {name: sum(part.run[name] for part in parts) for name in ("steps", "wall_seconds")}
+    run |= {"replicas": len(parts),
+            "atom_steps_per_second": float(np.mean([part.run["atom_steps_per_second"] for part in parts]))}
+    seeds = np.array([part.run["seed"] for part in parts])
+    quantities = {"replicas/seed": Quantity(seeds, "1", "seed of each replica")}
+    write_results(folder / RESULTS_FILE, Results(job.kind, job.model_dump(mode="json"), run, quantities))
+    print(finish_results(folder))
 
 
 def pool_tables(tables: list[tuple[Table, Table]]) -> tuple[Table, Table]:
