@@ -127,7 +127,8 @@ def _layers(atoms: Atoms) -> np.ndarray:
         return np.full(len(atoms), -1, dtype=np.int32)
     layers = atoms.arrays["layer"]
     if layers.shape != (len(atoms),) or layers.dtype.kind not in "iu":
-        raise InputError(f"atoms: expected one integer per atom in the array 'layer', got {layers.dtype} {layers.shape}")
+        raise InputError("atoms: expected one integer per atom in the array 'layer', "
+                         f"got {layers.dtype} {layers.shape}")
     return layers.astype(np.int32)
 
 

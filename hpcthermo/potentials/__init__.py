@@ -1,0 +1,1 @@
+"""Interatomic potentials: files, parameters, and their bound forms on a device."""

@@ -110,7 +110,8 @@ class BoundTersoff:
         tile = self._tile_size
         self._backend.launch(
             "tersoff", "tersoff", begin // tile, (end + tile - 1) // tile, begin, end, tile, system.n_owned,
-            self._order, packed.rows, packed.scale, system.n_total, self._list.indices, self._list.stride, self._list.segments,
+            self._order, packed.rows, packed.scale, system.n_total,
+            self._list.indices, self._list.stride, self._list.segments,
             len(system.species), self._has_lambda_3, 2.0 * self.cutoff, self._rows, self._reach_squared, *self._scratch,
             output.energies, output.forces, output.virials, per="scratch",
         )

@@ -57,9 +57,16 @@ DEVICE lanes lane_numbers()
 }
 DEVICE bool any_lane(lane_mask m)
 {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) return _mm512_movepi32_mask((__m512i)m) != 0;
+    else return _mm512_movepi64_mask((__m512i)m) != 0;
+#elif defined(__AVX2__)
+    return !_mm256_testz_si256((__m256i)m, (__m256i)m);
+#else
     IntegerOf<REAL>::type seen = 0;
     for (int l = 0; l < LANES; ++l) seen |= m[l];
     return seen != 0;
+#endif
 }
 DEVICE REAL reduce_add(lanes v)
 {
