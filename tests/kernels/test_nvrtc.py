@@ -45,7 +45,7 @@ def combinations():
                 yield pytest.param(module, precision, architecture, marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize(("module", "precision", "architecture"), combinations())
+@pytest.mark.parametrize(("module", "precision", "architecture"), list(combinations()))
 def test_kernel_compiles_for_the_gpu(nvrtc, module, precision, architecture):
     options = ["-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
     assert compile_to_cubin(nvrtc, module_source(module), options).startswith(b"\x7fELF")
