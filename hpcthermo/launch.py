@@ -22,8 +22,8 @@ from hpcthermo.progress import TERMINAL_WIDTH
 _PROBE = "from mpi4py import MPI; print(MPI.Get_library_version())"
 _FAMILIES = {"Open MPI": ("Open MPI", "OpenRTE", "PRRTE", "prte"), "MPICH": ("MPICH", "HYDRA", "Intel", "MVAPICH")}
 _PR_SET_PDEATHSIG = 1
-#: what each rank runs; an exception on one rank then ends all
-_RANK_MODULE = ["-m", "mpi4py", "-m", "hpcthermo"]
+#: what each rank runs; `domain.comm.abort_on_error` ends all ranks if one fails, and leaves quietly if all do
+_RANK_MODULE = ["-m", "hpcthermo"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 from hpcthermo.results import RESULTS_FILE, Results, read_results, value_text
 from hpcthermo.transport.analysis import Profile, analyze_record, interface_flux, make_profile
 from hpcthermo.transport.groups import FREE, SINK, SOURCE
-from hpcthermo.transport.record import record_of
-from hpcthermo.transport.statistics import mean_with_error, ratio_of_means
+from hpcthermo.transport.record import NemdRecord, records_of
+from hpcthermo.transport.statistics import mean_with_error, pool, ratio_of_means
 from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K
 
 _STYLE: Any = {
@@ -26,6 +26,7 @@ _STYLE: Any = {
 _BLUE, _RED, _GREEN, _GREY, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00"
 _ROLE_COLORS = {SOURCE: _RED, SINK: _BLUE, FREE: "#000000"}
 _MOST_POINTS = 60
+_CONDUCTANCE = "interfacial_thermal_conductance"
 #: the jump between the layers at the interface, that of the fitted lines (arrow), the conductance of the first
 _TITLE_RESULTS = (
     (r"$\Delta T$", "interface_temperature_jump"), (r"$\Delta T_\mathrm{fit}$", "interface_temperature_jump_fit"),
@@ -73,7 +74,10 @@ def draw_figures(folder: Path) -> list[Path]:
 
 
 def _nemd_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
-    record = record_of(results)
+    records = records_of(results)
+    if len(records) > 1:
+        return _replica_drawings(records)
+    record = records[0]
     analysis = analyze_record(record)
     profile = make_profile(record)
     plane = _plane(record.interface, np.unique(record.group_block))
@@ -86,6 +90,38 @@ def _nemd_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
         flux = interface_flux(record, profile, plane)
         drawings["conductance_convergence"] = lambda axes: draw_convergence(axes, profile, flux, plane)
     return drawings
+
+
+def _replica_drawings(records: list[NemdRecord]) -> dict[str, Callable[[Axes], None]]:
+    """Conductance of each replica, and the profiles of all on top of each other."""
+    analyses = [analyze_record(record) for record in records]
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "replica_profiles": lambda axes: draw_replica_profiles(axes, [analysis.profile for analysis in analyses])}
+    found = [a.results[_CONDUCTANCE] for a in analyses if _CONDUCTANCE in a.results]
+    if found:
+        drawings["replica_conductances"] = lambda axes: draw_replica_conductances(axes, found)
+    return drawings
+
+
+def draw_replica_conductances(axes: Axes, found: list[dict[str, Any]]) -> None:
+    """Values with their own errors, the mean (line) and its standard error (band)."""
+    values = np.array([entry["value"] for entry in found])
+    mean, error, deviation = pool(values)
+    axes.errorbar(np.arange(1, len(values) + 1), values, [entry["error"] for entry in found], fmt="o", ms=4, capsize=2,
+                  color="#000000")
+    axes.axhline(mean, color=_GREEN)
+    axes.axhspan(mean - error, mean + error, color=_GREEN, alpha=0.2, lw=0)
+    axes.set_xlabel("replica")
+    axes.set_ylabel("conductance (MW m$^{-2}$ K$^{-1}$)")
+    axes.set_title(f"mean {mean:.1f} $\\pm$ {error:.1f}, standard deviation {deviation:.1f}", fontsize=9)
+
+
+def draw_replica_profiles(axes: Axes, profiles: list[dict[str, Any]]) -> None:
+    """Temperature of each block in each replica."""
+    for profile in profiles:
+        axes.plot(profile["height_A"], profile["temperature_K"], "o-", ms=3, lw=0.6, color=_BLUE, alpha=0.4)
+    axes.set_xlabel("position along the heat flux (Å)")
+    axes.set_ylabel("temperature (K)")
 
 
 def _plane(interface: tuple[int, int] | None, blocks: np.ndarray) -> int | None:
@@ -183,20 +219,22 @@ def _stage_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
     drawings: dict[str, Callable[[Axes], None]] = {}
     if not len(series.get("time", _NOTHING).values):
         return drawings
-    time = series["time"].values
+    time, label = series["time"].values, "time (ps)"
+    if not time.any():  # a minimisation has steps but no time
+        time, label = series["step"].values, "step"
     if "temperature" in series:
         drawings["temperature"] = lambda axes: _draw_series(
-            axes, time, {"temperature": series["temperature"].values}, "temperature (K)")
+            axes, time, {"temperature": series["temperature"].values}, "temperature (K)", label)
     if {"potential_energy", "kinetic_energy"} <= set(series):
         atoms = max(1, int(results.run.get("atoms", 1)))
         drawings["energies"] = lambda axes: _draw_series(axes, time, {
             name: (series[f"{name}"].values - series[f"{name}"].values[0]) / atoms * 1e3
             for name in ("potential_energy", "kinetic_energy", "conserved") if name in series
-        }, "change of energy (meV/atom)")
+        }, "change of energy (meV/atom)", label)
     if "pressure" in series:
         pressure = series["pressure"].values
         drawings["pressure"] = lambda axes: _draw_series(
-            axes, time, {name: pressure[:, k] for k, name in enumerate(("xx", "yy", "zz"))}, "pressure (GPa)")
+            axes, time, {name: pressure[:, k] for k, name in enumerate(("xx", "yy", "zz"))}, "pressure (GPa)", label)
     return drawings
 
 
@@ -207,10 +245,10 @@ class _Nothing:
 _NOTHING: Any = _Nothing()
 
 
-def _draw_series(axes: Axes, time: np.ndarray, lines: dict[str, np.ndarray], label: str) -> None:
+def _draw_series(axes: Axes, time: np.ndarray, lines: dict[str, np.ndarray], label: str, time_label: str) -> None:
     for (name, values), color in zip(lines.items(), (_BLUE, _RED, _GREEN), strict=False):
         axes.plot(time, values, color=color, lw=0.8, label=name.replace("_", " "))
-    axes.set_xlabel("time (ps)")
+    axes.set_xlabel(time_label)
     axes.set_ylabel(label)
     if len(lines) > 1:
         axes.legend()

@@ -22,6 +22,9 @@ from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_
 if TYPE_CHECKING:
     from hpcthermo.config.stage import Stage
 
+#: how long a rank that fails waits for the others before it ends them all, s; more than a checkpoint takes
+_PATIENCE = 20.0
+
 Runner = Callable[[Job, Communicator, Path, bool], None]
 
 
@@ -35,7 +38,7 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     """
     comm = world_communicator()
     LauncherWatch().start()
-    with abort_on_error(comm):
+    with abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
         check_ranks(job, comm.size)
         if job.execution.replicas > 1 and job.kind != "nemd":
@@ -84,7 +87,7 @@ def stage_phase(stage: Stage, seed: int) -> Phase:
 def series_observer(simulation: Simulation) -> SeriesObserver:
     """Temperature, energies, pressure and cell of the whole system over all phases of a run."""
     columns = [
-        Column("time", "ps", 1, lambda _: simulation.time_ps, averaged=False, replicated=True),
+        Column("time", "ps", 1, lambda sample: simulation.time_ps(sample.step), averaged=False, replicated=True),
         Column("stage", "1", 1, lambda _: float(simulation.phase), averaged=False, replicated=True),
         *thermodynamic_columns(),
     ]

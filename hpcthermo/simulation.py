@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ from hpcthermo.dynamics.loop import Checkpointer, Mover, Observer, run_stage
 from hpcthermo.dynamics.resume import Resumption
 from hpcthermo.dynamics.stop import Requeue, StopFlag
 from hpcthermo.errors import HpcthermoError, InputError
-from hpcthermo.log import get_logger, set_up_logging
+from hpcthermo.log import close_logging, get_logger, set_up_logging
 from hpcthermo.preparation import build_structure, load_job_potential, make_job_backend, skin_of
 from hpcthermo.progress import Progress
 from hpcthermo.results import versions
@@ -125,13 +126,15 @@ class Simulation:
         self._timestep_fs = 0.0
         self._wall_start, self._steps_here = time.monotonic(), 0
         set_up_logging(comm.rank, folder, quiet=launcher_rank() != 0)
-        self._resumption = self._find_checkpoint() if resume else None
         self.resumed_from = -1
-        if self._resumption is not None:
-            self._continue(self._resumption)
-        else:
-            on_first_rank(comm, lambda: forget_finished_run(folder, self.store))
-            self.engine = self._fresh_engine(mark)
+        self._resumption: Resumption | None = None
+        with self._released_on_error():
+            self._resumption = self._find_checkpoint() if resume else None
+            if self._resumption is not None:
+                self._continue(self._resumption)
+            else:
+                on_first_rank(comm, lambda: forget_finished_run(folder, self.store))
+                self.engine = self._fresh_engine(mark)
 
     # ---- start -----------------------------------------------------------------------------------
 
@@ -192,7 +195,7 @@ class Simulation:
         progress = Progress(self.comm.rank, self.folder, self.engine.n_atoms, sum(p.n_steps for p in phases))
         state = "failed"
         try:
-            with StopFlag() as stop:
+            with self._released_on_error(), StopFlag() as stop:
                 for index in range(self.phase, len(phases)):
                     self._run_phase(phases, index, always, progress, stop)
             state = "finished"
@@ -232,7 +235,7 @@ class Simulation:
     def _enter(self, phase: Phase, index: int) -> None:
         """Begin a phase: remember where, prepare, and tune the skin before the very first step."""
         if index > 0:
-            self._phase_start_time = self.time_ps
+            self._phase_start_time = self.time_ps(self.step)
         self.phase, self._phase_start = index, self.step
         if self.engine.rebuilds == 0:
             self.engine.compute()
@@ -251,23 +254,25 @@ class Simulation:
             tune_skin(self.engine, phase.timestep_fs / TIME_FS)
         self.tuned = {"skin_A": self.engine.skin, "instruction_set": self.engine.backend.instruction_set}
 
-    @property
-    def time_ps(self) -> float:
-        """Simulated time since the start of the run, ps."""
-        return self._phase_start_time + (self.step - self._phase_start) * self._timestep_fs * 1e-3
+    def time_ps(self, step: int) -> float:
+        """Simulated time from the start of the run to a step of the present phase, ps."""
+        return self._phase_start_time + (step - self._phase_start) * self._timestep_fs * 1e-3
 
     # ---- end -------------------------------------------------------------------------------------
 
     def facts(self) -> dict[str, Any]:
         """Facts of the run for results.h5 and summary.json (collective)."""
         comm, wall = self.comm, time.monotonic() - self._wall_start
-        memory = comm.allreduce_max(float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024.0)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        memory = comm.allreduce_max(float(used.ru_maxrss) / 1024.0)
+        processor = comm.allreduce_sum(used.ru_utime + used.ru_stime) / comm.size
         timings = {name: comm.allreduce_max(seconds) for name, seconds in self.engine.timings.items()}
         rate = self._steps_here * self.engine.n_atoms / max(wall, 1e-9)
         return {
             "atoms": self.engine.n_atoms, "steps": self.step, "ranks": comm.size,
             "device": self.engine.backend.device, "precision": self.engine.backend.precision, "seed": self.seed,
             **self.tuned, "atom_steps_per_second": rate, "wall_seconds": wall,
+            "processor_seconds_per_rank": processor,
             "steps_of_this_process": self._steps_here, "peak_memory_MiB_per_rank": memory, "timings_s": timings,
             "rebuilds": self.engine.rebuilds,
             "resumed_from_step": self.resumed_from, "versions": versions(),
@@ -277,6 +282,16 @@ class Simulation:
     def close(self) -> None:
         """Give the folder back."""
         self.lock.release()
+        close_logging()
+
+    @contextmanager
+    def _released_on_error(self) -> Iterator[None]:
+        """Give the folder back if the run ends early."""
+        try:
+            yield
+        except BaseException:
+            self.lock.release()
+            raise
 
 
 def on_first_rank(comm: Communicator, action: Callable[[], T]) -> T | None:

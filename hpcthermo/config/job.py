@@ -89,6 +89,8 @@ class MinimizeJob(CommonJob):
     """Kind of job."""
     execution: Execution = Execution(precision="double")
     """Device, precision (double unless given) and decomposition."""
+    output: Output = Output(series_interval_steps=10)
+    """Checkpoints, series and trajectory."""
     minimize: MinimizeSection = MinimizeSection()
     """Convergence."""
 
