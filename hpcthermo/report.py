@@ -69,11 +69,9 @@ def analyses() -> dict[str, Callable[[Results], tuple[Table, Table]]]:
 
 
 def _analyze_nemd(results: Results) -> tuple[Table, Table]:
-    from hpcthermo.transport.analysis import analyze_record
-    from hpcthermo.transport.record import record_of
+    from hpcthermo.transport.replicas import analyze_nemd
 
-    analysis = analyze_record(record_of(results))
-    return analysis.results, analysis.checks
+    return analyze_nemd(results)
 
 
 def summary_text(results: Table, checks: Table) -> str:

@@ -1,20 +1,22 @@
 """What a NEMD run leaves in results.h5, group ``nemd``: raw sums, ledgers and the layout, each with its unit.
 
-The table `FIELDS` is the schema. Symbols of shapes: r rows in time, g groups.
+With several replicas there is a group ``replica_000/nemd`` and so on for each instead. The table `FIELDS` is the
+schema. Symbols of shapes: r rows in time, g groups.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.results import Quantity, Results, read_results
+from hpcthermo.results import Quantity, Results
 
 GROUP = "nemd"
+#: beginning of the group of a replica
+REPLICA = "replica_"
 
 #: field of `NemdRecord` -> (unit, description)
 FIELDS: dict[str, tuple[str, str]] = {
@@ -82,26 +84,27 @@ def record_quantities(record: NemdRecord) -> dict[str, Quantity]:
     return quantities
 
 
-def read_record(path: Path) -> NemdRecord:
-    """The record in results.h5.
+def records_of(results: Results) -> list[NemdRecord]:
+    """The records in a results file: one, or one per replica.
+
+    Raises
+    ------
+    InputError
+        If they are not there or not complete.
+    """
+    replicas = sorted({path.split("/")[0] for path in results.quantities if path.startswith(REPLICA)})
+    return [record_of(results, f"{name}/{GROUP}") for name in replicas] or [record_of(results)]
+
+
+def record_of(results: Results, group: str = GROUP) -> NemdRecord:
+    """The record under a group of a results file.
 
     Raises
     ------
     InputError
         If it is not there or not complete.
     """
-    return record_of(read_results(path))
-
-
-def record_of(results: Results) -> NemdRecord:
-    """The record in a results file.
-
-    Raises
-    ------
-    InputError
-        If it is not there or not complete.
-    """
-    stored = {name: quantity.values for name, quantity in results.group(GROUP).items()}
+    stored = {name: quantity.values for name, quantity in results.group(group).items()}
     missing = [name for name in FIELDS if name not in stored and name != "group_heat_current"]
     if missing:
         raise InputError(f"results file: no NEMD data ({GROUP}/{missing[0]} is missing); run the NEMD job to its end")

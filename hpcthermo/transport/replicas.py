@@ -13,17 +13,20 @@ import numpy as np
 
 from hpcthermo.domain.comm import Communicator
 from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, read_results, write_results
+from hpcthermo.transport.analysis import analyze_record
+from hpcthermo.transport.record import GROUP, REPLICA, records_of
 from hpcthermo.transport.statistics import pool
 
 if TYPE_CHECKING:
     from hpcthermo.config import NemdJob
 
 Table = dict[str, dict[str, Any]]
+HEADLINE = "interfacial_thermal_conductance"
 
 
 def replica_folder(folder: Path, replica: int) -> Path:
     """Results folder of a replica."""
-    return folder / f"replica_{replica:03d}"
+    return folder / f"{REPLICA}{replica:03d}"
 
 
 def replica_seed(seed: int, replica: int) -> int:
@@ -55,10 +58,21 @@ def finish_replicas(job: NemdJob, folder: Path) -> None:
     run |= {name: sum(part.run[name] for part in parts) for name in ("steps", "wall_seconds")}
     run |= {"replicas": len(parts),
             "atom_steps_per_second": float(np.mean([part.run["atom_steps_per_second"] for part in parts]))}
+    quantities = {
+        f"{REPLICA}{k:03d}/{path}": quantity
+        for k, part in enumerate(parts) for path, quantity in part.quantities.items() if path.startswith(f"{GROUP}/")
+    }
     seeds = np.array([part.run["seed"] for part in parts])
-    quantities = {"replicas/seed": Quantity(seeds, "1", "seed of each replica")}
+    quantities["replicas/seed"] = Quantity(seeds, "1", "seed of each replica")
     write_results(folder / RESULTS_FILE, Results(job.kind, job.model_dump(mode="json"), run, quantities))
     print(finish_results(folder))
+
+
+def analyze_nemd(results: Results) -> tuple[Table, Table]:
+    """Tables of results and checks of a NEMD results file, pooled over replicas if there are several."""
+    analyses = [analyze_record(record) for record in records_of(results)]
+    tables = [(analysis.results, analysis.checks) for analysis in analyses]
+    return tables[0] if len(tables) == 1 else pool_tables(tables)
 
 
 def pool_tables(tables: list[tuple[Table, Table]]) -> tuple[Table, Table]:
@@ -72,7 +86,7 @@ def pool_tables(tables: list[tuple[Table, Table]]) -> tuple[Table, Table]:
     Returns
     -------
     results : dict
-        Mean over replicas with the standard error of the mean, and ``NAME_standard_deviation``.
+        Mean over replicas with the standard error of the mean; for conductances also ``NAME_standard_deviation``.
     checks : dict
         A check passes if nearly all replicas pass (one in twenty may fail by chance), and ``replica_scatter`` if the
         conductances scatter as their own errors say.
@@ -86,18 +100,18 @@ def pool_tables(tables: list[tuple[Table, Table]]) -> tuple[Table, Table]:
         unit = tables[0][0][name]["unit"]
         mean, error, deviation = pool(values)
         results[name] = {"value": mean, "error": error, "unit": unit}
-        results[f"{name}_standard_deviation"] = {
-            "value": deviation, "error": deviation / np.sqrt(2.0 * max(len(values) - 1, 1)), "unit": unit}
+        if name.startswith(HEADLINE):
+            results[f"{name}_standard_deviation"] = {
+                "value": deviation, "error": deviation / np.sqrt(2.0 * max(len(values) - 1, 1)), "unit": unit}
     checks: Table = {}
     for name in tables[0][1]:
         passed = [table[name]["passed"] for _, table in tables if name in table]
         allowed = max(1, round(0.05 * len(passed))) if len(passed) > 2 else 0
         checks[name] = {"passed": len(passed) - sum(passed) <= allowed,
                         "detail": f"passed in {sum(passed)} of {len(passed)} replicas"}
-    headline = "interfacial_thermal_conductance"
-    if headline in names and len(tables) > 1:
-        values = np.array([table[headline]["value"] for table, _ in tables])
-        errors = np.array([table[headline]["error"] for table, _ in tables])
+    if HEADLINE in names and len(tables) > 1:
+        values = np.array([table[HEADLINE]["value"] for table, _ in tables])
+        errors = np.array([table[HEADLINE]["error"] for table, _ in tables])
         weights = 1.0 / errors**2
         chi_squared = float(np.sum(weights * (values - np.average(values, weights=weights)) ** 2))
         p_value = float(chi2.sf(chi_squared, len(values) - 1))
