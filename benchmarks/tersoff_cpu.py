@@ -30,8 +30,8 @@ def stack():
     """Four AB-stacked layers, two of graphene and two of h-BN, with layer numbers."""
     a, spacing, cells = 2.4922, 3.35, (40, 24)
     b = a * 3**0.5
-    layer = np.array([(i * a, j * b, 0.0) + d for i in range(cells[0]) for j in range(cells[1])
-                      for d in np.array([(0, 0, 0), (a / 2, b / 6, 0), (a / 2, b / 2, 0), (0, 2 * b / 3, 0)])])
+    motif = np.array([(0, 0, 0), (a / 2, b / 6, 0), (a / 2, b / 2, 0), (0, 2 * b / 3, 0)])
+    layer = np.concatenate([motif + np.array([i * a, j * b, 0.0]) for i in range(cells[0]) for j in range(cells[1])])
     positions = np.concatenate([layer + np.array([0, k % 2 * b / 3, k * spacing]) for k in range(4)])
     symbols = np.concatenate([["C", "C"] * (len(layer) // 2)] * 2 + [["B", "N"] * (len(layer) // 2)] * 2)
     atoms = Atoms(symbols, positions=positions, cell=[cells[0] * a, cells[1] * b, 4 * spacing], pbc=True)
@@ -53,7 +53,8 @@ def cases(bnc, si):
           for t, i in ((1, pairs.elements.index("B")), (2, pairs.elements.index("N")))]
     none = [f"pair_coeff {i} {j} lj/cut 0.0 1.0 1.0" for i, j in ((1, 1), (1, 2), (2, 2), (3, 3))]
     return {
-        "BN-C stack, Tersoff": (stack(), 400, bnc, ["B", "N", "C"], ["pair_style tersoff", f"pair_coeff * * {bnc} B N C"]),
+        "BN-C stack, Tersoff": (stack(), 400, bnc, ["B", "N", "C"],
+                                ["pair_style tersoff", f"pair_coeff * * {bnc} B N C"]),
         "Si, Tersoff": (silicon(), 80, si, ["Si"], ["pair_style tersoff", f"pair_coeff * * {si} Si"]),
         # LAMMPS counts graphene-h-BN pairs only, hpcthermo all pairs of different layers: about twice as many
         "BN-C stack, Tersoff + LJ 10 A": (stack(), 80, [bnc, "lj_gr_hbn"], ["B", "N", "C"], [
@@ -100,11 +101,12 @@ def run_lammps(case, skin):
     atoms, steps, _, species, commands = case
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     lx, ly, lz = (float(x) for x in atoms.cell.lengths())
-    masses = [f"mass {t + 1} {atoms.get_masses()[atoms.get_chemical_symbols().index(s)]}" for t, s in enumerate(species)]
-    for command in ("units metal", "atom_style atomic", "boundary p p p", f"region box block 0 {lx!r} 0 {ly!r} 0 {lz!r}",
-                    f"create_box {len(species)} box", *masses):
+    symbols = atoms.get_chemical_symbols()
+    masses = [f"mass {t + 1} {atoms.get_masses()[symbols.index(s)]}" for t, s in enumerate(species)]
+    for command in ("units metal", "atom_style atomic", "boundary p p p",
+                    f"region box block 0 {lx!r} 0 {ly!r} 0 {lz!r}", f"create_box {len(species)} box", *masses):
         lmp.command(command)
-    types = [species.index(s) + 1 for s in atoms.get_chemical_symbols()]
+    types = [species.index(s) + 1 for s in symbols]
     lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), types, atoms.positions.ravel().tolist(), None)
     for command in (*commands, f"neighbor {skin} bin", f"velocity all create {2 * TEMPERATURE_K} 1", "fix 1 all nve",
                     f"timestep {TIMESTEP_FS / 1000}", "thermo 100000", f"run {WARM_STEPS}"):
@@ -116,8 +118,8 @@ def run_lammps(case, skin):
 
 def measure(arguments, files):
     """One run in its own process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1",
-                   "LD_LIBRARY_PATH": os.path.join(sys.prefix, "lib") + os.pathsep + os.environ.get("LD_LIBRARY_PATH", "")}
+    libraries = os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LD_LIBRARY_PATH": libraries.strip(os.pathsep)}
     done = subprocess.run([sys.executable, __file__, *files, "--one", *arguments], capture_output=True, text=True,
                           env=environment, check=False)
     if done.returncode != 0:
@@ -139,7 +141,8 @@ def main():
         print(json.dumps(run))
         return
     codes = [("hpcthermo", "mixed"), ("lammps", "2.0"), ("hpcthermo", "double"), ("lammps", "1.0")]
-    lines = [f"Tersoff on one core, NVE 300 K, 0.5 fs, million atom-steps/s (processor time, median of {ROUNDS} rounds)",
+    lines = ["Tersoff on one core, NVE 300 K, 0.5 fs, million atom-steps/s",
+             f"processor time, median of {ROUNDS} rounds; the machine was shared with other work",
              f"{date.today()}, {platform.machine()}, python {platform.python_version()}", ""]
     lines.append(f"{'system':32s}{'atoms':>8s}" + "".join(f"{' '.join(code):>20s}" for code in codes))
     for name, (atoms, *_) in table.items():
