@@ -21,7 +21,7 @@ from hpcthermo.dynamics.minimize import Fire
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError, ResourceError
 
-STEPS = 60
+STEPS = 40
 
 
 def shared_folder(comm, tmp_path):
