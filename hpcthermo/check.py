@@ -4,12 +4,14 @@ Seconds per step of the rank with the most work, from a probe of the potential o
 
     t = n_owned (t_force + t_list / K + t_atom) + n_ghost t_ghost + t_step
 
+and before and after the steps: the structure, the search for a skin (skin.py), analysis, figures and report.
+
     K        steps between rebuilds of the lists, (skin / 1 A)^2 * 150 fs / timestep: the fastest of many atoms leaves
              half a skin of 1 A about every 150 fs in a solid at room temperature (measured)
     t_atom   integration, baths, sampling; t_ghost: packing and exchange; t_step: Python and messages (measured)
 
-Memory of a rank: the process itself, arrays per owned and per ghost atom, lists of the potential (probe), and on the
-first rank the whole structure while it is handed out.
+Memory of a rank at its peak: the process itself, arrays per owned and per ghost atom, old and new lists at a rebuild
+(probe), and on the first rank the whole structure while it is handed out.
 """
 
 from __future__ import annotations
@@ -26,15 +28,19 @@ from hpcthermo.gpu.backend import make_backend
 from hpcthermo.preparation import build_structure, check_ranks, load_job_potential, skin_of
 from hpcthermo.probe import Cost, measure_cost
 from hpcthermo.progress import duration_text
+from hpcthermo.skin import CANDIDATES, TRIAL_SECONDS, TRIAL_STEPS
 
 _REBUILD_PERIOD_FS = 150.0
 _ATOM_SECONDS = 6e-8
 _GHOST_SECONDS = 6e-8
 _STEP_SECONDS = 4e-4
-_PROCESS_BYTES = 150e6
-_OWNED_BYTES = 700.0
-_GHOST_BYTES = 250.0
-_SNAPSHOT_BYTES = 400.0
+_START_SECONDS = 3.0
+_FINISH_SECONDS = 6.0
+_STRUCTURE_SECONDS = 6e-6  # per atom
+_PROCESS_BYTES = 95e6
+_OWNED_BYTES = 250.0
+_GHOST_BYTES = 150.0
+_SNAPSHOT_BYTES = 370.0
 #: bricks whose ghosts are counted; the others are alike
 _MOST_BRICKS = 8
 
@@ -101,7 +107,7 @@ class JobEstimate:
         trajectory = self.job.output.trajectory
         assert trajectory is not None
         simulated_fs = sum(steps * step_fs for steps, step_fs in stage_steps(self.job))
-        per_atom = (110.0 if trajectory.velocities else 55.0) if trajectory.format == "extxyz" else 24.0
+        per_atom = 85.0 if trajectory.velocities else 45.0
         return simulated_fs * 1e-3 / trajectory.interval_ps * per_atom * self.snapshot.n_atoms
 
 
@@ -133,8 +139,9 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     ranks_per_replica = max(1, ranks // job.execution.replicas)
     depth = bound.ghost_depth + skin
     parts, owned, ghosts = decomposition(snapshot, ranks_per_replica, job.execution.decomposition, depth)
-    cost = measure_cost(snapshot, potential, backend, skin)
-    seconds = estimate_seconds(job, cost, int(owned.max()), ghosts, ranks) if probe else None
+    widest = CANDIDATES[-2:] if job.execution.skin_A == "auto" else (skin, skin)
+    cost = measure_cost(snapshot, potential, backend, skin, (widest[0], widest[1]))
+    seconds = estimate_seconds(job, cost, snapshot.n_atoms, int(owned.max()), ghosts, ranks) if probe else None
     memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
 
@@ -177,15 +184,25 @@ def decomposition(snapshot: Snapshot, ranks: int, layout: str | tuple[int, int, 
     return parts, owned, ghosts
 
 
-def estimate_seconds(job: Job, cost: Cost, owned: int, ghosts: int, ranks: int) -> float:
-    """Run time in s of all stages; replicas beyond the ranks run one after another."""
-    skin, total = skin_of(job.execution), 0.0
+def estimate_seconds(job: Job, cost: Cost, n_atoms: int, owned: int, ghosts: int, ranks: int) -> float:
+    """Run time in s from start to report; replicas beyond the ranks run one after another."""
+    skin = skin_of(job.execution)
+    total = _START_SECONDS + _FINISH_SECONDS + n_atoms * _STRUCTURE_SECONDS
+    if job.execution.skin_A == "auto":
+        total += _tuning_seconds(cost, owned)
     for steps, timestep_fs in stage_steps(job):
         interval = max(1.0, _REBUILD_PERIOD_FS * max(skin, 0.1) ** 2 / timestep_fs)
         step = owned * (cost.force_seconds + cost.list_seconds / interval + _ATOM_SECONDS)
         step += ghosts * (cost.pack_seconds + _GHOST_SECONDS) + _STEP_SECONDS
         total += steps * step
     return total * -(-job.execution.replicas // max(1, min(ranks, job.execution.replicas)))
+
+
+def _tuning_seconds(cost: Cost, owned: int) -> float:
+    """A trial, then lists and forces for each candidate, and the return to the start (skin.py)."""
+    force, rebuild = owned * cost.force_seconds, owned * cost.list_seconds
+    candidates = len(CANDIDATES)
+    return min(TRIAL_STEPS * force, TRIAL_SECONDS) + (candidates + 4) * rebuild + (3 * candidates + 3) * force
 
 
 def estimate_memory(cost: Cost, owned: int, ghosts: int, n_atoms: int) -> float:

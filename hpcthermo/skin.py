@@ -20,8 +20,8 @@ from hpcthermo.engine import Engine
 #: skins tried, A
 CANDIDATES = (0.5, 0.75, 1.0, 1.4, 1.8)
 DEFAULT_SKIN = 1.0
-_TRIAL_STEPS = 100
-_TRIAL_SECONDS = 10.0
+TRIAL_STEPS = 100
+TRIAL_SECONDS = 10.0
 
 
 def tune_skin(engine: Engine, timestep: float, candidates: tuple[float, ...] = CANDIDATES) -> float:
@@ -60,14 +60,14 @@ def _displacements_of_trial(engine: Engine, timestep: float) -> np.ndarray:
     xp, first_rebuild, began = engine.backend.xp, engine.rebuilds, time.monotonic()
     masses = xp.asarray(engine.system.masses)
     largest: list[float] = []
-    while len(largest) < _TRIAL_STEPS:
+    while len(largest) < TRIAL_STEPS:
         system = engine.system
         n = system.n_owned
         half_kick = 0.5 * timestep / masses[system.types[:n]][:, None]
         system.velocities += half_kick * system.forces[:n, :3]
         system.positions[:n] += timestep * system.velocities
         # all ranks stop together
-        out_of_time = engine.compute(flag=int(time.monotonic() - began > _TRIAL_SECONDS))
+        out_of_time = engine.compute(flag=int(time.monotonic() - began > TRIAL_SECONDS))
         if engine.rebuilds > first_rebuild:
             break
         system.velocities += half_kick * system.forces[:n, :3]

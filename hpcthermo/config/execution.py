@@ -29,7 +29,7 @@ class Execution(Section):
 class Trajectory(Section):
     """A trajectory file."""
 
-    format: Literal["extxyz", "h5md"] = "extxyz"
+    format: Literal["extxyz"] = "extxyz"
     """File format."""
     interval_ps: Picoseconds
     """Time between frames."""

@@ -70,7 +70,7 @@ def test_no_command_prints_the_help(capsys, monkeypatch):
 
 def test_under_a_launcher_only_rank_0_speaks(capsys, monkeypatch):
     monkeypatch.setenv("PMI_RANK", "1")
-    code, _, err = leave(["run", "absent.toml"], capsys)
+    code, _, err = leave(["check", "absent.toml"], capsys)
     assert (code, err) == (2, "")
 
 
