@@ -163,10 +163,13 @@ def line_coefficients(x: np.ndarray, at: float) -> tuple[np.ndarray, np.ndarray]
 def drift(series: np.ndarray) -> tuple[float, float, float]:
     """Change of a series over its length by a straight line through block means.
 
+    The scatter of the blocks around the line gives the error; with correlation r between the residuals of neighbouring
+    blocks it is wider by sqrt((1 + r) / (1 - r)), and the degrees of freedom are fewer by (1 - r) / (1 + r).
+
     Returns
     -------
     change, error : float
-        Slope times length and its standard error from the scatter of the blocks around the line.
+        Slope times length and its standard error.
     p_value : float
         Probability of a change at least as large if there is none (Student's t).
     """
@@ -176,11 +179,18 @@ def drift(series: np.ndarray) -> tuple[float, float, float]:
     if blocks < MINIMUM_BLOCKS:
         return float("nan"), float("nan"), float("nan")
     means = block_means(series, blocks)
-    fit = fit_line((np.arange(blocks) + 0.5) / blocks, means)
-    if fit.slope_error == 0.0:
+    position = (np.arange(blocks) + 0.5) / blocks
+    fit = fit_line(position, means)
+    if fit.slope_error <= 1e-12 * abs(fit.slope):
         return fit.slope, 0.0, 1.0 if fit.slope == 0.0 else 0.0
-    p_value = 2.0 * float(student.sf(abs(fit.slope) / fit.slope_error, blocks - 2))
-    return fit.slope, fit.slope_error, p_value
+    residual = means - fit.intercept - fit.slope * position
+    # the two fitted parameters bias the correlation of residuals by about -4 / blocks
+    correlation = float(np.dot(residual[1:], residual[:-1]) / np.dot(residual, residual)) + 4.0 / blocks
+    correlation = min(max(correlation, 0.0), 0.9)
+    widening = (1.0 + correlation) / (1.0 - correlation)
+    error = fit.slope_error * widening**0.5
+    p_value = 2.0 * float(student.sf(abs(fit.slope) / error, max((blocks - 2) / widening, 1.0)))
+    return fit.slope, error, p_value
 
 
 def pool(values: np.ndarray) -> tuple[float, float, float]:
