@@ -1,0 +1,1 @@
+"""One kernel source, two machines: compilers, backends and kernels."""

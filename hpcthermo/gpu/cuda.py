@@ -25,7 +25,8 @@ def array_module(device_index: int) -> Any:
         import cupy
     except ImportError as error:
         raise ResourceError(
-            "device 'cuda' needs CuPy; install the extra that fits the driver: pip install 'hpcthermo[cuda12]' or [cuda13]"
+            "device 'cuda' needs CuPy; install the extra that fits the driver: pip install 'hpcthermo[cuda12]' "
+            "(or [cuda13])"
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
