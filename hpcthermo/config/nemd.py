@@ -24,6 +24,8 @@ Layers = Annotated[tuple[LayerIndex, ...], Field(max_length=10_000)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Region = tuple[Coordinate, Coordinate]
 Points = Annotated[tuple[tuple[LayerIndex, Kelvin], ...], Field(min_length=1, max_length=10_000)]
+#: stored rows that the analysis needs after the warm-up
+MINIMUM_AVERAGES = 8
 Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=120)]
 
 
@@ -90,10 +92,11 @@ class NemdSection(Section):
             )
         if self.warmup_steps + self.n_steps > MAXIMUM_STEPS:
             raise ValueError(f"expected at most {MAXIMUM_STEPS:.0e} steps; shorten duration_ps or warmup_ps")
-        if self.sample_interval_steps * self.samples_per_average > self.n_steps:
+        averages = self.n_steps // (self.sample_interval_steps * self.samples_per_average)
+        if averages < MINIMUM_AVERAGES:
             raise ValueError(
-                "sample_interval_fs * samples_per_average: expected at most duration_ps, so that one average fits; "
-                "sample more often or run longer"
+                f"duration_ps: expected time for at least {MINIMUM_AVERAGES} averages of samples_per_average samples, "
+                f"got {averages}; run longer, or lower sample_interval_fs or samples_per_average"
             )
         return self
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcthermo.config.nemd import MINIMUM_AVERAGES
 from hpcthermo.errors import InputError
 from hpcthermo.transport.groups import FIXED, FREE, SINK, SOURCE
 from hpcthermo.transport.record import NemdRecord
@@ -40,8 +41,6 @@ from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTANCE_MW_PER_M2_K, CONDUCT
 CONDUCTANCE_UNIT = "MW m^-2 K^-1"
 #: 1 eV/(ps A^2) in GW/m^2
 FLUX_GW_PER_M2 = CONDUCTANCE_MW_PER_M2_K * 1e-3
-#: fewest rows that make an analysis
-MINIMUM_ROWS = 8
 #: independent samples of the temperature jump that the analysed part should give
 ENOUGH_SAMPLES = 10.0
 
@@ -115,13 +114,13 @@ def make_profile(record: NemdRecord) -> Profile:
     Raises
     ------
     InputError
-        With fewer than `MINIMUM_ROWS` rows or without source or sink.
+        With fewer than `MINIMUM_AVERAGES` rows or without source or sink.
     """
     first = max(1, int(np.searchsorted(record.time, record.warmup * (1.0 + 1e-9) + 1e-12, side="right")))
     rows = slice(first, None)
-    if len(record.time) - first < MINIMUM_ROWS:
+    if len(record.time) - first < MINIMUM_AVERAGES:
         raise InputError(
-            f"NEMD results: {len(record.time) - first} rows after the warm-up, expected at least {MINIMUM_ROWS}; "
+            f"NEMD results: {len(record.time) - first} rows after the warm-up, expected at least {MINIMUM_AVERAGES}; "
             "run longer or average over fewer samples"
         )
     blocks = np.unique(record.group_block)

@@ -129,3 +129,14 @@ def test_files_are_relative_to_the_job_file(tmp_path):
     with pytest.raises(JobFileError) as error:
         load_job(path)
     assert [line.split(":")[0] for line in error.value.problems] == ["structure.file", "potential.path"]
+
+
+def test_production_too_short_for_the_analysis_is_refused_before_the_run(tmp_path):
+    """Seven averages are not enough for an error bar; the job file says so, not the end of a long run."""
+    from hpcthermo.config.nemd import NemdSection
+
+    table = {"source_layers": (3,), "sink_layers": (0,), "temperature_K": 300.0, "temperature_difference_K": 60.0,
+             "timestep_fs": 1.0, "sample_interval_fs": 10.0, "samples_per_average": 10}
+    NemdSection(**table, duration_ps=0.8)
+    with pytest.raises(ValueError, match="at least 8 averages"):
+        NemdSection(**table, duration_ps=0.79)
