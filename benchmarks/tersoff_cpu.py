@@ -22,7 +22,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-TIMESTEP_FS, TEMPERATURE_K, WARM_STEPS = 0.5, 300.0, 40
+TIMESTEP_FS, TEMPERATURE_K, WARM_STEPS = 0.5, 300.0, 20
 ROUNDS = 3
 
 
@@ -53,11 +53,11 @@ def cases(bnc, si):
           for t, i in ((1, pairs.elements.index("B")), (2, pairs.elements.index("N")))]
     none = [f"pair_coeff {i} {j} lj/cut 0.0 1.0 1.0" for i, j in ((1, 1), (1, 2), (2, 2), (3, 3))]
     return {
-        "BN-C stack, Tersoff": (stack(), 400, bnc, ["B", "N", "C"],
+        "BN-C stack, Tersoff": (stack(), 200, bnc, ["B", "N", "C"],
                                 ["pair_style tersoff", f"pair_coeff * * {bnc} B N C"]),
-        "Si, Tersoff": (silicon(), 80, si, ["Si"], ["pair_style tersoff", f"pair_coeff * * {si} Si"]),
+        "Si, Tersoff": (silicon(), 40, si, ["Si"], ["pair_style tersoff", f"pair_coeff * * {si} Si"]),
         # LAMMPS counts graphene-h-BN pairs only, hpcthermo all pairs of different layers: about twice as many
-        "BN-C stack, Tersoff + LJ 10 A": (stack(), 80, [bnc, "lj_gr_hbn"], ["B", "N", "C"], [
+        "BN-C stack, Tersoff + LJ 10 A": (stack(), 40, [bnc, "lj_gr_hbn"], ["B", "N", "C"], [
             "pair_style hybrid/overlay tersoff lj/cut 10.0", f"pair_coeff * * tersoff {bnc} B N C", *none, *lj,
             "pair_modify shift yes"]),
     }

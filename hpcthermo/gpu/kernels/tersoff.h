@@ -13,6 +13,8 @@
 // [slot LANES + lane], so that all work after the compaction runs on full vectors.
 #include "portable.h"
 
+#define ROWS_AHEAD 16  // list rows between asking for one and reading it
+
 // one row of parameters (potentials/tersoff.py, parameter_rows)
 enum TersoffParameter {
     A, LAMBDA_1, B, LAMBDA_2, LOG_BETA, N, INVERSE_2N,
@@ -331,6 +333,11 @@ KERNEL(tersoff)(int tile_begin, int tile_end, int begin, int end, int tile_size,
             batch.n_atoms = batch.n_slots = 0;
             for (; next < last && batch.n_atoms < LANES; ++next) {
                 const int i = order[next];
+                // rows come in the order of types: tell the memory ahead
+                const size_t ahead = order[next + ROWS_AHEAD < last ? next + ROWS_AHEAD : last - 1];
+                prefetch(neighbors + ahead * stride);
+                prefetch(neighbors + ahead * stride + 16);
+                prefetch(segments + ahead * (n_types + 1));
                 if (i < begin || i >= end) continue;
                 ONE_LANE batch.centre[batch.n_atoms] = i;
                 GROUP_SYNC();
