@@ -215,8 +215,9 @@ def _open_length(engine: Engine) -> float:
 
 def _exponential(strain: np.ndarray) -> Any:
     """Exponential of a small matrix, to rounding."""
-    result = term = np.eye(3)
-    for order in range(1, 12):
+    result, term, order = np.eye(3) + strain, strain, 1
+    while np.abs(term).max() > 1e-18:
+        order += 1
         term = term @ strain / order
         result = result + term
     return np.ascontiguousarray(result)

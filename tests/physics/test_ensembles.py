@@ -1,4 +1,4 @@
-"""Sampled ensembles: kinetic-energy distributions, two temperatures, two pressures, an ideal gas under pressure.
+"""Sampled ensembles: kinetic energies, two temperatures, two pressures, an ideal gas under pressure.
 
 The checks of `physical_validation` (Merz and Shirts, PLoS ONE 13, e0202764 (2018)) return deviations in standard errors.
 """
