@@ -7,6 +7,7 @@ SOURCES := pyproject.toml setup.py hpcthermo/gpu/compile.py $(wildcard hpcthermo
 .PHONY: demo test lint types contracts kernels clean
 
 demo: $(STAMP)
+	rm -rf runs/quick
 	$(VENV)/bin/hpcthermo run jobs/gr_hbn_itc/quick.toml -n 2 --out runs/quick
 
 test: $(STAMP)
