@@ -1,6 +1,6 @@
 """SIGKILL of a rank, the launcher, or the whole group at random moments: the run resumes to the same bits.
 
-The job of small_job.py runs on two ranks with baths, an average in progress and a checkpoint every few steps. Kills
+Jobs run on two ranks with baths, averages in progress and a checkpoint every few steps. Kills
 aim at random moments and at checkpoints being written. After each, no process of the job may live on for more than a
 few seconds, and the resumed run must end in the same bits as one that nobody disturbed.
 """
@@ -18,8 +18,9 @@ import psutil
 import pytest
 from conftest import mpi_environment, mpiexec
 
+from hpcthermo.results import read_results
+
 SCRIPT = Path(__file__).with_name("small_job.py")
-STEPS, INTERVAL, PAUSE = 90, 4, 0.004
 LIVES_ON_AT_MOST = 10.0
 TIMEOUT = 120.0
 VICTIMS = ("rank", "launcher", "group")
@@ -27,46 +28,106 @@ VICTIMS = ("rank", "launcher", "group")
 ALL_LAUNCHERS = "launcher and its proxies"
 
 
-def start(folder):
-    command = [mpiexec(), "-n", "2", sys.executable, "-m", "mpi4py", str(SCRIPT), str(folder), str(STEPS),
-               str(INTERVAL), "--pause", str(PAUSE)]
+class ScriptJob:
+    """small_job.py: fast, so that a kill costs little."""
+
+    steps, interval = 90, 4
+    rank_marks = ("small_job.py",)
+
+    def command(self, folder):
+        return [mpiexec(), "-n", "2", sys.executable, "-m", "mpi4py", str(SCRIPT), str(folder), str(self.steps),
+                str(self.interval), "--pause", "0.004"]
+
+    def final_bits(self, folder):
+        with np.load(folder / "final.npz") as final:
+            return {name: final[name].tobytes() for name in final.files}
+
+
+class CommandJob:
+    """``hpcthermo run`` of a small NEMD job with a stage of constant pressure before it."""
+
+    steps, interval = 240, 20
+    rank_marks = ("mpi4py", "hpcthermo", "run")
+
+    def command(self, folder):
+        job = folder.parent / "job.toml"
+        job.write_text(COMMAND_JOB.format(interval=self.interval))
+        return [sys.executable, "-m", "hpcthermo", "run", str(job), "--out", str(folder), "-n", "2", "--resume"]
+
+    def final_bits(self, folder):
+        quantities = read_results(folder / "results.h5").quantities
+        return {name: np.ascontiguousarray(quantity.values).tobytes() for name, quantity in quantities.items()}
+
+
+COMMAND_JOB = """
+kind = "nemd"
+seed = 4
+[structure]
+builder = "layered_stack"
+spacing_A = 3.4
+vacuum_A = 20.0
+lattice = "mean"
+layers = [{{material = "graphene", count = 3, repeat = [4, 3]}}, {{material = "h-BN", count = 3, repeat = [4, 3]}}]
+[[potential]]
+name = "tersoff_bnc"
+[[potential]]
+name = "lj_gr_hbn"
+[execution]
+skin_A = 1.0
+[[stage]]
+ensemble = "npt"
+temperature_K = 300
+free_components = ["xx", "yy"]
+timestep_fs = 1.0
+steps = 100
+[nemd]
+fixed_layers = [0]
+source_layers = [1]
+sink_layers = [-1]
+temperature_K = 300
+temperature_difference_K = 100
+timestep_fs = 1.0
+duration_ps = 0.14
+sample_interval_fs = 2
+samples_per_average = 7
+heat_current = true
+[output]
+checkpoint_interval_steps = {interval}
+series_interval_steps = 10
+"""
+
+
+def start(job, folder):
     log = (folder.parent / f"{folder.name}.log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=mpi_environment(),
-                            start_new_session=True)
+    return subprocess.Popen(job.command(folder), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                            env=mpi_environment(), start_new_session=True)
 
 
-def finish(folder):
-    process = start(folder)
+def finish(job, folder):
+    process = start(job, folder)
     try:
         assert process.wait(TIMEOUT) == 0, (folder.parent / f"{folder.name}.log").read_text()[-3000:]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    return final_bits(folder)
-
-
-def final_bits(folder):
-    with np.load(folder / "final.npz") as final:
-        return {name: final[name].tobytes() for name in final.files}
+    return job.final_bits(folder)
 
 
 def step_of(folder):
-    try:
-        return int((folder / "step").read_text() or 0)
-    except (OSError, ValueError):
-        return 0
+    """Step of the newest complete checkpoint."""
+    return max((int(p.parent.name.removeprefix("step-")) for p in folder.glob("checkpoints/step-*/manifest.json")),
+               default=0)
 
 
 def writing_checkpoint(folder):
     return any(not (path / "manifest.json").exists() for path in folder.glob("checkpoints/step-*"))
 
 
-def kill_once(folder, victim, generator):
+def kill_once(job, folder, victim, generator):
     """Start or resume the job and kill its victim at a random moment; False if it ended before."""
-    before = step_of(folder)
-    goal = generator.randint(before, STEPS - 1)
+    goal = generator.randint(step_of(folder), job.steps - job.interval)
     during_write = generator.random() < 0.4
-    process = start(folder)
+    process = start(job, folder)
     deadline = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         if step_of(folder) >= goal and (not during_write or writing_checkpoint(folder)):
@@ -75,8 +136,8 @@ def kill_once(folder, victim, generator):
     time.sleep(generator.random() * (0.0005 if during_write else 0.02))
     if process.poll() is not None:
         return False
-    family = [p for p in psutil.Process(process.pid).children(recursive=True) if p.is_running()]
-    ranks = [p for p in family if "small_job.py" in " ".join(_command(p))]
+    family = psutil.Process(process.pid).children(recursive=True)
+    ranks = [p for p in family if is_rank(job, p)]
     if victim == "group":
         os.killpg(process.pid, signal.SIGKILL)
     elif victim == ALL_LAUNCHERS:
@@ -87,7 +148,6 @@ def kill_once(folder, victim, generator):
     else:
         generator.choice(ranks).kill()
     process.wait(TIMEOUT)
-    # reparented processes are not our children: watch their ids
     _, alive = psutil.wait_procs(family, LIVES_ON_AT_MOST)
     for orphan in alive:
         orphan.kill()
@@ -95,64 +155,73 @@ def kill_once(folder, victim, generator):
     return True
 
 
-def _command(process):
+def is_rank(job, process):
     try:
-        return process.cmdline()
+        command = process.cmdline()
     except psutil.Error:
-        return []
+        return False
+    text = " ".join(command)
+    return command[:1] == [sys.executable] and all(mark in text for mark in job.rank_marks)
+
+
+def kill_and_compare(job, folder, victims, generator, expected):
+    kills = sum(kill_once(job, folder, victim, generator) for victim in victims)
+    final = finish(job, folder)
+    assert final.keys() == expected.keys()
+    differing = [name for name, bits in final.items() if bits != expected[name]]
+    assert not differing, f"{differing} differ after kills of {victims}"
+    return kills
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return finish(tmp_path_factory.mktemp("undisturbed") / "run")
-
-
-def kill_and_compare(folder, victims, generator, undisturbed):
-    kills = 0
-    for victim in victims:
-        kills += kill_once(folder, victim, generator)
-    final = finish(folder)
-    assert final.keys() == undisturbed.keys()
-    differing = [name for name, bits in final.items() if bits != undisturbed[name]]
-    assert not differing, f"{differing} differ after kills of {victims}"
-    return kills
+    return finish(ScriptJob(), tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 def test_five_kills_of_one_run(tmp_path, undisturbed):
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
-    assert kill_and_compare(tmp_path / "run", ("rank", "launcher", "group", ALL_LAUNCHERS, "rank"), random.Random(seed),
-                            undisturbed) >= 3
+    kills = kill_and_compare(ScriptJob(), tmp_path / "run", ("rank", "launcher", "group", ALL_LAUNCHERS, "rank"),
+                             random.Random(seed), undisturbed)
+    assert kills >= 3
+
+
+def many_kills(job, tmp_path, count, expected):
+    generator, kills = random.Random(20240607), 0
+    while kills < count:
+        kills += kill_and_compare(job, tmp_path / f"run{kills}", (VICTIMS[kills % 3],), generator, expected)
 
 
 @pytest.mark.slow
 def test_a_hundred_kills(tmp_path, undisturbed):
-    generator = random.Random(20240607)
-    kills = 0
-    while kills < 100:
-        kills += kill_and_compare(tmp_path / f"run{kills}", (VICTIMS[kills % 3],), generator, undisturbed)
+    many_kills(ScriptJob(), tmp_path, 100, undisturbed)
+
+
+@pytest.mark.slow
+def test_kills_of_the_command(tmp_path):
+    job = CommandJob()
+    victims = ("launcher", "rank", "group", ALL_LAUNCHERS, "launcher", "rank")
+    assert kill_and_compare(job, tmp_path / "run", victims, random.Random(3), finish(job, tmp_path / "undisturbed")) >= 4
 
 
 def test_term_signal_on_one_rank_ends_all_with_a_checkpoint(tmp_path, undisturbed):
-    folder = tmp_path / "run"
-    process = start(folder)
-    while step_of(folder) < 10 and process.poll() is None:
+    job, folder = ScriptJob(), tmp_path / "run"
+    process = start(job, folder)
+    while step_of(folder) < 8 and process.poll() is None:
         time.sleep(0.005)
-    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "small_job.py" in " ".join(_command(p))]
+    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if is_rank(job, p)]
     ranks[1].send_signal(signal.SIGTERM)
     assert process.wait(TIMEOUT) == 75
-    assert "continue with --resume" in (tmp_path / "run.log").read_text()
-    stopped = max(int(p.parent.name.removeprefix("step-")) for p in folder.glob("checkpoints/step-*/manifest.json"))
-    assert stopped == step_of(folder)
-    assert finish(folder) == undisturbed
+    assert f"after step {step_of(folder)}; continue with --resume" in (tmp_path / "run.log").read_text()
+    assert finish(job, folder) == undisturbed
 
 
 def test_a_second_writer_is_refused(tmp_path):
-    folder = tmp_path / "run"
-    first = start(folder)
-    while step_of(folder) < 2 and first.poll() is None:
+    job, folder = ScriptJob(), tmp_path / "run"
+    first = start(job, folder)
+    while step_of(folder) < 4 and first.poll() is None:
         time.sleep(0.005)
-    second = start(folder)
+    second = start(job, folder)
     assert second.wait(TIMEOUT) == 2
     assert "another run is writing there" in (tmp_path / "run.log").read_text()
     assert first.wait(TIMEOUT) == 0
