@@ -201,7 +201,8 @@ def test_a_hundred_kills(tmp_path, undisturbed):
 def test_kills_of_the_command(tmp_path):
     job = CommandJob()
     victims = ("launcher", "rank", "group", ALL_LAUNCHERS, "launcher", "rank")
-    assert kill_and_compare(job, tmp_path / "run", victims, random.Random(3), finish(job, tmp_path / "undisturbed")) >= 4
+    expected = finish(job, tmp_path / "undisturbed")
+    assert kill_and_compare(job, tmp_path / "run", victims, random.Random(3), expected) >= 4
 
 
 def test_term_signal_on_one_rank_ends_all_with_a_checkpoint(tmp_path, undisturbed):
