@@ -155,7 +155,7 @@ def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], pr
             axes.annotate("", (middle, ends[0]), (middle, ends[1]),
                           arrowprops={"arrowstyle": "<->", "color": _GREEN, "shrinkA": 0, "shrinkB": 0})
     text = [f"{symbol} = {value_text(results[name])}" for symbol, name in _TITLE_RESULTS if name in results]
-    axes.set_title(_math_units("    ".join(text)), fontsize=9)
+    axes.set_title(_math_units("   ".join(text)), fontsize=7.5)
     axes.set_xlabel("position along the heat flux (\N{ANGSTROM SIGN})")
     axes.set_ylabel("temperature (K)")
     axes.legend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from hpcthermo.results import (
 )
 
 REPORT_FILE = "report.html"
+#: characters of an exponent as superscripts
+_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 Table = dict[str, dict[str, Any]]
 
 #: result that heads the report, by kind of job; the first that is there
@@ -95,9 +98,9 @@ def write_report(folder: Path, figures: list[Path]) -> Path:
         kind=results.kind,
         created=results.run.get("finished", ""),
         version=versions()["hpcthermo"],
-        headline=headline and {"name": _words(headline), "text": value_text(summary["results"][headline])},
+        headline=headline and {"name": _words(headline), "text": _typeset(value_text(summary["results"][headline]))},
         verdict=_verdict(summary["checks"]),
-        results=[{"name": _words(n), "text": value_text(e)} for n, e in summary["results"].items()],
+        results=[{"name": _words(n), "text": _typeset(value_text(e))} for n, e in summary["results"].items()],
         checks=[{"name": _words(n), **c} for n, c in summary["checks"].items()],
         figures=[{"caption": _CAPTIONS.get(p.stem, _words(p.stem)), "data": base64.b64encode(p.read_bytes()).decode()}
                  for p in figures],
@@ -127,3 +130,8 @@ def _fact_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _typeset(text: str) -> str:
+    """Exponents of units as superscripts, as in W m⁻²."""
+    return re.sub(r"\^(-?\d+)", lambda match: match.group(1).translate(_SUPERSCRIPTS), text)
