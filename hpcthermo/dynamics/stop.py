@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 from hpcthermo.errors import EXIT_REQUEUE, HpcthermoError
 
@@ -71,7 +72,7 @@ class LauncherWatch:
 
     def _watch(self) -> None:
         pause = threading.Event()
-        while os.getppid() == self._parent and all(process.is_running() for process in self._watched):
+        while os.getppid() == self._parent and all(_lives(process) for process in self._watched):
             pause.wait(_WATCH_INTERVAL)
         # nothing may be cleaned up or written any more: another run may own the folder already
         os.kill(os.getpid(), signal.SIGKILL)
@@ -83,19 +84,29 @@ def _launched() -> bool:
     return launcher_ranks() is not None
 
 
-def _launcher_chain() -> list:
-    """Processes from the parent up to the topmost launcher on this host."""
+def _launcher_chain() -> list[Any]:
+    """Processes from the parent up to the topmost known launcher on this host; at least the parent."""
     import psutil
 
     ancestors = psutil.Process().parents()
-    last = max((i for i, p in enumerate(ancestors) if _name(p).startswith(_LAUNCHERS)), default=-1)
+    last = max((i for i, p in enumerate(ancestors) if _name(p).startswith(_LAUNCHERS)), default=0)
     return ancestors[:last + 1]
 
 
-def _name(process: object) -> str:
+def _lives(process: Any) -> bool:
+    """False also for a zombie, a dead launcher that its own parent has not asked about."""
     import psutil
 
     try:
-        return str(process.name())  # type: ignore[attr-defined]
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _name(process: Any) -> str:
+    import psutil
+
+    try:
+        return str(process.name())
     except psutil.Error:
         return ""

@@ -125,7 +125,8 @@ def writing_checkpoint(folder):
 
 def kill_once(job, folder, victim, generator):
     """Start or resume the job and kill its victim at a random moment; False if it ended before."""
-    goal = generator.randint(step_of(folder), job.steps - job.interval)
+    last_goal = job.steps - job.interval
+    goal = generator.randint(min(step_of(folder), last_goal), last_goal)
     during_write = generator.random() < 0.4
     process = start(job, folder)
     deadline = time.monotonic() + TIMEOUT
@@ -215,6 +216,32 @@ def test_term_signal_on_one_rank_ends_all_with_a_checkpoint(tmp_path, undisturbe
     assert process.wait(TIMEOUT) == 75
     assert f"after step {step_of(folder)}; continue with --resume" in (tmp_path / "run.log").read_text()
     assert finish(job, folder) == undisturbed
+
+
+RANK = """
+import os, time
+from hpcthermo.dynamics.stop import LauncherWatch
+watch = LauncherWatch()
+watch.start()
+print(os.getpid(), len(watch.watched), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_rank_ends_with_its_launcher_and_another_process_does_not(launched):
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {RANK!r}])"
+    environment = {**mpi_environment(), **({"PMI_SIZE": "1"} if launched else {})}
+    process = subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, env=environment)
+    pid, watched = (int(word) for word in process.stdout.readline().split())
+    rank = psutil.Process(pid)
+    assert watched == int(launched)
+    process.kill()
+    process.wait()
+    alive = psutil.wait_procs([rank], 5.0 if launched else 1.5)[1]
+    for other in alive:
+        other.kill()
+    assert bool(alive) != launched
 
 
 def test_a_second_writer_is_refused(tmp_path):
