@@ -1,6 +1,6 @@
 """Sampled ensembles: kinetic energies, two temperatures, two pressures, an ideal gas under pressure.
 
-The checks of `physical_validation` (Merz and Shirts, PLoS ONE 13, e0202764 (2018)) return deviations in standard errors.
+The checks of `physical_validation` (Merz and Shirts, PLoS ONE 13, e0202764 (2018)) give deviations in standard errors.
 """
 
 import math
