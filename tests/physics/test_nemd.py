@@ -102,6 +102,30 @@ def test_summary_of_a_run(finished: Path) -> None:
     assert summary["run"]["atoms"] == 144
 
 
+def test_a_run_that_was_broken_off_ends_with_the_same_rows(finished: Path, tmp_path: Path, monkeypatch) -> None:
+    """Broken off in the middle of a row, resumed from the last checkpoint: every number is the same bit for bit."""
+    from hpcthermo.progress import Progress
+
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    job = small_job(output={"checkpoint_interval_steps": 333})
+    update = Progress.update
+
+    def break_off(self: Progress, step: int) -> None:
+        update(self, step)
+        if step == 777:
+            raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "update", break_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            run_nemd(job, SingleProcess(), tmp_path / "run")
+    run_nemd(job, SingleProcess(), tmp_path / "run", resume=True)
+    whole, resumed = (read_results(folder / "results.h5") for folder in (finished, tmp_path / "run"))
+    assert resumed.run["resumed_from_step"] == 666
+    for name, quantity in whole.quantities.items():
+        assert np.array_equal(quantity.values, resumed.quantities[name].values), name
+
+
 def test_replicas_have_their_own_folders_and_a_common_summary(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])  # tested elsewhere, and slow
     job = small_job(execution={"replicas": 2}, nemd={"duration_ps": 0.2})

@@ -74,7 +74,7 @@ def test_two_ways_for_the_heat_are_refused() -> None:
 
 def test_interface_must_be_named_if_there_are_two() -> None:
     sandwich = layered_stack_snapshot(
-        [LayerBlock("graphene", 2, (3, 3)), LayerBlock("h-BN", 2, (3, 3)), LayerBlock("graphene", 2, (3, 3))], 3.4, 20.0)
+        [LayerBlock(material, 2, (3, 3)) for material in ("graphene", "h-BN", "graphene")], 3.4, 20.0)
     ends = {"source_layers": [5], "sink_layers": [0]}
     with pytest.raises(InputError, match="interface_layers"):
         find_interface(section(**ends), nemd_grouping(section(**ends), sandwich))
