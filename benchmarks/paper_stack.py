@@ -83,8 +83,8 @@ def main() -> None:
     code, seconds = run(job, options.ranks, stopped, "--resume")
     resumed = json.loads((stopped / "summary.json").read_text())
     print(f"resumed at step {resumed['run']['resumed_from_step']}: exit code {code} after {seconds:.1f} s")
-    same = resumed["results"] == summary["results"]
-    print(f"results of the resumed and of the uninterrupted run are {'the same to the last bit' if same else 'DIFFERENT'}")
+    verdict = "the same to the last bit" if resumed["results"] == summary["results"] else "DIFFERENT"
+    print(f"results of the resumed and of the uninterrupted run are {verdict}")
 
 
 if __name__ == "__main__":
