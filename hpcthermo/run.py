@@ -21,6 +21,7 @@ from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_
 
 if TYPE_CHECKING:
     from hpcthermo.config.stage import Stage
+    from hpcthermo.engine import Engine
 
 #: how long a rank that fails waits for the others before it ends them all, s; more than a checkpoint takes
 _PATIENCE = 20.0
@@ -62,7 +63,14 @@ def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool) -> No
     series = series_observer(simulation)
     phase = stage_phase(job.stage[0], job.seed)
     movers: list[Any] = []
-    phase.finish = lambda _engine, mover: movers.append(mover)
+    rest = phase.finish
+    assert rest is not None
+
+    def finish(engine: Engine, mover: Any) -> None:
+        rest(engine, mover)
+        movers.append(mover)
+
+    phase.finish = finish
     simulation.run([phase], [series])
     engine = simulation.engine
     table = {"energy": (engine.potential_energy(), "eV"), "largest_force": (movers[0].largest_force, "eV/A"),
@@ -81,6 +89,8 @@ def stage_phase(stage: Stage, seed: int) -> Phase:
         timestep_fs=float(getattr(stage, "timestep_fs", 0.0)),
         make_mover=lambda engine, first: stage_integrator(stage, engine, seed, first),
         prepare=lambda engine, first: start_velocities(stage, engine, seed, first),
+        # a minimiser's velocities are no thermal motion: the next stage draws its own
+        finish=(lambda engine, mover: mover.finish(engine)) if stage.ensemble == "minimize" else None,
     )
 
 
@@ -109,8 +119,7 @@ def series_quantities(series: SeriesObserver) -> dict[str, Quantity]:
     return quantities
 
 
-def finish_run(simulation: Simulation, quantities: dict[str, Quantity],
-               attributes: dict[str, dict[str, Any]] | None = None) -> None:
+def finish_run(simulation: Simulation, quantities: dict[str, Quantity]) -> None:
     """Write results.h5, summary, figures and report, and give the folder back (collective)."""
     from hpcthermo.log import get_logger
     from hpcthermo.report import finish_results
@@ -119,7 +128,7 @@ def finish_run(simulation: Simulation, quantities: dict[str, Quantity],
 
     def write() -> None:
         simulation.lock.require()
-        results = Results(job.kind, job.model_dump(mode="json"), facts, quantities, attributes or {})
+        results = Results(job.kind, job.model_dump(mode="json"), facts, quantities)
         write_results(simulation.folder / RESULTS_FILE, results)
         print(finish_results(simulation.folder))
         get_logger().info("report: %s", simulation.folder / "report.html")

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.resume import collect
-from hpcthermo.dynamics.stop import CHECKPOINT, CONTINUE, STOP, Requeue
+from hpcthermo.dynamics.stop import CONTINUE, STOP, Requeue
 from hpcthermo.engine import Engine
 
 State = dict[str, np.ndarray]
@@ -98,7 +98,7 @@ def run_stage(engine: Engine, mover: Mover, observers: Sequence[Observer], first
     progress : callable, optional
         Called with the number of steps done after each.
     stop_flag : callable, optional
-        `CONTINUE`, `CHECKPOINT` or `STOP` of this rank; the largest of all ranks counts at the end of the step.
+        `CONTINUE` or `STOP` of this rank; the largest of all ranks counts at the end of the step.
 
     Returns
     -------
@@ -112,6 +112,8 @@ def run_stage(engine: Engine, mover: Mover, observers: Sequence[Observer], first
     """
     if engine.rebuilds == 0:
         engine.compute()
+    if getattr(mover, "finished", False):  # resumed from a checkpoint of its last step
+        return first_step
     for step in range(first_step, last_step):
         done = step + 1
         sampling = [observer for observer in observers if done % observer.every == 0]
@@ -121,7 +123,7 @@ def run_stage(engine: Engine, mover: Mover, observers: Sequence[Observer], first
             observer.sample(done, engine, mover)
         if progress is not None:
             progress(done)
-        if checkpointer is not None and (flag >= CHECKPOINT or checkpointer.due(done)):
+        if checkpointer is not None and (flag >= STOP or checkpointer.due(done)):
             checkpointer.write(done, engine, mover, observers)
         if flag >= STOP:
             where = "a checkpoint was written" if checkpointer is not None else "nothing was saved"

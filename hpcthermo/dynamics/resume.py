@@ -92,10 +92,6 @@ class Resumption:
         for observer in observers:
             observer.restore(_part(self._shard, f"observers/{observer.name}"))
 
-    def part(self, name: str) -> Shard:
-        """Arrays under ``name/``."""
-        return _part(self._shard, name)
-
 
 def gathered_snapshot(shards: Sequence[Shard]) -> Snapshot:
     """The whole system from the shards of all ranks, sorted by tag."""

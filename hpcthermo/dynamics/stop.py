@@ -11,7 +11,7 @@ from typing import Any
 from hpcthermo.errors import EXIT_REQUEUE, HpcthermoError
 
 #: values of the flag that goes through the reduction of each step; the largest of all ranks wins
-CONTINUE, CHECKPOINT, STOP = 0, 1, 2
+CONTINUE, STOP = 0, 1
 _LAUNCHERS = ("mpiexec", "mpirun", "hydra", "orted", "orterun", "prte", "srun", "slurmstepd")
 _WATCH_INTERVAL = 0.5
 

@@ -134,6 +134,16 @@ def test_a_minimiser_resumes_to_the_same_bits(tmp_path):
     assert finals[0] == finals[1]
 
 
+def test_a_minimiser_resumed_after_its_last_step_does_no_more():
+    engine = fresh_engine(SingleProcess(), (3, 3, 3))
+    fire = Fire(1e3)
+    done = run_stage(engine, fire, [], 0, 40)
+    again = Fire(1e3)
+    again.restore(fire.state())
+    assert done == 1
+    assert run_stage(engine, again, [], done, 40) == done
+
+
 # ---- files -------------------------------------------------------------------------------------------
 
 

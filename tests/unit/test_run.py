@@ -155,6 +155,26 @@ def test_a_finished_folder_may_be_used_again(tmp_path):
     assert summary["results"]["largest_force"]["value"] < 0.01
 
 
+def test_a_stage_after_a_relaxation_draws_its_own_velocities(tmp_path):
+    """Relaxation broken off by its number of steps: its fictitious velocities must not pass for thermal motion."""
+    stages = """
+output.series_interval_steps = 1
+[[stage]]
+ensemble = "minimize"
+steps = 4
+force_tolerance_eV_per_A = 1e-9
+[[stage]]
+ensemble = "nve"
+temperature_K = 200
+timestep_fs = 0.1
+steps = 1
+"""
+    assert run(write_job(tmp_path, "md", stages), tmp_path / "out") == 0
+    found = series(tmp_path / "out")
+    assert found["stage"].tolist() == [0.0] * 4 + [1.0]
+    assert found["temperature"][-1] == pytest.approx(200.0, rel=0.02)
+
+
 def test_two_ranks_through_the_launcher_agree_with_one(tmp_path):
     rest = "minimize.force_tolerance_eV_per_A = 1e-4"
     job = write_job(tmp_path, "minimize", rest)
