@@ -9,14 +9,14 @@ from hpcthermo.config.execution import Execution
 from hpcthermo.config.structure import FileStructure, Structure
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError, ResourceError
-from hpcthermo.gpu.backend import Backend, make_backend
+from hpcthermo.gpu import compile as kernel_compile
+from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_set, supports
 
 if TYPE_CHECKING:
     from hpcthermo.config import Job
     from hpcthermo.domain.comm import Communicator
     from hpcthermo.engine import Engine
     from hpcthermo.potentials.base import Potential
-
 
 
 def build_structure(structure: Structure) -> Snapshot:
@@ -59,15 +59,37 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     return potential
 
 
-def make_job_backend(execution: Execution, comm: Communicator) -> Backend:
-    """Device of this rank; ranks of one node share its GPUs out in order.
+def make_job_backend(execution: Execution, comm: Communicator, device_index: int | None = None,
+                     instruction_set: str | None = None) -> Backend:
+    """Device of this rank (collective); ranks of one node share its GPUs out in order.
+
+    Parameters
+    ----------
+    comm : Communicator
+        The ranks that compute together; on CPUs all take an instruction set that every one of them has.
+    device_index : int, optional
+        `local_rank` among all ranks of the run, where `comm` holds those of one replica only.
+    instruction_set : str, optional
+        Of the run that is continued; taken if all ranks have it.
 
     Raises
     ------
     ResourceError
         If a GPU is asked for and absent.
     """
-    return make_backend(execution.device, execution.precision, local_rank(comm))
+    if execution.device != "cpu":
+        return make_backend(execution.device, execution.precision,
+                            local_rank(comm) if device_index is None else device_index)
+    chosen = common_instruction_set(comm)
+    if instruction_set is not None and all(comm.allgather(supports(instruction_set))):
+        chosen = instruction_set
+    return make_backend("cpu", execution.precision, instruction_set=chosen)
+
+
+def common_instruction_set(comm: Communicator) -> str:
+    """The best instruction set that all ranks have (collective): nodes of two kinds then round alike."""
+    order = list(kernel_compile.instruction_sets())
+    return max(comm.allgather(supported_instruction_set()), key=order.index)
 
 
 def local_rank(comm: Communicator) -> int:

@@ -20,9 +20,10 @@ from hpcthermo.dynamics.checkpoint import FOLDER as CHECKPOINT_FOLDER
 from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.dynamics.loop import Checkpointer, Mover, Observer, run_stage
-from hpcthermo.dynamics.resume import Resumption
+from hpcthermo.dynamics.resume import Resumption, arithmetic
 from hpcthermo.dynamics.stop import Requeue, StopFlag
 from hpcthermo.errors import HpcthermoError, InputError
+from hpcthermo.identity import file_hashes, identity
 from hpcthermo.log import close_logging, get_logger, set_up_logging
 from hpcthermo.preparation import build_structure, load_job_potential, make_job_backend, skin_of
 from hpcthermo.progress import Progress
@@ -100,6 +101,8 @@ class Simulation:
     seed : int
     mark : callable, optional
         Changes the structure before it is handed out: groups, frozen atoms (rank 0 only).
+    device_index : int, optional
+        GPU of this rank; by default counted among the ranks of `comm` on its node.
 
     Attributes
     ----------
@@ -116,11 +119,12 @@ class Simulation:
     """
 
     def __init__(self, job: Job, comm: Communicator, folder: Path, resume: bool, seed: int,
-                 mark: Callable[[Snapshot], Snapshot] | None = None) -> None:
+                 mark: Callable[[Snapshot], Snapshot] | None = None, device_index: int | None = None) -> None:
         self.job, self.comm, self.folder, self.seed = job, comm, folder, seed
+        self._device_index = device_index
         self.lock = FolderLock(folder, comm)
         self.store = CheckpointStore(folder, comm, self.lock)
-        self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps, {"job": physics_of(job)})
+        self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps)
         self.phase, self._phase_start, self.step, self._phase_start_time = 0, 0, 0, 0.0
         self.tuned: dict[str, Any] = {}
         self._timestep_fs = 0.0
@@ -129,12 +133,15 @@ class Simulation:
         self.resumed_from = -1
         self._resumption: Resumption | None = None
         with self._released_on_error():
+            self.hashes: dict[str, str] = comm.bcast(on_first_rank(comm, lambda: file_hashes(job)))
+            self._identity = identity(job.model_dump(mode="json"), self.hashes)
             self._resumption = self._find_checkpoint() if resume else None
             if self._resumption is not None:
                 self._continue(self._resumption)
             else:
                 on_first_rank(comm, lambda: forget_finished_run(folder, self.store))
                 self.engine = self._fresh_engine(mark)
+            self.checkpointer.facts.update(job=self._identity, arithmetic=arithmetic(self.engine.backend))
 
     # ---- start -----------------------------------------------------------------------------------
 
@@ -150,7 +157,7 @@ class Simulation:
 
         snapshot = on_first_rank(self.comm, build)
         potential = load_job_potential(job)
-        backend = make_job_backend(job.execution, self.comm)
+        backend = make_job_backend(job.execution, self.comm, self._device_index)
         return make_engine(snapshot, potential, self.comm, backend, skin_of(job.execution), job.execution.decomposition)
 
     def _find_checkpoint(self) -> Resumption | None:
@@ -160,11 +167,13 @@ class Simulation:
         if generation is None:
             get_logger().info("no checkpoint to resume from: starting from the beginning")
             return None
-        if generation.facts.get("job") != physics_of(self.job):
-            raise InputError(f"{self.folder}: its checkpoint belongs to another job (structure, potential, stages or "
-                             "experiment differ); resume with the job that wrote it, or give another --out")
+        if generation.facts.get("job") != self._identity:
+            raise InputError(f"{self.folder}: its checkpoint belongs to another job (structure, potential, stages, "
+                             "experiment or precision differ); resume with the job that wrote it, or give another "
+                             "--out")
         potential = load_job_potential(self.job)
-        backend = make_job_backend(self.job.execution, self.comm)
+        backend = make_job_backend(self.job.execution, self.comm, self._device_index,
+                                   generation.facts["arithmetic"]["instruction_set"])
         return Resumption(generation, potential, self.comm, backend, self.job.execution.decomposition)
 
     def _continue(self, resumption: Resumption) -> None:
@@ -174,8 +183,12 @@ class Simulation:
         self._phase_start_time, self.tuned = float(facts["phase_start_time"]), dict(facts["tuned"])
         self.checkpointer.facts.update(facts)
         self.resumed_from = self.step
-        how = "exactly" if resumption.exact else "on another number of ranks, with the same physics"
-        get_logger().info("resuming at step %d, %s", self.step, how)
+        if resumption.exact:
+            get_logger().info("resuming at step %d, exactly", self.step)
+        else:
+            get_logger().warning("resuming at step %d with the same physics, but not bit for bit: ranks, device or "
+                                 "instruction set differ from those of the checkpoint (%s)", self.step,
+                                 ", ".join(facts["arithmetic"].values()))
 
     # ---- run -------------------------------------------------------------------------------------
 
@@ -252,7 +265,7 @@ class Simulation:
 
         if self.job.execution.skin_A == "auto" and phase.timestep_fs > 0.0:
             tune_skin(self.engine, phase.timestep_fs / TIME_FS)
-        self.tuned = {"skin_A": self.engine.skin, "instruction_set": self.engine.backend.instruction_set}
+        self.tuned = {"skin_A": self.engine.skin}
 
     def time_ps(self, step: int) -> float:
         """Simulated time from the start of the run to a step of the present phase, ps."""
@@ -271,6 +284,7 @@ class Simulation:
         return {
             "atoms": self.engine.n_atoms, "steps": self.step, "ranks": comm.size,
             "device": self.engine.backend.device, "precision": self.engine.backend.precision, "seed": self.seed,
+            "instruction_set": self.engine.backend.instruction_set, "input_sha256": self.hashes,
             **self.tuned, "atom_steps_per_second": rate, "wall_seconds": wall,
             "processor_seconds_per_rank": processor,
             "steps_of_this_process": self._steps_here, "peak_memory_MiB_per_rank": memory, "timings_s": timings,
@@ -307,15 +321,6 @@ def on_first_rank(comm: Communicator, action: Callable[[], T]) -> T | None:
     if problem is not None:
         raise problem
     return result
-
-
-def physics_of(job: Job) -> dict[str, Any]:
-    """What a resumed run must have in common with the run that wrote the checkpoint."""
-    content = job.model_dump(mode="json")
-    kept = {name: value for name, value in content.items() if name not in ("execution", "output", "title")}
-    kept["output"] = {"series_interval_steps": job.output.series_interval_steps}
-    kept["replicas"] = job.execution.replicas
-    return kept
 
 
 def forget_finished_run(folder: Path, store: CheckpointStore) -> None:

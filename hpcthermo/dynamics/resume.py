@@ -26,6 +26,11 @@ from hpcthermo.system import ATOM_FIELDS, System
 _SYSTEM_KEYS = ("periodic", "masses", "species", "frozen_groups", "n_atoms")
 
 
+def arithmetic(backend: Backend) -> dict[str, str]:
+    """What decides the bits of a force, for the facts of a checkpoint."""
+    return {"device": backend.device, "precision": backend.precision, "instruction_set": backend.instruction_set}
+
+
 def collect(engine: Engine, integrator: Any, observers: Sequence[Any]) -> Shard:
     """The complete state of this rank, between two steps."""
     system = engine.system
@@ -60,15 +65,17 @@ class Resumption:
     facts : dict
         What the run remembered beside its state.
     exact : bool
-        True on as many ranks as wrote it: the run then goes on to the same bits.
+        True on as many ranks as wrote it, on the same device, with the same precision and instruction set: the run then
+        goes on to the same bits.
     """
 
     def __init__(self, generation: Generation, potential: Potential, comm: Communicator, backend: Backend,
                  layout: Layout = "auto") -> None:
         self.step = generation.step
         self.facts = generation.facts
-        self.exact = generation.n_ranks == comm.size
-        if self.exact:
+        same_ranks = generation.n_ranks == comm.size
+        self.exact = same_ranks and self.facts.get("arithmetic", arithmetic(backend)) == arithmetic(backend)
+        if same_ranks:
             self._shard = generation.read_shard(comm.rank)
             self.engine = _restored_engine(self._shard, potential, comm, backend)
             return

@@ -40,6 +40,16 @@ def supported_instruction_set() -> str:
     return names[-1]
 
 
+def supports(instruction_set: str) -> bool:
+    """Whether kernels of this instruction set are built and run on this processor."""
+    names = list(kernel_compile.instruction_sets())
+    # best first, and each processor that has one has all after it
+    if instruction_set not in names or names.index(instruction_set) < names.index(supported_instruction_set()):
+        return False
+    return all(kernel_compile.library_path(module, instruction_set, "mixed").exists()
+               for module in kernel_compile.MODULES)
+
+
 @functools.cache
 def _processor_flags() -> frozenset[str]:
     try:
@@ -236,8 +246,9 @@ class CudaBackend(Backend):
         return self._cuda.pinned_buffer(count)
 
 
-def make_backend(device: str = "cpu", precision: str = "mixed", device_index: int = 0) -> Backend:
-    """Backend by name.
+def make_backend(device: str = "cpu", precision: str = "mixed", device_index: int = 0,
+                 instruction_set: str | None = None) -> Backend:
+    """Backend by name; on a CPU the best instruction set, or the one given.
 
     Raises
     ------
@@ -247,7 +258,7 @@ def make_backend(device: str = "cpu", precision: str = "mixed", device_index: in
         If CuPy or a GPU is absent.
     """
     if device == "cpu":
-        return CpuBackend(precision)
+        return CpuBackend(precision, instruction_set)
     if device == "cuda":
         return CudaBackend(precision, device_index)
     raise InputError(f"device: expected 'cpu' or 'cuda', got {device!r}")

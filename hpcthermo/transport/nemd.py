@@ -22,7 +22,7 @@ from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.dynamics.thermostats import Langevin
 from hpcthermo.dynamics.velocities import draw_velocities
 from hpcthermo.engine import Engine
-from hpcthermo.preparation import build_structure
+from hpcthermo.preparation import build_structure, local_rank
 from hpcthermo.results import Quantity
 from hpcthermo.simulation import Phase, Simulation, on_first_rank
 from hpcthermo.transport.groups import FIXED, SINK, SOURCE, Grouping
@@ -62,17 +62,19 @@ def run_nemd(job: NemdJob, comm: Communicator, folder: Path, resume: bool = Fals
     if job.execution.replicas == 1:
         run_replica(job, comm, folder, resume, job.seed)
         return
+    device_index = local_rank(comm)  # among all ranks of the node, not those of one replica
     team, replicas = share_out(comm, job.execution.replicas)
     for replica in replicas:
         target = replica_folder(folder, replica)
         if resume and finished(target):
             continue
-        run_replica(job, team, target, resume, replica_seed(job.seed, replica))
+        run_replica(job, team, target, resume, replica_seed(job.seed, replica), device_index)
     comm.barrier()
     on_first_rank(comm, lambda: finish_replicas(job, folder))
 
 
-def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, seed: int) -> None:
+def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, seed: int,
+                device_index: int | None = None) -> None:
     """One run from structure to report (collective)."""
     from hpcthermo import run
 
@@ -83,7 +85,7 @@ def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, se
         snapshot.fields["groups"] = nemd_grouping(job.nemd, snapshot).labels
         return snapshot
 
-    simulation = Simulation(job, comm, folder, resume, seed, mark)
+    simulation = Simulation(job, comm, folder, resume, seed, mark, device_index)
     experiment = NemdExperiment(job, layout, seed)
     series = run.series_observer(simulation)
     phases = [run.stage_phase(stage, seed) for stage in job.stage] + experiment.phases()

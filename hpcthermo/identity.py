@@ -1,0 +1,83 @@
+"""What makes two runs the same run: the physics of the job and the content of the files it names.
+
+Files count by the SHA-256 of their content, not by their path: a folder may be moved, an edited file is another job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcthermo.errors import InputError
+
+if TYPE_CHECKING:
+    from hpcthermo.config import Job
+
+#: tables and keys that do not change the physics
+_WITHOUT_PHYSICS = ("execution", "output", "title")
+_BLOCK_BYTES = 1 << 20
+
+
+def file_hashes(job: Job) -> dict[str, str]:
+    """SHA-256 of the structure and potential files of a job, by the name the job gives them.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    return {name: _sha256(Path(name)) for name in _named_files(job.model_dump(mode="json")) if _is_file(name)}
+
+
+def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that it continues.
+
+    Parameters
+    ----------
+    job : mapping
+        The job as JSON values, as in results.h5.
+    hashes : name -> SHA-256
+        From `file_hashes`.
+    """
+    kept = {name: value for name, value in job.items() if name not in _WITHOUT_PHYSICS}
+    kept["structure"], kept["potential"] = _hashed(job["structure"], hashes), _hashed(job["potential"], hashes)
+    kept["output"] = {"series_interval_steps": job["output"]["series_interval_steps"]}
+    kept["execution"] = {name: job["execution"][name] for name in ("precision", "replicas")}
+    return kept
+
+
+def _named_files(job: Mapping[str, Any]) -> list[str]:
+    """What may be a path: a text among the potentials is a path or the name of an embedded one."""
+    potentials = job["potential"] if isinstance(job["potential"], list) else [job["potential"]]
+    names = [job["structure"].get("file")]
+    names += [single.get("path") if isinstance(single, dict) else single for single in potentials]
+    return [name for name in names if name is not None]
+
+
+def _hashed(value: Any, hashes: Mapping[str, str]) -> Any:
+    """The value with names of files replaced by the hashes of their contents."""
+    if isinstance(value, list):
+        return [_hashed(single, hashes) for single in value]
+    if isinstance(value, dict):
+        return {key: _hashed(single, hashes) if key in ("file", "path") else single for key, single in value.items()}
+    return hashes.get(value, value) if isinstance(value, str) else value
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    return digest.hexdigest()
