@@ -76,7 +76,7 @@ def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool) -> No
     table = {"energy": (engine.potential_energy(), "eV"), "largest_force": (movers[0].largest_force, "eV/A"),
              "tolerance": (job.minimize.force_tolerance_eV_per_A, "eV/A"), "steps": (simulation.step, "1")}
     quantities = {f"minimize/{name}": Quantity(np.array(value), unit) for name, (value, unit) in table.items()}
-    relaxed = TrajectoryObserver(folder, 1.0, velocities=False, file_name="relaxed.xyz")
+    relaxed = TrajectoryObserver(folder, simulation.lock, 1.0, velocities=False, file_name="relaxed.xyz")
     relaxed.sample(simulation.step, engine, None)
     finish_run(simulation, quantities | series_quantities(series))
 
@@ -109,7 +109,8 @@ def always_observers(simulation: Simulation, series: SeriesObserver) -> list[Any
     trajectory = simulation.job.output.trajectory
     if trajectory is None:
         return [series]
-    return [series, TrajectoryObserver(simulation.folder, trajectory.interval_ps, trajectory.velocities)]
+    observer = TrajectoryObserver(simulation.folder, simulation.lock, trajectory.interval_ps, trajectory.velocities)
+    return [series, observer]
 
 
 def series_quantities(series: SeriesObserver) -> dict[str, Quantity]:

@@ -127,6 +127,7 @@ class Simulation:
         self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps)
         self.phase, self._phase_start, self.step, self._phase_start_time = 0, 0, 0, 0.0
         self.tuned: dict[str, Any] = {}
+        self._just_tuned = False
         self._timestep_fs = 0.0
         self._wall_start, self._steps_here = time.monotonic(), 0
         set_up_logging(comm.rank, folder, quiet=launcher_rank() != 0)
@@ -233,6 +234,9 @@ class Simulation:
         mover = phase.make_mover(self.engine, self._phase_start)
         if resumption is not None:
             resumption.restore(mover, observers)
+        if self._just_tuned:  # by timing: a run killed before its first checkpoint would tune to another skin
+            self._just_tuned = False
+            self.checkpointer.write(self.step, self.engine, mover, observers)
         progress.begin_stage(phase.name, self.step, phase.timestep_fs)
 
         def note(done: int) -> None:
@@ -265,6 +269,7 @@ class Simulation:
 
         if self.job.execution.skin_A == "auto" and phase.timestep_fs > 0.0:
             tune_skin(self.engine, phase.timestep_fs / TIME_FS)
+            self._just_tuned = True
         self.tuned = {"skin_A": self.engine.skin}
 
     def time_ps(self, step: int) -> float:
@@ -334,7 +339,8 @@ def forget_finished_run(folder: Path, store: CheckpointStore) -> None:
     import shutil
 
     generations = store.generations()
-    if generations and not (folder / "results.h5").exists():
+    # a checkpoint of step 0 holds no more than the choice of the skin
+    if generations and generations[0].step > 0 and not (folder / "results.h5").exists():
         raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it "
                          "with --resume, give another --out, or remove the folder")
     shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
