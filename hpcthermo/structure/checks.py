@@ -73,7 +73,7 @@ def _check_overlap(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray
     """Closest pair over all periodic images; only atoms near a face can be close to an image."""
     from scipy.spatial import cKDTree
 
-    wrapped, padded, owners = _with_close_images(cell, periodic, positions)
+    wrapped, padded, owners = with_close_images(cell, periodic, positions, MINIMUM_DISTANCE)
     distance, neighbor = cKDTree(padded).query(wrapped, k=2, distance_upper_bound=MINIMUM_DISTANCE)
     close = np.flatnonzero(np.isfinite(distance[:, 1]))
     if len(close):
@@ -85,10 +85,10 @@ def _check_overlap(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray
         )
 
 
-def _with_close_images(
-    cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray
+def with_close_images(
+    cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray, distance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Wrapped positions, the same with images within the minimum distance of a face, and the owner of each row."""
+    """Wrapped positions, the same with images within a distance (A) of a face, and the owner of each row."""
     if not periodic.any():
         return positions, positions, np.arange(len(positions))
     frame = cell.copy()
@@ -100,7 +100,7 @@ def _with_close_images(
     fractional[:, periodic] %= 1.0
     wrapped = fractional @ frame
     heights = abs(np.linalg.det(frame)) / np.linalg.norm(np.cross(frame[[1, 2, 0]], frame[[2, 0, 1]]), axis=1)
-    margin = MINIMUM_DISTANCE / heights
+    margin = distance / heights
     rows, owners = [wrapped], [np.arange(len(wrapped))]
     steps = [(-1, 0, 1) if p else (0,) for p in periodic]
     for shift in itertools.product(*steps):

@@ -1,22 +1,24 @@
 """Which two-dimensional layer an atom belongs to, found from the positions alone.
 
-Sorted by height, the atoms of flat layers fall into clusters with empty gaps between them. Corrugated layers may
-overlap in height; then the covalent bonds tell: each connected network of bonds is one layer.
+A layer is held together by covalent bonds and nothing else: each connected network of bonds is one layer, however
+corrugated, and pieces of one layer (flakes, fragments) stand at the same mean height. A crystal, whose planes are
+bonded to each other, is one network and has no layers.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: an empty height above which two clusters are two layers, A
+from hpcthermo.structure.checks import with_close_images
+
+#: networks whose mean heights differ by more than this are different layers, A
 MINIMUM_GAP = 1.2
-#: a cluster thicker than this is more than one flat layer, A
-MAXIMUM_THICKNESS = 2.4
 #: bonds are shorter than this times the sum of covalent radii
 BOND_TOLERANCE = 1.25
 
 
-def detect_layers(positions: np.ndarray, symbols: list[str], axis: int = 2) -> np.ndarray:
+def detect_layers(positions: np.ndarray, symbols: list[str], axis: int = 2, cell: np.ndarray | None = None,
+                  periodic: np.ndarray | None = None) -> np.ndarray:
     """Number the layers from low to high along an axis.
 
     Parameters
@@ -24,48 +26,55 @@ def detect_layers(positions: np.ndarray, symbols: list[str], axis: int = 2) -> n
     positions : (N, 3) float64
         A; whole layers, not cut by a periodic boundary of the axis.
     symbols : list of str
-        Chemical symbols, used only if the layers overlap in height.
+        Chemical symbols.
     axis : int
         Stacking axis.
+    cell : (3, 3) float64, optional
+        A; with `periodic`, bonds across the boundaries beside the axis count too.
+    periodic : (3,) bool, optional
 
     Returns
     -------
     layers : (N,) int32
-        All zero if the atoms form one connected solid.
+        All zero if the atoms form one connected solid, or if most have no bonds.
     """
     heights = positions[:, axis]
-    labels = _height_clusters(heights)
-    thickness = np.array([np.ptp(heights[labels == k]) for k in range(labels.max() + 1)])
-    if thickness.max() > MAXIMUM_THICKNESS:
-        labels = _bond_networks(positions, symbols)
-    return _number_by_height(labels, heights)
+    none = np.zeros(len(positions), dtype=np.int32)
+    if not np.any(np.diff(np.sort(heights)) > 0.0):
+        return none
+    beside = np.zeros(3, dtype=bool) if cell is None or periodic is None else np.array(periodic, dtype=bool)
+    beside[axis] = False
+    networks = _bond_networks(positions, symbols, np.zeros((3, 3)) if cell is None else cell, beside)
+    sizes = np.bincount(networks)
+    if sizes[sizes == 1].sum() > 0.5 * len(positions):
+        return none
+    mean_heights = np.bincount(networks, weights=heights) / sizes
+    return _height_clusters(mean_heights)[networks]
 
 
 def _height_clusters(heights: np.ndarray) -> np.ndarray:
+    """Number of the cluster of each height, low to high; empty gaps lie between clusters."""
     order = np.argsort(heights, kind="stable")
     labels = np.empty(len(heights), dtype=np.int32)
     labels[order] = np.concatenate([[0], np.cumsum(np.diff(heights[order]) > MINIMUM_GAP)])
     return labels
 
 
-def _bond_networks(positions: np.ndarray, symbols: list[str]) -> np.ndarray:
-    """Connected components of the bonds inside the cell; a bond across the boundary only joins what is joined."""
+def _bond_networks(positions: np.ndarray, symbols: list[str], cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """(N,) number of the connected network of bonds of each atom."""
     from ase.data import atomic_numbers, covalent_radii
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    radii = covalent_radii[[atomic_numbers[s] for s in symbols]]
-    pairs = cKDTree(positions).query_pairs(2.0 * BOND_TOLERANCE * float(radii.max()), output_type="ndarray")
-    distance = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
-    bonded = pairs[distance < BOND_TOLERANCE * (radii[pairs[:, 0]] + radii[pairs[:, 1]])]
+    species, types = np.unique(np.asarray(symbols), return_inverse=True)
+    radii = BOND_TOLERANCE * covalent_radii[[atomic_numbers[str(s)] for s in species]][types]
+    longest = 2.0 * float(radii.max())
+    _, rows, owners = with_close_images(cell, periodic, positions, longest)
+    pairs = cKDTree(rows).query_pairs(longest, output_type="ndarray")
+    distance = np.linalg.norm(rows[pairs[:, 0]] - rows[pairs[:, 1]], axis=1)
+    pairs = owners[pairs]
+    bonded = pairs[distance < radii[pairs[:, 0]] + radii[pairs[:, 1]]]
     n = len(positions)
     graph = coo_matrix((np.ones(len(bonded), dtype=bool), (bonded[:, 0], bonded[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]
-
-
-def _number_by_height(labels: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    mean_height = np.bincount(labels, weights=heights) / np.bincount(labels)
-    rank = np.empty(len(mean_height), dtype=np.int32)
-    rank[np.argsort(mean_height, kind="stable")] = np.arange(len(mean_height), dtype=np.int32)
-    return rank[labels]

@@ -67,8 +67,10 @@ def read_structure(path: Path) -> StructureFile:
     positions = np.array(atoms.positions, dtype=np.float64)
     groups = _labels(atoms, "group", path)
     layers = _labels(atoms, "layer", path)
-    if layers is None and symbols and np.all(np.isfinite(positions)):
-        layers = detect_layers(positions, symbols)
+    if layers is None and symbols and np.all(np.isfinite(positions)) and np.all(np.isfinite(atoms.cell.array)):
+        # a cell that is no cell is refused later, with a better message
+        periodic = atoms.pbc & (abs(np.linalg.det(atoms.cell.array)) > 1e-3)
+        layers = detect_layers(positions, symbols, cell=atoms.cell.array, periodic=periodic)
         if layers.max() == 0:
             layers = None
     none = np.full(len(symbols), -1, dtype=np.int32)

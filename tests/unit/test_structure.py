@@ -140,6 +140,34 @@ def silicon() -> Atoms:
     return bulk("Si", cubic=True)
 
 
+def test_a_crystal_has_no_layers() -> None:
+    """Planes of silicon are 1.36 A apart, with empty height between them, but bonded to each other."""
+    for solid in (silicon() * (2, 2, 2), bulk("Al", cubic=True) * (3, 3, 3), silicon()):
+        for cell in ({}, {"cell": solid.cell.array, "periodic": solid.pbc}):
+            assert detect_layers(solid.positions, solid.get_chemical_symbols(), **cell).max() == 0
+
+
+def test_a_layer_of_three_planes_is_one() -> None:
+    """MoS2: sulfur planes 1.6 A from molybdenum are bonded to it; the next layer is not."""
+    from ase.build import mx2
+
+    one = mx2(size=(4, 4, 1))
+    positions = np.concatenate([one.positions, one.positions + np.array([0.0, 0.0, 6.2])])
+    found = detect_layers(positions, one.get_chemical_symbols() * 2)
+    assert found.tolist() == [0] * len(one) + [1] * len(one)
+
+
+def test_bonds_across_the_boundary_hold_a_layer_together() -> None:
+    """A strip of graphene with a ripple of 3 A, cut by the boundary at its steepest place."""
+    stack = build_layered_stack([LayerBlock("graphene", 2, (24, 3))], 3.4, 20.0)
+    positions = stack.positions.copy()
+    positions[:, 2] += 3.0 * np.sin(2.0 * np.pi * positions[:, 0] / stack.cell[0, 0])
+    positions[:, 0] = (positions[:, 0] + 20.0) % stack.cell[0, 0]
+    periodic = np.array([True, True, False])
+    found = detect_layers(positions, stack.symbols.tolist(), cell=stack.cell, periodic=periodic)
+    assert np.array_equal(found, stack.layers)
+
+
 @pytest.mark.parametrize("name", ["cell.xyz", "POSCAR", "silicon.cif"])
 def test_files_of_a_solid(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
