@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hpcthermo.config.base import Kelvin, Section, Text
+from hpcthermo.config.base import Section, Text
 from hpcthermo.config.execution import Execution, Output
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
@@ -62,8 +62,6 @@ class MdJob(CommonJob):
 
     kind: Literal["md"]
     """Kind of job."""
-    temperature_K: Kelvin | None = None
-    """Temperature of the first velocities; that of the first stage if absent."""
     stage: Stages = Field(min_length=1)
     """Stages in order."""
 

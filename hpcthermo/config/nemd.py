@@ -26,6 +26,9 @@ Region = tuple[Coordinate, Coordinate]
 Points = Annotated[tuple[tuple[LayerIndex, Kelvin], ...], Field(min_length=1, max_length=10_000)]
 #: stored rows that the analysis needs after the warm-up
 MINIMUM_AVERAGES = 8
+#: rows that the analysis may lose: the first (it takes differences of energies at row ends), and one that holds the end
+#: of the warm-up, because samples stand at multiples of the interval over the whole run, not since the experiment began
+LOST_AVERAGES = 2
 Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=120)]
 
 
@@ -93,9 +96,10 @@ class NemdSection(Section):
         if self.warmup_steps + self.n_steps > MAXIMUM_STEPS:
             raise ValueError(f"expected at most {MAXIMUM_STEPS:.0e} steps; shorten duration_ps or warmup_ps")
         averages = self.n_steps // (self.sample_interval_steps * self.samples_per_average)
-        if averages < MINIMUM_AVERAGES:
+        if averages < MINIMUM_AVERAGES + LOST_AVERAGES:
             raise ValueError(
-                f"duration_ps: expected time for at least {MINIMUM_AVERAGES} averages of samples_per_average samples, "
+                f"duration_ps: expected time for at least {MINIMUM_AVERAGES + LOST_AVERAGES} averages of "
+                "samples_per_average samples, "
                 f"got {averages}; run longer, or lower sample_interval_fs or samples_per_average"
             )
         return self

@@ -13,6 +13,7 @@ from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.dynamics.loop import run_stage
 from hpcthermo.engine import make_engine
+from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.preparation import build_structure, load_job_potential
 from hpcthermo.results import read_results, read_summary
@@ -124,6 +125,18 @@ def test_a_run_that_was_broken_off_ends_with_the_same_rows(finished: Path, tmp_p
     assert resumed.run["resumed_from_step"] == 666
     for name, quantity in whole.quantities.items():
         assert np.array_equal(quantity.values, resumed.quantities[name].values), name
+
+
+def test_the_shortest_job_that_is_accepted_has_enough_rows_for_its_analysis(tmp_path: Path, monkeypatch) -> None:
+    """Samples stand at multiples of 10 steps of the whole run; the experiment begins 207 steps into it."""
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    stage = [{"ensemble": "langevin", "temperature_K": 300, "timestep_fs": 0.5, "steps": 7}]
+    with pytest.raises(InputError, match="at least 10 averages"):
+        small_job(stage=stage, nemd={"duration_ps": 0.1995})
+    run_nemd(small_job(stage=stage, nemd={"duration_ps": 0.2}), SingleProcess(), tmp_path / "run")
+    time = record_of(read_results(tmp_path / "run" / "results.h5")).time
+    assert not np.any(np.isclose(time % 0.02, 0.0))
+    assert read_summary(tmp_path / "run")["results"]["heat_flux"]["error"] > 0.0
 
 
 def test_replicas_have_their_own_folders_and_a_common_summary(tmp_path: Path, monkeypatch) -> None:

@@ -132,11 +132,18 @@ def test_files_are_relative_to_the_job_file(tmp_path):
 
 
 def test_production_too_short_for_the_analysis_is_refused_before_the_run(tmp_path):
-    """Seven averages are not enough for an error bar; the job file says so, not the end of a long run."""
+    """Nine averages are not enough for an error bar; the job file says so, not the end of a long run."""
     from hpcthermo.config.nemd import NemdSection
 
     table = {"source_layers": (3,), "sink_layers": (0,), "temperature_K": 300.0, "temperature_difference_K": 60.0,
              "timestep_fs": 1.0, "sample_interval_fs": 10.0, "samples_per_average": 10}
-    NemdSection(**table, duration_ps=0.8)
-    with pytest.raises(ValueError, match="at least 8 averages"):
-        NemdSection(**table, duration_ps=0.79)
+    NemdSection(**table, duration_ps=1.0)
+    with pytest.raises(ValueError, match="at least 10 averages"):
+        NemdSection(**table, duration_ps=0.99)
+
+
+def test_a_run_has_no_temperature_beside_its_stages():
+    """The stages give temperatures; a key that nothing reads is unknown."""
+    job = {"kind": "md", "structure": {"file": "a"}, "potential": "x", "temperature_K": 300,
+           "stage": [{"ensemble": "nve", "timestep_fs": 1.0, "steps": 1}]}
+    assert [line.split(":")[0] for line in problems(job)] == ["temperature_K"]
