@@ -14,14 +14,20 @@ _STALE_AFTER = 120.0
 
 
 def status_text(folder: Path) -> str:
-    """State of a run as lines of text.
+    """State of a run as lines of text; of each replica if it has several.
 
     Raises
     ------
     InputError
         If the folder is not that of a run.
     """
-    path = folder / "status.json"
+    replicas = sorted(folder.glob("replica_*/status.json"))
+    if replicas and not (folder / "status.json").exists():
+        return "\n\n".join(f"{path.parent.name}\n{_one_status_text(path)}" for path in replicas)
+    return _one_status_text(folder / "status.json")
+
+
+def _one_status_text(path: Path) -> str:
     try:
         status = json.loads(path.read_text())
         state, step, total = str(status["state"]), int(status["step"]), int(status["total_steps"])

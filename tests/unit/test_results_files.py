@@ -152,3 +152,13 @@ def test_the_log_is_json_lines(tmp_path, capsys):
     ("seconds", "text"), [(3, "3 s"), (190, "3 min 10 s"), (18720, "5 h 12 min"), (2e5, "2 d 7 h")])
 def test_durations(seconds, text):
     assert duration_text(seconds) == text
+
+
+def test_the_status_of_a_replicated_run_lists_its_replicas(tmp_path):
+    for k, state in enumerate(("finished", "checkpointed")):
+        (tmp_path / f"replica_{k:03d}").mkdir()
+        (tmp_path / f"replica_{k:03d}" / "status.json").write_text(json.dumps(
+            {"state": state, "stage": "nemd", "step": 5, "total_steps": 10, "updated": 0.0}))
+    first, second = status_text(tmp_path).split("\n\n")
+    assert first.startswith("replica_000\nstate     finished")
+    assert second.startswith("replica_001\nstate     checkpointed")
