@@ -168,7 +168,8 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 def _without_launcher() -> dict[str, str]:
     """The environment without the traces of a launcher."""
-    traces = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCAL")
+    # with SLURM_ a launcher would start its ranks through srun, inside a step that has one task and no more
+    traces = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCAL", "SLURM_")
     return {name: value for name, value in os.environ.items() if not name.startswith(traces)}
 
 
@@ -187,6 +188,8 @@ def _rank_environment(family: str) -> dict[str, str]:
 def needs_launcher(n_ranks: int | None) -> bool:
     """Whether ranks have to be started here: asked for with ``-n``, and not under a launcher already.
 
+    A launcher of one rank (a shell by ``srun --pty bash``) counts as none.
+
     Raises
     ------
     InputError
@@ -195,7 +198,7 @@ def needs_launcher(n_ranks: int | None) -> bool:
     from hpcthermo.domain.comm import launcher_ranks
 
     started = launcher_ranks()
-    if n_ranks is None or started is None:
+    if n_ranks is None or started is None or started == 1:
         return n_ranks is not None and n_ranks != 1
     if started != n_ranks:
         raise InputError(f"-n: {n_ranks} ranks asked for, but a launcher has started {started}; leave -n out under "

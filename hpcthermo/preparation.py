@@ -116,9 +116,15 @@ def prepare_engine(job: Job, comm: Communicator) -> Engine:
         On all ranks.
     """
     from hpcthermo.engine import make_engine
+    from hpcthermo.simulation import on_first_rank
 
-    snapshot = build_structure(job.structure) if comm.rank == 0 else None
-    potential = load_job_potential(job, snapshot)
+    def build() -> Snapshot:
+        snapshot = build_structure(job.structure)
+        load_job_potential(job, snapshot)
+        return snapshot
+
+    snapshot = on_first_rank(comm, build)
+    potential = load_job_potential(job)
     backend = make_job_backend(job.execution, comm)
     return make_engine(snapshot, potential, comm, backend, skin_of(job.execution), job.execution.decomposition)
 

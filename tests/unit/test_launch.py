@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from job_files import NEMD_JOB
 
 from hpcthermo import launch
 from hpcthermo.errors import InputError, ResourceError
@@ -101,3 +102,26 @@ def test_no_rank_outlives_a_killed_launcher(tmp_path):
     while any(alive(pid) for pid in ranks):
         assert time.monotonic() < deadline, "a rank is still alive"
         time.sleep(0.1)
+
+
+def test_a_shell_of_one_slurm_task_starts_its_own_ranks(monkeypatch):
+    """``srun --pty bash``: one task, which is no reason to refuse ``-n 4`` and no place to start them through srun."""
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert launch.needs_launcher(4)
+    assert not launch.needs_launcher(1)
+    assert not any(name.startswith("SLURM_") for name in launch._rank_environment("MPICH"))
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(InputError, match="a launcher has started 2"):
+        launch.needs_launcher(4)
+
+
+def test_bench_on_ranks_refuses_a_wrong_species_with_one_line(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text(NEMD_JOB.replace("tersoff_bnc", "tersoff_si"))
+    result = subprocess.run([sys.executable, "-m", "hpcthermo", "bench", str(path), "-n", "2"], capture_output=True,
+                            text=True, check=False, timeout=60)
+    assert result.returncode == 2
+    assert len((result.stdout + result.stderr).strip().splitlines()) == 1, result.stderr
