@@ -25,7 +25,7 @@ import numpy as np
 
 from hpcthermo.config.nemd import MINIMUM_AVERAGES
 from hpcthermo.errors import InputError
-from hpcthermo.transport.groups import FIXED, FREE, SINK, SOURCE
+from hpcthermo.transport.groups import FIXED, FREE, SINK, SOURCE, join_compositions
 from hpcthermo.transport.record import NemdRecord
 from hpcthermo.transport.statistics import (
     Estimate,
@@ -160,8 +160,8 @@ def _role(roles: np.ndarray) -> int:
 
 
 def _composition(record: NemdRecord, block: int) -> str:
-    names = {name for name, b in zip(record.group_composition, record.group_block, strict=True) if int(b) == block}
-    return "".join(sorted("".join(names)))
+    names = (name for name, b in zip(record.group_composition, record.group_block, strict=True) if int(b) == block)
+    return join_compositions(names)
 
 
 def analyze_record(record: NemdRecord) -> NemdAnalysis:

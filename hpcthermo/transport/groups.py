@@ -6,7 +6,8 @@ block with one role, so one label per atom carries both and travels with it from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,11 @@ def make_grouping(snapshot: Snapshot, blocks: np.ndarray, roles: np.ndarray) -> 
         labels.astype(np.int32), (present // len(ROLES)).astype(np.int32), (present % len(ROLES)).astype(np.int32),
         atoms, composition,
     )
+
+
+def join_compositions(names: Iterable[str]) -> str:
+    """Elements of several groups together: ``"BN"`` and ``"B"`` are ``"BN"``."""
+    return "".join(sorted({element for name in names for element in re.findall("[A-Z][a-z]*", name)}))
 
 
 def resolve_layers(indices: Sequence[int], n_layers: int, what: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from hpcthermo.transport.groups import (
     atoms_in_layers,
     atoms_in_region,
     atoms_of_species,
+    join_compositions,
     make_grouping,
     resolve_layers,
     slabs,
@@ -103,7 +104,7 @@ def find_interface(section: NemdSection, grouping: Grouping) -> tuple[int, int] 
             raise InputError(f"nemd.interface_layers: expected neighbouring layers, got {low} and {high}; correct them")
         return int(blocks[low]), int(blocks[high])
     composition = {
-        int(b): "".join(sorted({s for s, k in zip(grouping.composition, grouping.blocks, strict=True) if k == b}))
+        int(b): join_compositions(s for s, k in zip(grouping.composition, grouping.blocks, strict=True) if k == b)
         for b in blocks
     }
     changes = [(int(a), int(b)) for a, b in itertools.pairwise(blocks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -9,7 +11,7 @@ from ase.build import bulk
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.errors import InputError
 from hpcthermo.structure import LayerBlock, layered_stack_snapshot, make_snapshot
-from hpcthermo.transport.groups import FIXED, FREE, SINK, SOURCE
+from hpcthermo.transport.groups import FIXED, FREE, SINK, SOURCE, join_compositions
 from hpcthermo.transport.layout import cross_section, find_interface, nemd_grouping
 
 BASE = {"temperature_K": 300.0, "temperature_difference_K": 60.0, "duration_ps": 10.0}
@@ -87,3 +89,14 @@ def test_interface_must_be_named_if_there_are_two() -> None:
 def test_tilted_axis_has_no_cross_section() -> None:
     with pytest.raises(InputError, match="not normal"):
         cross_section(np.array([[5.0, 0.0, 0.0], [0.0, 5.0, 1.0], [0.0, 0.0, 20.0]]), 2)
+
+
+def test_a_block_of_two_groups_has_the_elements_of_both(stack) -> None:
+    """A source of boron only divides a layer into groups B and BN or N; the layer is BN all the same."""
+    assert join_compositions(["BN", "B"]) == "BN"
+    assert join_compositions(["Si", "CSi"]) == "CSi"
+    # boron of a layer, and half of its nitrogen beside: groups "B" + "BN" make no second interface
+    table = section(source_layers=[-1], sink_layers=[1], sink_elements=["B"], fixed_region_A=[-1.0, 1.0])
+    grouping = nemd_grouping(table, stack)
+    mixed = dataclasses.replace(grouping, composition=tuple("BN" if c == "N" else c for c in grouping.composition))
+    assert find_interface(table, mixed) == (3, 4)
