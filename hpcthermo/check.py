@@ -7,7 +7,7 @@ Seconds per step of the rank with the most work, from a probe of the potential o
 and before and after the steps: the structure, the search for a skin (skin.py), analysis, figures and report.
 
     K        steps between rebuilds of the lists, (skin / 1 A)^2 * 150 fs / timestep: the fastest of many atoms leaves
-             half a skin of 1 A about every 150 fs in a solid at room temperature (measured)
+             half a skin of 1 A about every 150 fs in a solid at room temperature (a guess: stiff solids need fewer)
     t_atom   integration, baths, sampling; t_ghost: packing and exchange; t_step: Python and messages (measured)
 
 Memory of a rank at its peak: the process itself, arrays per owned and per ghost atom, old and new lists at a rebuild
@@ -41,6 +41,9 @@ _PROCESS_BYTES = 95e6
 _OWNED_BYTES = 250.0
 _GHOST_BYTES = 150.0
 _SNAPSHOT_BYTES = 370.0
+#: what the figures mean for a job that asks for a GPU, which is not probed
+_ON_HOST = " if it ran on the CPU; GPU memory is not estimated"
+_BY_CPU = " if it ran on the CPU, from a CPU probe; GPU time is not estimated"
 #: bricks whose ghosts are counted; the others are alike
 _MOST_BRICKS = 8
 
@@ -81,6 +84,7 @@ class JobEstimate:
         counts = np.bincount(self.snapshot.types, minlength=len(self.snapshot.species))
         species = ", ".join(f"{count:,} {name}" for name, count in zip(self.snapshot.species, counts, strict=True))
         edges = np.linalg.norm(self.snapshot.cell, axis=1)
+        on_gpu = job.execution.device == "cuda"
         lines = [
             f"job             {job.kind}{': ' + job.title if job.title else ''} (valid)",
             f"atoms           {n:,} ({species})",
@@ -93,12 +97,13 @@ class JobEstimate:
             f"{'s' if job.execution.replicas > 1 else ''})",
             f"atoms per rank  {int(self.owned.min()):,} ... {int(self.owned.max()):,}",
             f"ghost fraction  {self.ghosts / max(1, int(self.owned.max())):.2f} (ghosts to owned atoms, fullest rank)",
-            f"memory          {self.memory / 2**20:,.0f} MiB per rank",
+            f"memory          {self.memory / 2**20:,.0f} MiB per rank{_ON_HOST if on_gpu else ''}",
             f"steps           {job.total_steps:,}",
         ]
         if self.seconds is not None:
             rate = n * job.total_steps * job.execution.replicas / max(self.seconds, 1e-9)
-            lines.append(f"time            {duration_text(self.seconds)} ({rate:.3g} atom-step/s)")
+            lines.append(f"time            {duration_text(self.seconds)} ({rate:.3g} atom-step/s)"
+                         f"{_BY_CPU if on_gpu else ''}")
         if job.output.trajectory is not None:
             lines.append(f"trajectory      {self._trajectory_bytes() / 2**20:,.0f} MiB")
         return "\n".join(lines)

@@ -104,3 +104,10 @@ def test_bench_reports_stages(capsys, job):
     assert end.value.code == 0
     for words in ("atom-step/s", "force", "forward", "reverse", "rebuild", "skin"):
         assert words in out
+
+
+def test_figures_for_a_gpu_job_say_that_they_are_of_the_cpu(job):
+    job.write_text(NEMD_JOB.replace('device = "cpu"', 'device = "cuda"'))
+    text = check_job(job, 1, probe=True).text()
+    assert "if it ran on the CPU; GPU memory is not estimated" in text
+    assert "from a CPU probe; GPU time is not estimated" in text
