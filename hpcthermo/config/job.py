@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hpcthermo.config.base import Section, Text
 from hpcthermo.config.execution import Execution, Output
@@ -31,6 +31,13 @@ class CommonJob(Section):
     """Device, precision and decomposition."""
     output: Output = Output()
     """Checkpoints, series and trajectory."""
+
+    @model_validator(mode="after")
+    def _replicas_of_nemd_only(self) -> Any:
+        if self.execution.replicas > 1 and getattr(self, "kind", "nemd") != "nemd":
+            raise ValueError(f"execution.replicas: expected 1 except for kind nemd, got {self.execution.replicas}; "
+                             "run the job with several seeds instead")
+        return self
 
     @property
     def potential_spec(self) -> Any:

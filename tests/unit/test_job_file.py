@@ -147,3 +147,9 @@ def test_a_run_has_no_temperature_beside_its_stages():
     job = {"kind": "md", "structure": {"file": "a"}, "potential": "x", "temperature_K": 300,
            "stage": [{"ensemble": "nve", "timestep_fs": 1.0, "steps": 1}]}
     assert [line.split(":")[0] for line in problems(job)] == ["temperature_K"]
+
+
+def test_replicas_of_a_job_that_has_none_are_refused_with_the_file():
+    job = {"kind": "md", "structure": {"file": "a"}, "potential": "x", "execution": {"replicas": 2},
+           "stage": [{"ensemble": "nve", "timestep_fs": 1.0, "steps": 1}]}
+    assert any("execution.replicas: expected 1" in line for line in problems(job))
