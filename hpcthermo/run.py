@@ -11,7 +11,7 @@ import numpy as np
 from hpcthermo.config import Job, load_job
 from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
-from hpcthermo.dynamics.stop import LauncherWatch
+from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
 from hpcthermo.errors import InputError
 from hpcthermo.preparation import check_ranks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, write_results
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: how long a rank that fails waits for the others before it ends them all, s; more than a checkpoint takes
 _PATIENCE = 20.0
 
-Runner = Callable[[Job, Communicator, Path, bool], None]
+Stop = Callable[[], int]
+Runner = Callable[[Job, Communicator, Path, bool, Stop], None]
 
 
 def run_job(path: Path, folder: Path, resume: bool) -> int:
@@ -39,27 +40,28 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     """
     comm = world_communicator()
     LauncherWatch().start()
-    with abort_on_error(comm, _PATIENCE):
+    # from here to the report: a signal that comes outside the time loop is heard at its next step
+    with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
         check_ranks(job, comm.size)
         if job.execution.replicas > 1 and job.kind != "nemd":
             raise InputError(f"execution.replicas: expected 1 for kind {job.kind}, got {job.execution.replicas}; "
                              "run the job with several seeds instead")
-        RUNNERS[job.kind](job, comm, folder, resume)
+        RUNNERS[job.kind](job, comm, folder, resume, stop)
     return 0
 
 
-def run_md(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+def run_md(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Stages of equilibrium molecular dynamics, to a report (collective)."""
-    simulation = Simulation(job, comm, folder, resume, job.seed)
+    simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
     series = series_observer(simulation)
     simulation.run([stage_phase(stage, job.seed) for stage in job.stage], always_observers(simulation, series))
     finish_run(simulation, series_quantities(series))
 
 
-def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Relaxation, to a report and the relaxed structure (collective)."""
-    simulation = Simulation(job, comm, folder, resume, job.seed)
+    simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
     series = series_observer(simulation)
     phase = stage_phase(job.stage[0], job.seed)
     movers: list[Any] = []
@@ -138,10 +140,10 @@ def finish_run(simulation: Simulation, quantities: dict[str, Quantity]) -> None:
     simulation.close()
 
 
-def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool) -> None:
+def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     from hpcthermo.transport.nemd import run_nemd
 
-    run_nemd(job, comm, folder, resume)
+    run_nemd(job, comm, folder, resume, stop)
 
 
 #: kind of job -> what runs it

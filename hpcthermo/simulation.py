@@ -21,7 +21,7 @@ from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.dynamics.loop import Checkpointer, Mover, Observer, run_stage
 from hpcthermo.dynamics.resume import Resumption, arithmetic
-from hpcthermo.dynamics.stop import Requeue, StopFlag
+from hpcthermo.dynamics.stop import Requeue
 from hpcthermo.errors import HpcthermoError, InputError
 from hpcthermo.identity import file_hashes, identity
 from hpcthermo.log import close_logging, get_logger, set_up_logging
@@ -103,6 +103,8 @@ class Simulation:
         Changes the structure before it is handed out: groups, frozen atoms (rank 0 only).
     device_index : int, optional
         GPU of this rank; by default counted among the ranks of `comm` on its node.
+    stop : callable, optional
+        See `hpcthermo.dynamics.loop.run_stage`.
 
     Attributes
     ----------
@@ -119,9 +121,10 @@ class Simulation:
     """
 
     def __init__(self, job: Job, comm: Communicator, folder: Path, resume: bool, seed: int,
-                 mark: Callable[[Snapshot], Snapshot] | None = None, device_index: int | None = None) -> None:
+                 mark: Callable[[Snapshot], Snapshot] | None = None, device_index: int | None = None,
+                 stop: Callable[[], int] | None = None) -> None:
         self.job, self.comm, self.folder, self.seed = job, comm, folder, seed
-        self._device_index = device_index
+        self._device_index, self._stop = device_index, stop
         self.lock = FolderLock(folder, comm)
         self.store = CheckpointStore(folder, comm, self.lock)
         self.checkpointer = Checkpointer(self.store, job.output.checkpoint_interval_steps)
@@ -209,9 +212,9 @@ class Simulation:
         progress = Progress(self.comm.rank, self.folder, self.engine.n_atoms, sum(p.n_steps for p in phases))
         state = "failed"
         try:
-            with self._released_on_error(), StopFlag() as stop:
+            with self._released_on_error():
                 for index in range(self.phase, len(phases)):
-                    self._run_phase(phases, index, always, progress, stop)
+                    self._run_phase(phases, index, always, progress)
             state = "finished"
         except Requeue:
             state = "checkpointed"
@@ -219,8 +222,8 @@ class Simulation:
         finally:
             progress.finish(state)
 
-    def _run_phase(self, phases: Sequence[Phase], index: int, always: Sequence[Observer], progress: Progress,
-                   stop: StopFlag) -> None:
+    def _run_phase(self, phases: Sequence[Phase], index: int, always: Sequence[Observer],
+                   progress: Progress) -> None:
         phase = phases[index]
         resumption, self._resumption = self._resumption, None
         if resumption is None:
@@ -245,7 +248,8 @@ class Simulation:
             progress.update(done)
 
         last = self._phase_start + phase.n_steps
-        self.step = run_stage(self.engine, mover, observers, self.step, last, self.checkpointer, note, stop)
+        self.step = run_stage(self.engine, mover, observers, self.step, last, self.checkpointer, note,
+                              self._stop)
         if phase.finish is not None:
             phase.finish(self.engine, mover)
 
@@ -328,8 +332,23 @@ def on_first_rank(comm: Communicator, action: Callable[[], T]) -> T | None:
     return result
 
 
+def refuse_unfinished_run(folder: Path, store: CheckpointStore) -> None:
+    """Refuse to throw an unfinished run away.
+
+    Raises
+    ------
+    InputError
+        If the folder holds one.
+    """
+    generations = store.generations()
+    # a checkpoint of step 0 holds no more than the choice of the skin
+    if generations and generations[0].step > 0 and not (folder / "results.h5").exists():
+        raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it "
+                         "with --resume, give another --out, or remove the folder")
+
+
 def forget_finished_run(folder: Path, store: CheckpointStore) -> None:
-    """Remove the checkpoints of a run that has ended; refuse to throw those of an unfinished run away.
+    """Remove checkpoints and results of a run that has ended.
 
     Raises
     ------
@@ -338,11 +357,7 @@ def forget_finished_run(folder: Path, store: CheckpointStore) -> None:
     """
     import shutil
 
-    generations = store.generations()
-    # a checkpoint of step 0 holds no more than the choice of the skin
-    if generations and generations[0].step > 0 and not (folder / "results.h5").exists():
-        raise InputError(f"{folder}: holds an unfinished run (checkpoint of step {generations[0].step}); continue it "
-                         "with --resume, give another --out, or remove the folder")
+    refuse_unfinished_run(folder, store)
     shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
     for name in ("results.h5", "summary.json", "report.html"):
         (folder / name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ Baths act on velocities only, so energy of the atoms - ledger of the source - le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.dynamics.integrate import Integrator
+from hpcthermo.dynamics.lock import FolderLock
+from hpcthermo.dynamics.stop import CONTINUE, STOP, Requeue
 from hpcthermo.dynamics.thermostats import Langevin
 from hpcthermo.dynamics.velocities import draw_velocities
 from hpcthermo.engine import Engine
@@ -36,7 +39,7 @@ from hpcthermo.transport.observers import (
     momentum_column,
 )
 from hpcthermo.transport.record import NemdRecord, record_quantities
-from hpcthermo.transport.replicas import finish_replicas, finished, replica_folder, replica_seed, share_out
+from hpcthermo.transport.replicas import finish_replicas, open_replicas, replica_folder, replica_seed, share_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,9 +50,12 @@ if TYPE_CHECKING:
 
 #: room beyond the outermost atoms for bins by present coordinate, A
 _BIN_MARGIN = 5.0
+#: how long a replica that was asked to stop waits for the checkpoints of the others, s
+_REQUEUE_PATIENCE = 300.0
 
 
-def run_nemd(job: NemdJob, comm: Communicator, folder: Path, resume: bool = False) -> None:
+def run_nemd(job: NemdJob, comm: Communicator, folder: Path, resume: bool = False,
+             stop: Callable[[], int] | None = None) -> None:
     """Run a NEMD job, all its replicas, to a report (collective).
 
     Parameters
@@ -58,23 +64,54 @@ def run_nemd(job: NemdJob, comm: Communicator, folder: Path, resume: bool = Fals
         Results folder; with several replicas each has a folder of its own in it.
     resume : bool
         Continue from the last checkpoints, where there are some.
+    stop : callable, optional
+        `STOP` of `dynamics.stop` once this rank was asked to stop.
     """
     if job.execution.replicas == 1:
-        run_replica(job, comm, folder, resume, job.seed)
+        run_replica(job, comm, folder, resume, job.seed, stop=stop)
         return
+    lock = FolderLock(folder, comm)
+    try:
+        done = comm.bcast(on_first_rank(comm, lambda: open_replicas(job, folder, resume, lock)))
+        _run_replicas(job, comm, folder, resume, stop, done)
+        on_first_rank(comm, lambda: finish_replicas(job, folder))
+    finally:
+        lock.release()
+
+
+def _run_replicas(job: NemdJob, comm: Communicator, folder: Path, resume: bool, stop: Callable[[], int] | None,
+                  done: list[int]) -> None:
+    """All replicas but those that are done; returns when all ranks have finished theirs (collective).
+
+    Raises
+    ------
+    Requeue
+        On all ranks, if one replica was asked to stop; the others first get the time to end or write a checkpoint.
+    """
     device_index = local_rank(comm)  # among all ranks of the node, not those of one replica
+    meeting = comm.split(0, comm.rank)
     team, replicas = share_out(comm, job.execution.replicas)
-    for replica in replicas:
-        target = replica_folder(folder, replica)
-        if resume and finished(target):
-            continue
-        run_replica(job, team, target, resume, replica_seed(job.seed, replica), device_index)
-    comm.barrier()
-    on_first_rank(comm, lambda: finish_replicas(job, folder))
+    stopped: Requeue | None = None
+    try:
+        for replica in replicas:
+            if replica in done:
+                continue
+            if team.allreduce_max(STOP if stop is not None and stop() else CONTINUE) == STOP:
+                raise Requeue(f"asked to stop before replica {replica}; continue with --resume")
+            target = replica_folder(folder, replica)
+            run_replica(job, team, target, resume, replica_seed(job.seed, replica), device_index, stop)
+    except Requeue as reason:
+        stopped = reason
+    # not a barrier: that would keep the core busy, and a replica that fails would be waited for without end
+    if not meeting.all_arrived(math.inf if stopped is None else _REQUEUE_PATIENCE) and stopped is not None:
+        raise stopped
+    reasons = [reason for reason in comm.allgather(stopped) if reason is not None]
+    if reasons:
+        raise reasons[0]
 
 
 def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, seed: int,
-                device_index: int | None = None) -> None:
+                device_index: int | None = None, stop: Callable[[], int] | None = None) -> None:
     """One run from structure to report (collective)."""
     from hpcthermo import run
 
@@ -85,7 +122,7 @@ def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, se
         snapshot.fields["groups"] = nemd_grouping(job.nemd, snapshot).labels
         return snapshot
 
-    simulation = Simulation(job, comm, folder, resume, seed, mark, device_index)
+    simulation = Simulation(job, comm, folder, resume, seed, mark, device_index, stop)
     experiment = NemdExperiment(job, layout, seed)
     series = run.series_observer(simulation)
     phases = [run.stage_phase(stage, seed) for stage in job.stage] + experiment.phases()

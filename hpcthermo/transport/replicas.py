@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.domain.comm import Communicator
+from hpcthermo.domain.comm import Communicator, SingleProcess
+from hpcthermo.dynamics.checkpoint import CheckpointStore
+from hpcthermo.dynamics.lock import FolderLock
+from hpcthermo.errors import InputError
+from hpcthermo.identity import file_hashes, identity
 from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, read_results, write_results
+from hpcthermo.simulation import forget_finished_run, refuse_unfinished_run
 from hpcthermo.transport.analysis import analyze_record
 from hpcthermo.transport.record import GROUP, REPLICA, records_of
 from hpcthermo.transport.statistics import pool
@@ -46,6 +51,36 @@ def share_out(comm: Communicator, replicas: int) -> tuple[Communicator, list[int
 def finished(folder: Path) -> bool:
     """Whether a replica has been run and analysed to its end."""
     return (folder / SUMMARY_FILE).exists()
+
+
+def open_replicas(job: NemdJob, folder: Path, resume: bool, lock: FolderLock) -> list[int]:
+    """Replicas that need not be run again; all folders are looked at before any is touched (rank 0 only).
+
+    Raises
+    ------
+    InputError
+        If a new run would throw an unfinished one away, or a finished replica belongs to another job.
+    """
+    folders = [replica_folder(folder, k) for k in range(job.execution.replicas)]
+    done = [k for k, target in enumerate(folders) if finished(target)]
+    if resume:
+        own = identity(job.model_dump(mode="json"), file_hashes(job))
+        for k in done:
+            results = read_results(folders[k] / RESULTS_FILE)
+            if identity(results.job, results.run.get("input_sha256", {})) != own:
+                raise InputError(f"{folders[k]}: holds the results of another job; resume with the job that wrote "
+                                 "them, or give another --out")
+        return done
+    if done and not finished(folder):
+        raise InputError(f"{folder}: holds an unfinished run ({len(done)} of {len(folders)} replicas are finished); "
+                         "continue it with --resume, give another --out, or remove the folder")
+    stores = [CheckpointStore(target, SingleProcess(), lock) for target in folders]
+    for target, store in zip(folders, stores, strict=True):
+        refuse_unfinished_run(target, store)
+    for target, store in zip([folder, *folders], [CheckpointStore(folder, SingleProcess(), lock), *stores],
+                             strict=True):
+        forget_finished_run(target, store)
+    return []
 
 
 def finish_replicas(job: NemdJob, folder: Path) -> None:
