@@ -82,7 +82,8 @@ def test_the_report_is_complete_and_needs_no_network(nemd_folder):
     assert len(page.loads) == 6
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
     assert "Stack <b>&" in page.text
-    for words in ("interfacial thermal conductance", "±", "MW m\u207b\u00b2 K\u207b\u00b9", "steady state", "hpcthermo 0.1.0"):
+    superscripted = "MW m\u207b\u00b2 K\u207b\u00b9"
+    for words in ("interfacial thermal conductance", "±", superscripted, "steady state", "hpcthermo 0.1.0"):
         assert words in page.text
     places = [page.text.index(heading) for heading in ("Summary", "Checks", "Figures", "Inputs")]
     assert places == sorted(places)
