@@ -197,6 +197,17 @@ def test_a_structure_that_cannot_be_built_ends_all_ranks_with_one_line(tmp_path)
     assert "strained" in result.stderr
 
 
+def test_a_signal_during_set_up_ends_in_a_checkpoint(tmp_path):
+    job = write_job(tmp_path)
+    script = ("import sys, os, signal\nfrom hpcthermo import simulation\nold = simulation.build_structure\n"
+              "def build(structure):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return old(structure)\n"
+              "simulation.build_structure = build\nfrom hpcthermo.cli import main\nmain(sys.argv[1:])\n")
+    stopped = subprocess.run([sys.executable, "-c", script, "run", str(job), "--out", str(tmp_path / "out")],
+                             capture_output=True, text=True, check=False)
+    assert stopped.returncode == 75, stopped.stderr
+    assert "after step 1;" in stopped.stderr
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     job = write_job(tmp_path, steps=200_000)
     first = subprocess.Popen(command("run", job, "--out", tmp_path / "out"), stderr=subprocess.DEVNULL)
