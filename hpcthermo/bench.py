@@ -16,7 +16,7 @@ _DEFAULT_JOB = {
     "kind": "md", "title": "graphite, Tersoff and Lennard-Jones", "potential": ["tersoff_graphene", "lj_gr_hbn"],
     "structure": {"builder": "layered_stack", "spacing_A": 3.4,
                   "layers": [{"material": "graphene", "count": 8, "repeat": [23, 14]}]},
-    "stage": [{"ensemble": "nve", "timestep_fs": 0.5, "steps": 1}],
+    "stage": [{"ensemble": "nve", "temperature_K": 300, "timestep_fs": 0.5, "steps": 1}],
 }
 _TEMPERATURE_K = 300.0
 _TIMESTEP_FS = 0.5

@@ -156,8 +156,10 @@ def describe_groups(job: Job, snapshot: Snapshot) -> list[str]:
     if not isinstance(job, NemdJob):
         return []
     from hpcthermo.transport.groups import ROLES
-    from hpcthermo.transport.layout import AXES, find_interface, nemd_grouping
+    from hpcthermo.transport.layout import AXES, nemd_grouping
+    from hpcthermo.transport.nemd import describe_structure
 
+    interface = describe_structure(job.nemd, snapshot).interface  # refuses what a run refuses
     grouping = nemd_grouping(job.nemd, snapshot)
     axis = AXES[job.nemd.axis]
     roles = grouping.roles[grouping.labels]
@@ -167,7 +169,6 @@ def describe_groups(job: Job, snapshot: Snapshot) -> list[str]:
         if len(height):
             lines.append(f"{name:<16}{len(height):,} atoms, {job.nemd.axis} from {height.min():.1f} to "
                          f"{height.max():.1f} A")
-    interface = find_interface(job.nemd, grouping)
     where = "none" if interface is None else f"between blocks {interface[0]} and {interface[1]}"
     return [*lines, f"interface       {where}"]
 

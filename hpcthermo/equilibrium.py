@@ -30,8 +30,10 @@ def analyze_md(results: Results) -> tuple[Table, Table]:
     last = series["stage"] == series["stage"][-1]
     atoms = max(1, int(results.run["atoms"]))
     table: Table = {}
-    columns: dict[str, np.ndarray] = {"temperature": series["temperature"], "volume": _volume(series["cell"])}
-    columns |= {f"pressure_{name}": series["pressure"][:, k] for k, name in enumerate(("xx", "yy", "zz"))}
+    columns: dict[str, np.ndarray] = {"temperature": series["temperature"]}
+    if "pressure" in series:  # not without a volume
+        columns["volume"] = _volume(series["cell"])
+        columns |= {f"pressure_{name}": series["pressure"][:, k] for k, name in enumerate(("xx", "yy", "zz"))}
     columns["potential_energy_per_atom"] = series["potential_energy"] / atoms
     units = {"temperature": "K", "volume": "A^3", "potential_energy_per_atom": "eV"}
     for name, values in columns.items():

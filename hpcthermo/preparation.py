@@ -43,12 +43,12 @@ def build_structure(structure: Structure) -> Snapshot:
 
 
 def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
-    """Potential of a job; with a snapshot also checked to know its species.
+    """Potential of a job; with a snapshot also checked to know its species, and the stages to fit it.
 
     Raises
     ------
     InputError
-        If a file is unusable, a name unknown, or a species of the structure has no parameters.
+        If a file is unusable, a name unknown, a species of the structure has no parameters, or a stage cannot begin.
     """
     from hpcthermo.potentials.base import require_species
     from hpcthermo.potentials.load import load_potential
@@ -56,7 +56,28 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     potential = load_potential(job.potential_spec, Path.cwd())
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
+        check_stages(job, snapshot)
     return potential
+
+
+def check_stages(job: Job, snapshot: Snapshot) -> None:
+    """Refuse stages that cannot begin on a structure, before any of them runs.
+
+    Raises
+    ------
+    InputError
+        If a barostat has no direction to change, or constant energy begins with atoms at rest.
+    """
+    from hpcthermo.dynamics.barostats import free_to_change
+
+    moving = bool(snapshot.velocities.any())
+    for stage in job.stage:
+        if stage.ensemble == "npt":
+            free_to_change(stage.free_components, snapshot.cell, snapshot.periodic, stage.isotropic)
+        if stage.ensemble == "nve" and stage.temperature_K is None and not moving:
+            raise InputError(f"stage {stage.name or stage.ensemble!r}: the atoms have no velocities; "
+                             "give temperature_K")
+        moving = stage.ensemble != "minimize"
 
 
 def make_job_backend(execution: Execution, comm: Communicator, device_index: int | None = None,

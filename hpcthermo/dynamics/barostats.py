@@ -89,7 +89,7 @@ class CellRescaling:
         self.coupling = coupling_fs / TIME_FS
         self.compressibility = PRESSURE_GPA / bulk_modulus_GPa
         self.seed, self.isotropic, self.interval = seed, isotropic, interval
-        self.free = _free_components(free_components, engine, isotropic)
+        self.free = free_to_change(free_components, engine.system.cell, engine.system.periodic, isotropic)
         self._atoms = AtomSelection(engine)
         self._comm = engine.comm
         self._open_length = _open_length(engine)
@@ -183,12 +183,19 @@ class CellRescaling:
         self._open_length = float(state["open_length"])
 
 
-def _free_components(wanted: tuple[str, ...], engine: Engine, isotropic: bool) -> tuple[str, ...]:
+def free_to_change(wanted: tuple[str, ...], cell: np.ndarray, periodic: np.ndarray,
+                   isotropic: bool) -> tuple[str, ...]:
+    """Components out of those wanted that lie along periodic directions.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a name is unknown.
+    """
     unknown = [name for name in wanted if name not in COMPONENTS]
     if unknown:
         raise InputError(f"npt: free_components: expected names out of {', '.join(COMPONENTS)}, got {unknown[0]!r}")
-    system = engine.system
-    periodic_vectors = system.cell[system.periodic]
+    periodic_vectors = cell[periodic]
     # an axis is free if it lies in the span of the periodic cell vectors
     projector = np.linalg.pinv(periodic_vectors) @ periodic_vectors if len(periodic_vectors) else np.zeros((3, 3))
     inside = np.linalg.norm(np.eye(3) - projector, axis=1) < 1e-6

@@ -112,7 +112,7 @@ class Column:
     size : int
         Numbers per sample.
     measure : callable
-        Sample -> (size,) float64 or number.
+        Sample -> (size,) float64 or number; None if the system has no such quantity, which leaves the column out.
     averaged : bool
         Mean over the samples of a row instead of the value at its end.
     replicated : bool
@@ -155,6 +155,7 @@ class SeriesObserver:
         self._width = sum(column.size for column in self.columns)
         self._averaged = self._mask("averaged")
         self._replicated = self._mask("replicated")
+        self._absent = np.zeros(len(self.columns), dtype=bool)
         self._sums = np.zeros(self._width)
         self._samples = 0
         self._rows: list[np.ndarray] = []
@@ -182,11 +183,11 @@ class SeriesObserver:
             self._sums, self._samples = np.zeros(self._width), 0
 
     def _measure(self, sample: Sample, completes: bool) -> np.ndarray:
-        parts = [
-            np.atleast_1d(np.asarray(column.measure(sample), dtype=np.float64))
-            if column.averaged or completes else np.zeros(column.size)
-            for column in self.columns
-        ]
+        parts = []
+        for k, column in enumerate(self.columns):
+            value = column.measure(sample) if column.averaged or completes else np.zeros(column.size)
+            self._absent[k] |= value is None
+            parts.append(np.zeros(column.size) if value is None else np.atleast_1d(np.asarray(value, np.float64)))
         return np.concatenate(parts)
 
     @property
@@ -198,9 +199,10 @@ class SeriesObserver:
         """Name -> ((rows,) or (rows, size) float64, unit)."""
         rows = np.array(self._rows).reshape(len(self._rows), self._width)
         result, start = {}, 0
-        for column in self.columns:
+        for column, absent in zip(self.columns, self._absent, strict=True):
             values = rows[:, start : start + column.size]
-            result[column.name] = (values[:, 0] if column.size == 1 else values, column.unit)
+            if not absent:
+                result[column.name] = (values[:, 0] if column.size == 1 else values, column.unit)
             start += column.size
         return result
 
@@ -211,6 +213,7 @@ class SeriesObserver:
             "samples": np.array(self._samples),
             "rows": np.array(self._rows).reshape(len(self._rows), self._width),
             "steps": self.steps,
+            "absent": self._absent.copy(),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -219,9 +222,7 @@ class SeriesObserver:
         self._samples = int(state["samples"])
         self._rows = list(np.array(state["rows"], dtype=np.float64).reshape(-1, self._width))
         self._steps = [int(step) for step in np.atleast_1d(state["steps"])]
-
-    def finish(self) -> None:
-        """Samples of an incomplete row are left out."""
+        self._absent = np.array(state["absent"], dtype=bool)
 
 
 def group_columns(n_groups: int, heat_current: bool) -> list[Column]:
@@ -268,9 +269,11 @@ def thermodynamic_columns() -> list[Column]:
         moving = sample.engine.comm.allreduce_sum(float(sample.moving.sum()))
         return 2.0 * sample.engine.kinetic_energy() / (3.0 * max(moving, 1.0) * BOLTZMANN_EV_PER_K)
 
-    def pressure(sample: Sample) -> np.ndarray:
-        """xx, yy, zz, yz, xz, xy of (sum m v v + W) / V."""
+    def pressure(sample: Sample) -> np.ndarray | None:
+        """xx, yy, zz, yz, xz, xy of (sum m v v + W) / V; a cluster without a whole cell has no volume."""
         system = sample.engine.system
+        if system.volume == 0.0:
+            return None
         velocities = system.velocities[: system.n_owned]
         kinetic = sample.engine.backend.to_host((sample.masses[:, None] * velocities).T @ velocities)
         total = sample.engine.comm.allreduce_sum(np.ascontiguousarray(kinetic)) + sample.engine.virial_total()

@@ -48,7 +48,11 @@ def test_check_does_not_run_or_write(job, capsys, tmp_path):
     [("sink_layers = [-2]", "sink_layers = [-20]", "layer -20 does not exist"),
      ('decomposition = "auto"', "decomposition = [3, 1, 1]", "product 2"),
      ("tersoff_bnc", "tersoff_si", "no element in common"),
-     ("sink_layers = [-2]", "sink_layers = [1]", "both")],
+     ("sink_layers = [-2]", "sink_layers = [1]", "both"),
+     ("warmup_ps = 1", "warmup_ps = 1\ninitial_profile_K = [[99, 300]]", "nemd.initial_profile_K: layer 99"),
+     ('"langevin"\ntemperature_K = [10, 300]\ncoupling_fs = 100', '"nve"', "the atoms have no velocities"),
+     ('"langevin"', '"npt"\nfree_components = ["zz"]', "along a periodic direction"),
+     ("sink_layers = [-2]\n", "sink_layers = [-2]\ninterface_layers = [3, 5]\n", "neighbouring layers")],
 )
 def test_a_job_that_cannot_run_is_refused(job, capsys, old, new, words):
     job.write_text(NEMD_JOB.replace(old, new))
@@ -111,3 +115,20 @@ def test_figures_for_a_gpu_job_say_that_they_are_of_the_cpu(job):
     text = check_job(job, 1, probe=True).text()
     assert "if it ran on the CPU; GPU memory is not estimated" in text
     assert "from a CPU probe; GPU time is not estimated" in text
+
+
+def test_a_tilted_axis_is_refused_as_by_a_run(tmp_path, capsys):
+    from ase.build import bulk
+    from ase.io import write
+
+    atoms = bulk("Si", cubic=True) * (3, 3, 6)
+    atoms.cell[0, 2] = 5.0
+    write(tmp_path / "tilted.xyz", atoms)
+    path = tmp_path / "job.toml"
+    path.write_text('kind = "nemd"\npotential = "tersoff_si"\nstructure.file = "tilted.xyz"\n[nemd]\n'
+                    "fixed_region_A = [-1, 2]\nsource_region_A = [2, 6]\nsink_region_A = [16, 20]\n"
+                    "temperature_K = 300\ntemperature_difference_K = 60\ntimestep_fs = 1\nduration_ps = 10\n")
+    with pytest.raises(SystemExit) as end:
+        main(["check", str(path)])
+    assert end.value.code == 2
+    assert "normal to the plane" in capsys.readouterr().err

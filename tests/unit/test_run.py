@@ -219,3 +219,20 @@ def test_a_folder_in_use_is_refused(tmp_path):
     assert second.returncode == 2
     assert "another run is writing there" in second.stderr
     assert first.wait(30) == 75
+
+
+@pytest.mark.parametrize("kind", ["md", "minimize"])
+def test_a_cluster_without_a_cell_has_no_pressure(tmp_path, kind):
+    (tmp_path / "cluster.xyz").write_text('4\npbc="F F F"\nSi 0 0 0\nSi 2.3 0 0\nSi 0 2.3 0\nSi 0 0 2.3\n')
+    path = tmp_path / "job.toml"
+    stage = '[[stage]]\nensemble = "nve"\ntemperature_K = 100\ntimestep_fs = 0.5\nsteps = 40\n'
+    path.write_text(f'kind = "{kind}"\npotential = "tersoff_si"\nstructure.file = "cluster.xyz"\n'
+                    f"execution.skin_A = 1.0\noutput.series_interval_steps = 2\n{stage if kind == 'md' else ''}")
+    assert run(path, tmp_path / "out") == 0
+    found = series(tmp_path / "out")
+    assert "pressure" not in found
+    assert all(np.isfinite(values).all() for values in found.values())
+    assert (tmp_path / "out" / "report.html").exists()
+    results = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
+    assert "pressure_xx" not in results
+    assert results["potential_energy_per_atom"]["value"] < -1.0
