@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from hpcthermo.errors import ResourceError
 from hpcthermo.gpu.backend import POSITION_DTYPE, Backend
 from hpcthermo.system import System
 
 #: integer steps across the packed frame; the padding row stands near the upper end
 _FRAME_STEPS = 2_147_483_000.0
+#: coarsest integer step, A: as fine as float32 is for a pair 8 A apart; reached by a frame of about 2,100 A
+_COARSEST_STEP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def packing_frame(system: System, backend: Backend, reach: float, margin: float 
         Longest distance a kernel may ask about, A; the padding row is farther than it from every atom.
     margin : float
         How far atoms may leave the present bounding box, A.
+
+    Raises
+    ------
+    ResourceError
+        If the frame is too long for the integer steps of mixed precision.
     """
     n = system.n_total
     positions = system.positions[:n]
@@ -66,6 +74,12 @@ def packing_frame(system: System, backend: Backend, reach: float, margin: float 
         low, extent = np.zeros(3), 0.0
     padding = extent + 2.0 * reach + 1.0
     scale = (padding + 1.0) / _FRAME_STEPS if backend.precision == "mixed" else 1.0
+    if backend.precision == "mixed" and scale > _COARSEST_STEP:
+        raise ResourceError(
+            f"execution.precision: a rank's atoms and ghosts extend over {extent:,.0f} A, expected less than "
+            f"{_COARSEST_STEP * _FRAME_STEPS:,.0f} A in mixed precision; use more ranks along that direction, or "
+            'precision = "double"'
+        )
     return PackingFrame(scale, backend.xp.asarray([*low, scale, padding], dtype=np.float64))
 
 
