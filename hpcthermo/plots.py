@@ -138,6 +138,9 @@ def draw_profile(axes: Axes, arrays: dict[str, Any], results: dict[str, Any], pr
         if chosen.any():
             axes.errorbar(height[chosen], temperature[chosen], error[chosen], fmt="o", ms=4, capsize=2, color=color,
                           label={SOURCE: "source", SINK: "sink", FREE: "free blocks"}[role], zorder=3)
+    if "bin_height_A" in arrays:
+        axes.errorbar(arrays["bin_height_A"], arrays["bin_temperature_K"], arrays["bin_temperature_error_K"], fmt=".",
+                      ms=3, lw=0.6, color=_GREY, label="bins", zorder=1)
     middle = None if plane is None else 0.5 * float(profile.heights[plane] + profile.heights[plane + 1])
     ends = []
     for name in ("line_source_side", "line_sink_side", "line_bulk"):

@@ -116,7 +116,7 @@ def make_profile(record: NemdRecord) -> Profile:
     InputError
         With fewer than `MINIMUM_AVERAGES` rows or without source or sink.
     """
-    first = max(1, int(np.searchsorted(record.time, record.warmup * (1.0 + 1e-9) + 1e-12, side="right")))
+    first = _first_row(record)
     rows = slice(first, None)
     if len(record.time) - first < MINIMUM_AVERAGES:
         raise InputError(
@@ -151,6 +151,20 @@ def make_profile(record: NemdRecord) -> Profile:
     )
 
 
+def _first_row(record: NemdRecord) -> int:
+    """First row after the warm-up that has one before it."""
+    return max(1, int(np.searchsorted(record.time, record.warmup * (1.0 + 1e-9) + 1e-12, side="right")))
+
+
+def _unseen_variance(energies: np.ndarray, temperatures: np.ndarray, atoms: float) -> float:
+    """Part of the canonical variance of a block's temperature that its energies (rows,) do not show, K^2."""
+    canonical = float(np.mean(temperatures)) ** 2 / (3.0 * atoms)
+    seen = float(np.var(energies)) / (3.0 * atoms * BOLTZMANN_EV_PER_K) ** 2
+    samples = len(energies) / (2.0 * autocorrelation_time(energies))
+    unseen = canonical - seen
+    return unseen if unseen > canonical * (2.0 / samples) ** 0.5 else 0.0
+
+
 def _role(roles: np.ndarray) -> int:
     """Role of a block: that of its bath if it has one, fixed only if nothing in it moves."""
     for role in (SOURCE, SINK, FREE):
@@ -179,6 +193,7 @@ def analyze_record(record: NemdRecord) -> NemdAnalysis:
     if plane is not None:
         _conductance(record, profile, fluxes, plane, sides, analysis)
     _profile_arrays(profile, analysis)
+    _bin_temperatures(record, analysis)
     return analysis
 
 
@@ -358,4 +373,21 @@ def _profile_arrays(profile: Profile, analysis: NemdAnalysis) -> None:
         temperature_error_K=[e.error for e in estimates],
         role=profile.roles[moving].tolist(),
         composition=[profile.composition[k] for k in np.flatnonzero(moving)],
+    )
+
+
+def _bin_temperatures(record: NemdRecord, analysis: NemdAnalysis) -> None:
+    """T = 2 <E_kin> / (3 k_B <N>) of each bin that holds a moving atom on average, if the job has bins."""
+    if record.bin_edges is None or record.bin_kinetic_energy is None or record.bin_atoms is None:
+        return
+    rows = slice(_first_row(record), None)
+    occupied = np.flatnonzero(record.bin_atoms[rows].mean(axis=0) >= 1.0)
+    centres = 0.5 * (record.bin_edges[:-1] + record.bin_edges[1:])
+    kelvin = 2.0 / (3.0 * BOLTZMANN_EV_PER_K)
+    estimates = [ratio_of_means(record.bin_kinetic_energy[rows, k], record.bin_atoms[rows, k]).scaled(kelvin)
+                 for k in occupied]
+    analysis.profile.update(
+        bin_height_A=centres[occupied].tolist(),
+        bin_temperature_K=[e.value for e in estimates],
+        bin_temperature_error_K=[e.error for e in estimates],
     )

@@ -32,11 +32,16 @@ FIELDS: dict[str, tuple[str, str]] = {
     "group_coordinate_sum": ("A", "(r, g) sum over atoms of the coordinate along the axis, mean over the row"),
     "group_energy": ("eV", "(r, g) kinetic plus site energy, end of the row"),
     "group_heat_current": ("eV A/ps", "(r, g) sum over atoms of the heat current along the axis, mean over the row"),
+    "bin_edges": ("A", "(bins + 1) edges along the axis of bins by present coordinate"),
+    "bin_kinetic_energy": ("eV", "(rows, bins) mean over the row"),
+    "bin_atoms": ("1", "(rows, bins) moving atoms, mean over the row"),
     "group_block": ("1", "(g) layer or slab of the group, low to high along the axis"),
     "group_role": ("1", "(g) 0 free, 1 fixed, 2 source, 3 sink"),
     "group_atoms": ("1", "(g) number of atoms"),
     "group_composition": ("1", "(g) species in the group"),
 }
+#: fields that a run has only if its job asks for them
+_OPTIONAL = ("group_heat_current", "bin_edges", "bin_kinetic_energy", "bin_atoms")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class NemdRecord:
     group_heat_current : (r, g) float64 or None
         None if it was not measured.
     group_composition : tuple of str
+    bin_edges, bin_kinetic_energy, bin_atoms : float64 or None
+        None without bins by present coordinate.
     """
 
     time: np.ndarray
@@ -67,6 +74,9 @@ class NemdRecord:
     group_role: np.ndarray
     group_atoms: np.ndarray
     group_composition: tuple[str, ...]
+    bin_edges: np.ndarray | None = None
+    bin_kinetic_energy: np.ndarray | None = None
+    bin_atoms: np.ndarray | None = None
 
 
 def record_quantities(record: NemdRecord) -> dict[str, Quantity]:
@@ -105,12 +115,13 @@ def record_of(results: Results, group: str = GROUP) -> NemdRecord:
         If it is not there or not complete.
     """
     stored = {name: quantity.values for name, quantity in results.group(group).items()}
-    missing = [name for name in FIELDS if name not in stored and name != "group_heat_current"]
+    missing = [name for name in FIELDS if name not in stored and name not in _OPTIONAL]
     if missing:
         raise InputError(f"results file: no NEMD data ({GROUP}/{missing[0]} is missing); run the NEMD job to its end")
+    bins = len(np.atleast_1d(stored["bin_edges"])) - 1 if "bin_edges" in stored else 0
     rows, groups = len(np.atleast_1d(stored["time"])), len(np.atleast_1d(stored["group_block"]))
     for name, (_, description) in FIELDS.items():
-        shape = {"(r)": (rows,), "(r,": (rows, groups), "(g)": (groups,)}.get(description[:3])
+        shape = {"(r)": (rows,), "(r,": (rows, groups), "(g)": (groups,), "(ro": (rows, bins)}.get(description[:3])
         if name in stored and shape is not None and np.shape(stored[name]) != shape:
             raise InputError(f"results file: {GROUP}/{name} has shape {np.shape(stored[name])}, expected {shape}; "
                              "the file is damaged, run the job again")

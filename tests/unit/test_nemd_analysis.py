@@ -11,6 +11,7 @@ import pytest
 
 from hpcthermo.errors import InputError
 from hpcthermo.transport.analysis import analyze_record, make_profile
+from hpcthermo.transport.groups import FIXED
 from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K, CONDUCTIVITY_W_PER_M_K
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -99,3 +100,17 @@ def test_without_interface_the_whole_is_one_side() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(InputError, match="rows after the warm-up"):
         make_profile(dataclasses.replace(lumped.lumped_record(1, rows=60), warmup=29.0))
+
+
+def test_temperature_of_each_bin() -> None:
+    """Bins that hold one layer have its temperature; an empty bin has none."""
+    record = lumped.lumped_record(2)
+    layers = len(record.group_atoms)
+    edges = lumped.SPACING * (np.arange(layers + 2) - 0.5)
+    kinetic = np.pad(record.group_kinetic_energy, ((0, 0), (0, 1)))
+    atoms = np.pad(np.tile(record.group_atoms * (record.group_role != FIXED), (len(kinetic), 1)), ((0, 0), (0, 1)))
+    bins = {"bin_edges": edges, "bin_kinetic_energy": kinetic, "bin_atoms": atoms.astype(float)}
+    found = analyze_record(dataclasses.replace(record, **bins)).profile
+    assert found["bin_height_A"] == pytest.approx(found["height_A"])
+    assert found["bin_temperature_K"] == pytest.approx(found["temperature_K"])
+    assert found["bin_temperature_error_K"] == pytest.approx(found["temperature_error_K"], rel=0.3)
