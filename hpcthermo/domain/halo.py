@@ -120,11 +120,6 @@ class Halo:
         return GhostAtoms(received[:, 0].astype(np.int32), received[:, 1].astype(np.int32), received[:, 2].copy(),
                           received[:, 3:].astype(np.float64))
 
-    @property
-    def peers(self) -> int:
-        """Ranks this one sends to or receives from."""
-        return len({r for r, *_ in self._to} | {r for r, *_ in self._from})
-
     def forward_positions_begin(self, positions: Any, cell: np.ndarray) -> None:
         """Start to fill ghost rows of positions (n_total, 3) with the owners' rows + n C."""
         if self._cell is None or not np.array_equal(cell, self._cell):

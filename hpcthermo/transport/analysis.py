@@ -1,4 +1,4 @@
-r"""Conductance and conductivity from a NEMD record; NumPy on a results file, nothing else.
+r"""Conductance and conductivity from a NEMD record; NumPy and SciPy, no MPI and no GPU.
 
 Symbols: A cross section; Q_h, Q_c energy that the source and sink have given to the atoms; T_k(t) temperature and
 E_k(t) energy of block k (a layer or slab); q heat flux from source to sink.
