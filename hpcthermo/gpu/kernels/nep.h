@@ -156,7 +156,7 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
                                              energies, {forces, virials}, descriptors);                                      \
     }
 
-// Shapes of common models; the cheapest that covers a model runs it (potentials/nep_shapes.py reads this list).
+// Shapes of common models; the cheapest that covers a model runs it (potentials/nep_parameters.py reads this list).
 NEP_KERNEL(5, 9, 5, 9, 4)
 NEP_KERNEL(9, 13, 9, 13, 4)
 NEP_KERNEL(11, 11, 11, 11, 4)

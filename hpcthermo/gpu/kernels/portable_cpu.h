@@ -31,7 +31,6 @@ typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)
 #define FOR_EACH_THREAD(item, begin, end) for (int item = (begin); item < (end); ++item)
 // elements of a scratch array shared out over the lanes of the group, one at a time
 #define FOR_LANE_ELEMENTS(k, n) for (int k = 0; k < (n); ++k)
-#define GROUP_SCRATCH(Type, name) alignas(64) Type name
 #define GROUP_SYNC() ((void)0)
 #define ONE_LANE if (true)
 // number of this group among all that run at once (slices of scratch memory), and atoms a group takes together

@@ -27,9 +27,6 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
     for (int item = (begin) + (int)(blockIdx.x * blockDim.x + threadIdx.x); item < (end); \
          item += (int)(gridDim.x * blockDim.x))
 #define FOR_LANE_ELEMENTS(k, n) for (int k = lane_index(); k < (n); k += LANES)
-#define GROUP_SCRATCH(Type, name) \
-    __shared__ __align__(16) char name##_storage[GROUPS_PER_BLOCK * sizeof(Type)]; \
-    Type& name = reinterpret_cast<Type*>(name##_storage)[group_in_block()]
 #define GROUP_SYNC() __syncwarp()
 #define ONE_LANE if (lane_index() == 0)
 // number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
