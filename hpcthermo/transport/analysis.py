@@ -14,6 +14,12 @@ E_k(t) energy of block k (a layer or slab); q heat flux from source to sink.
 In a steady state <q_I> = <q>, which is the definition of the paper (Liang et al. 2025, eq. 2); q_I is free of what the
 layers store and give back, so its error is several times smaller in short runs. Every result is a mean or a ratio of
 means of series that were sampled together; `statistics` gives their errors, the correlation of flux and jump included.
+
+Slow modes. Modes of a layer that exchange no energy during the run (in-plane vibrations, for tens of ps) leave no trace
+in the blocks of that run but differ from run to run. The energy of a block of N atoms has the canonical variance
+3 N (k_B T)^2; what the run has not seen of it, 3 N (k_B T)^2 - var_t E, is the variance of its mean energy (law of
+total variance). Divided by (3 N k_B)^2 it is that of its mean temperature and is added to the error of the jump, if it
+is larger than the uncertainty of var_t E.
 """
 
 from __future__ import annotations
@@ -57,6 +63,8 @@ class Profile:
         Mean coordinate, A.
     roles : (blocks,) int
     composition : tuple of str
+    unseen_variances : (blocks,) float64
+        Variance of the mean temperature by slow modes, K^2; zero for fixed blocks.
     source_power, sink_power : (rows,) float64
         Power from the source into the atoms and from the atoms into the sink, eV/ps.
     energy_rates : (rows, blocks) float64
@@ -73,6 +81,7 @@ class Profile:
     heights: np.ndarray
     roles: np.ndarray
     composition: tuple[str, ...]
+    unseen_variances: np.ndarray
     source_power: np.ndarray
     sink_power: np.ndarray
     energy_rates: np.ndarray
@@ -142,6 +151,9 @@ def make_profile(record: NemdRecord) -> Profile:
         heights=heights,
         roles=roles,
         composition=tuple(_composition(record, int(b)) for b in blocks),
+        unseen_variances=np.array([
+            0.0 if roles[k] == FIXED else _unseen_variance(energies[rows, k], temperatures[:, k], float(atoms[k]))
+            for k in range(len(blocks))]),
         source_power=np.diff(record.source_energy)[first - 1 :] / interval,
         sink_power=-np.diff(record.sink_energy)[first - 1 :] / interval,
         energy_rates=np.diff(energies, axis=0)[first - 1 :] / interval[:, None],
@@ -310,19 +322,24 @@ def _conductance(record: NemdRecord, profile: Profile, fluxes: dict[str, np.ndar
     hot, cold = (plane, plane + 1) if profile.direction > 0 else (plane + 1, plane)
     jump = profile.temperatures[:, hot] - profile.temperatures[:, cold]
     middle = 0.5 * (profile.temperatures[:, hot] + profile.temperatures[:, cold])
-    jump_estimate = mean_with_error(jump)
+    slow = float(np.sqrt(profile.unseen_variances[hot] + profile.unseen_variances[cold]))
+    jump_estimate = mean_with_error(jump).widened(slow)
     analysis.add("interface_temperature_jump", jump_estimate, "K")
-    analysis.add("interface_temperature", mean_with_error(middle), "K")
+    analysis.add("interface_temperature", mean_with_error(middle).widened(0.5 * slow), "K")
+    analysis.add("slow_mode_error_of_jump", Estimate(slow, float("nan"), 0), "K")
     through = interface_flux(record, profile, plane)
-    ratios = {"": (through, jump), "_baths": (fluxes[""], jump)}
+    ratios = {"": (through, jump, slow), "_baths": (fluxes[""], jump, slow)}
     if "_heat_current" in fluxes:
-        ratios["_heat_current"] = (fluxes["_heat_current"], jump)
+        ratios["_heat_current"] = (fluxes["_heat_current"], jump, slow)
     if min(len(side) for side in sides.values()) >= 2:
-        fitted = _extrapolated_jump(profile, plane, sides)
-        analysis.add("interface_temperature_jump_fit", mean_with_error(fitted), "K")
-        ratios["_fit"] = (through, fitted)
-    estimates = {name: ratio_of_means(*pair).scaled(CONDUCTANCE_MW_PER_M2_K) for name, pair in ratios.items()}
-    for name, estimate in estimates.items():
+        fitted, slow_fit = _extrapolated_jump(profile, plane, sides)
+        analysis.add("interface_temperature_jump_fit", mean_with_error(fitted).widened(slow_fit), "K")
+        ratios["_fit"] = (through, fitted, slow_fit)
+    estimates = {}
+    for name, (above, below, slow_error) in ratios.items():
+        ratio = ratio_of_means(above, below)
+        ratio = ratio.widened(ratio.value * slow_error / float(np.mean(below)))
+        estimates[name] = estimate = ratio.scaled(CONDUCTANCE_MW_PER_M2_K)
         analysis.add(f"interfacial_thermal_conductance{name}", estimate, CONDUCTANCE_UNIT)
     _conductance_checks(profile, jump, jump_estimate, estimates[""], analysis)
 
@@ -336,14 +353,15 @@ def interface_flux(record: NemdRecord, profile: Profile, plane: int) -> np.ndarr
     return 0.5 * (leaves_source + enters_sink) / record.area
 
 
-def _extrapolated_jump(profile: Profile, plane: int, sides: dict[str, np.ndarray]) -> np.ndarray:
-    """Series of the difference of both fitted lines half-way between the interface blocks."""
+def _extrapolated_jump(profile: Profile, plane: int, sides: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """Difference of both fitted lines at the interface: its series, and its error by slow modes."""
     middle = 0.5 * float(profile.heights[plane] + profile.heights[plane + 1])
-    ends = {
-        name: profile.temperatures[:, side] @ line_coefficients(profile.heights[side], middle)[1]
-        for name, side in sides.items()
-    }
-    return ends["source_side"] - ends["sink_side"]
+    ends, variance = {}, 0.0
+    for name, side in sides.items():
+        _, weights = line_coefficients(profile.heights[side], middle)
+        ends[name] = profile.temperatures[:, side] @ weights
+        variance += float(weights**2 @ profile.unseen_variances[side])
+    return ends["source_side"] - ends["sink_side"], variance**0.5
 
 
 def _conductance_checks(profile: Profile, jump: np.ndarray, estimate: Estimate, conductance: Estimate,
@@ -366,7 +384,10 @@ def _conductance_checks(profile: Profile, jump: np.ndarray, estimate: Estimate, 
 
 def _profile_arrays(profile: Profile, analysis: NemdAnalysis) -> None:
     moving = profile.roles != FIXED
-    estimates = [mean_with_error(profile.temperatures[:, k]) for k in np.flatnonzero(moving)]
+    estimates = [
+        mean_with_error(profile.temperatures[:, k]).widened(float(profile.unseen_variances[k]) ** 0.5)
+        for k in np.flatnonzero(moving)
+    ]
     analysis.profile.update(
         height_A=profile.heights[moving].tolist(),
         temperature_K=[e.value for e in estimates],

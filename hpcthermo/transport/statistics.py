@@ -48,6 +48,10 @@ class Estimate:
         """The same quantity in another unit."""
         return Estimate(self.value * factor, self.error * abs(factor), self.blocks)
 
+    def widened(self, error: float) -> Estimate:
+        """The same value with another, independent error added in quadrature."""
+        return Estimate(self.value, float(np.hypot(self.error, error)), self.blocks)
+
 
 def block_means(series: np.ndarray, blocks: int) -> np.ndarray:
     """(blocks, ...) means over consecutive blocks; samples left over are dropped at the start."""

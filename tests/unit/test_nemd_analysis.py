@@ -12,7 +12,8 @@ import pytest
 from hpcthermo.errors import InputError
 from hpcthermo.transport.analysis import analyze_record, make_profile
 from hpcthermo.transport.groups import FIXED
-from hpcthermo.units import CONDUCTANCE_MW_PER_M2_K, CONDUCTIVITY_W_PER_M_K
+from hpcthermo.transport.record import NemdRecord
+from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTANCE_MW_PER_M2_K, CONDUCTIVITY_W_PER_M_K
 
 sys.path.insert(0, str(Path(__file__).parent))
 import lumped_stack as lumped
@@ -34,6 +35,39 @@ def test_conductance_and_its_error(analyses: list, variant: str) -> None:
     assert np.all(errors < 0.2 * CONDUCTANCE)
     # 24 degrees of freedom: 8 ... 55 holds 99.9 %
     assert 8.0 < np.sum(((values - CONDUCTANCE) / errors) ** 2) < 55.0
+
+
+def with_slow_modes(seed: int, share: float) -> NemdRecord:
+    """A record in which a share of each layer's canonical variance is frozen in for the whole run."""
+    record = lumped.lumped_record(seed)
+    rng = np.random.default_rng(1000 + seed)
+    capacity = 3.0 * lumped.ATOMS * BOLTZMANN_EV_PER_K
+    mean = record.group_energy.mean(axis=0)
+    frozen = np.sqrt(share * capacity * BOLTZMANN_EV_PER_K) * mean / capacity * rng.standard_normal(len(mean))
+    shrink = np.sqrt(1.0 - share)
+    frozen[record.group_role != 0] = 0.0
+    kinetic = record.group_kinetic_energy
+    return dataclasses.replace(
+        record, group_energy=mean + shrink * (record.group_energy - mean) + frozen,
+        group_kinetic_energy=kinetic.mean(axis=0) + shrink * (kinetic - kinetic.mean(axis=0)) + 0.5 * frozen,
+    )
+
+
+def test_slow_modes_are_in_the_error() -> None:
+    """Layers that keep 60 % of their energy fluctuation for ever scatter more from run to run than blocks show."""
+    analyses = [analyze_record(with_slow_modes(seed, 0.6)) for seed in range(24)]
+    found = [a.results["interface_temperature_jump"] for a in analyses]
+    values, errors = np.array([f["value"] for f in found]), np.array([f["error"] for f in found])
+    slow = np.array([a.results["slow_mode_error_of_jump"]["value"] for a in analyses])
+    truth = np.mean([analyze_record(lumped.lumped_record(s)).results["interface_temperature_jump"]["value"]
+                     for s in range(24)])
+    assert 8.0 < np.sum(((values - truth) / errors) ** 2) < 55.0
+    assert np.sum((values - truth) ** 2 / (errors**2 - slow**2)) > 55.0
+
+
+def test_ergodic_runs_have_no_slow_modes(analyses: list) -> None:
+    slow = [a.results["slow_mode_error_of_jump"]["value"] for a in analyses]
+    assert np.mean(np.array(slow) > 0.0) < 0.4
 
 
 def test_extrapolated_jump_is_larger_by_the_missing_half_layers(analyses: list) -> None:
