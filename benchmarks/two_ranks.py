@@ -34,6 +34,7 @@ precision = "mixed"
 skin_A = 1.0
 [[stage]]
 ensemble = "nve"
+temperature_K = 300
 timestep_fs = 0.5
 steps = 1
 """
