@@ -87,12 +87,19 @@ class MinimizeSection(Section):
     """Most steps to take."""
 
 
+class RelaxationExecution(Execution):
+    """Device, precision and decomposition of a relaxation."""
+
+    precision: Literal["mixed", "double"] = "double"
+    """Pair arithmetic: float32 with float64 sums, or float64."""
+
+
 class MinimizeJob(CommonJob):
     """Relaxation of the positions in a fixed cell."""
 
     kind: Literal["minimize"]
     """Kind of job."""
-    execution: Execution = Execution(precision="double")
+    execution: RelaxationExecution = RelaxationExecution()
     """Device, precision (double unless given) and decomposition."""
     output: Output = Output(series_interval_steps=10)
     """Checkpoints, series and trajectory."""

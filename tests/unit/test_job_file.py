@@ -153,3 +153,15 @@ def test_replicas_of_a_job_that_has_none_are_refused_with_the_file():
     job = {"kind": "md", "structure": {"file": "a"}, "potential": "x", "execution": {"replicas": 2},
            "stage": [{"ensemble": "nve", "timestep_fs": 1.0, "steps": 1}]}
     assert any("execution.replicas: expected 1" in line for line in problems(job))
+
+
+def test_a_relaxation_is_in_double_whatever_else_its_execution_table_says():
+    """Giving the device must not turn the precision back to that of molecular dynamics."""
+    from hpcthermo.config import parse_job
+
+    job = {"kind": "minimize", "potential": "tersoff_graphene", "execution": {"device": "cpu"},
+           "structure": {"builder": "layered_stack", "spacing_A": 3.4,
+                         "layers": [{"material": "graphene", "count": 2, "repeat": [2, 2]}]}}
+    assert parse_job(job).execution.precision == "double"
+    job["execution"]["precision"] = "mixed"
+    assert parse_job(job).execution.precision == "mixed"
