@@ -12,7 +12,6 @@ from hpcthermo.config import Job, load_job
 from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
-from hpcthermo.errors import InputError
 from hpcthermo.preparation import check_ranks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, write_results
 from hpcthermo.simulation import Phase, Simulation, on_first_rank
@@ -44,9 +43,6 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
         check_ranks(job, comm.size)
-        if job.execution.replicas > 1 and job.kind != "nemd":
-            raise InputError(f"execution.replicas: expected 1 for kind {job.kind}, got {job.execution.replicas}; "
-                             "run the job with several seeds instead")
         RUNNERS[job.kind](job, comm, folder, resume, stop)
     return 0
 
