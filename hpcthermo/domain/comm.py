@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -26,6 +27,30 @@ Message = tuple[int, Any]
 #: sums up to this many bytes over all ranks are gathered and added in rank order
 _ORDERED_SUM_BYTES = 65536
 _EXCHANGE_TAG = 17
+
+
+@dataclass
+class Counters:
+    """What this rank has communicated since its communicator was made.
+
+    Attributes
+    ----------
+    messages_sent : int
+        Messages to other ranks; empty ones are not sent.
+    bytes_sent : int
+        Bytes in them.
+    collectives : int
+        Reductions, gathers, broadcasts and barriers of all ranks together.
+    """
+
+    messages_sent: int = 0
+    bytes_sent: int = 0
+    collectives: int = 0
+
+    def add(self, sends: Sequence[Message]) -> None:
+        """Count messages that go out."""
+        self.messages_sent += len(sends)
+        self.bytes_sent += sum(array.nbytes for _, array in sends)
 
 
 class Exchange:
@@ -45,10 +70,15 @@ class Communicator:
     ----------
     rank, size : int
         This process and the number of processes.
+    counters : Counters
+        Messages and collectives of this rank.
     """
 
     rank: int = 0
     size: int = 1
+
+    def __init__(self) -> None:
+        self.counters = Counters()
 
     def allreduce_sum(self, value: T) -> T:
         """Sum over all ranks of a number or a float64/int64 array, the same bits on every rank."""
@@ -173,6 +203,7 @@ class MpiCommunicator(Communicator):
     """Ranks of an MPI communicator; only buffer (upper-case) calls in the time loop."""
 
     def __init__(self, mpi: Any, handle: Any) -> None:
+        super().__init__()
         self._mpi = mpi
         self._handle = handle
         # a communicator of its own for all_arrived: it must not match collectives of the main one
@@ -181,6 +212,7 @@ class MpiCommunicator(Communicator):
         self.size = handle.Get_size()
 
     def allreduce_sum(self, value: T) -> T:
+        self.counters.collectives += 1
         local: np.ndarray = np.ascontiguousarray(value)
         if local.nbytes * self.size <= _ORDERED_SUM_BYTES:
             gathered = np.empty((self.size, *local.shape), local.dtype)
@@ -189,28 +221,34 @@ class MpiCommunicator(Communicator):
             for part in gathered[1:]:
                 total = total + part
         else:
+            self.counters.collectives += 1
             total = np.empty_like(local)
             self._handle.Reduce(local, total, self._mpi.SUM, 0)
             self._handle.Bcast(total, 0)
         return total if isinstance(value, np.ndarray) else total.item()
 
     def allreduce_max(self, value: T) -> T:
+        self.counters.collectives += 1
         local: np.ndarray = np.ascontiguousarray(value)
         largest = np.empty_like(local)
         self._handle.Allreduce(local, largest, self._mpi.MAX)
         return largest if isinstance(value, np.ndarray) else largest.item()
 
     def allgather(self, value: Any) -> list[Any]:
+        self.counters.collectives += 1
         return list(self._handle.allgather(value))
 
     def bcast(self, value: Any, root: int = 0) -> Any:
+        self.counters.collectives += 1
         return self._handle.bcast(value, root)
 
     def gather(self, value: Any, root: int = 0) -> list[Any] | None:
+        self.counters.collectives += 1
         gathered = self._handle.gather(value, root)
         return None if gathered is None else list(gathered)
 
     def barrier(self) -> None:
+        self.counters.collectives += 1
         self._handle.Barrier()
 
     def split(self, color: int, key: int = 0) -> Communicator:
@@ -225,6 +263,7 @@ class MpiCommunicator(Communicator):
         os._exit(code)
 
     def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        self.counters.add(sends)
         requests = [self._handle.Irecv(array, peer, _EXCHANGE_TAG) for peer, array in receives]
         requests += [self._handle.Isend(array, peer, _EXCHANGE_TAG) for peer, array in sends]
         return _MpiExchange(self._mpi, requests)
@@ -232,6 +271,7 @@ class MpiCommunicator(Communicator):
     def alltoallv(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = np.ascontiguousarray(rows)
         counts = np.ascontiguousarray(counts, dtype=np.int64)
+        self.counters.collectives += 2
         received_counts = np.empty(self.size, np.int64)
         self._handle.Alltoall(counts, received_counts)
         width = int(np.prod(rows.shape[1:], dtype=np.int64))
@@ -242,6 +282,7 @@ class MpiCommunicator(Communicator):
     def gatherv(self, rows: np.ndarray, root: int = 0) -> np.ndarray | None:
         rows = np.ascontiguousarray(rows)
         counts = np.empty(self.size, np.int64)
+        self.counters.collectives += 2
         self._handle.Allgather(np.array([rows.size], np.int64), counts)
         if self.rank != root:
             self._handle.Gatherv(rows, None, root)

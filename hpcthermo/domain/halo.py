@@ -87,7 +87,17 @@ def plan_sends(fractional: np.ndarray, grid: RankGrid, rank: int, cell: np.ndarr
 
 
 class Halo:
-    """Ghost exchange of one rank from one rebuild to the next."""
+    """Ghost exchange of one rank from one rebuild to the next.
+
+    Attributes
+    ----------
+    n_owned, n_ghost : int
+        Rows of this rank and copies that it holds.
+    n_send : int
+        Copies of its atoms, on all ranks.
+    own_copies : int
+        Those among them that it holds itself.
+    """
 
     def __init__(self, plan: SendPlan, n_owned: int, comm: Communicator, backend: Backend,
                  transport: Transport) -> None:
@@ -117,6 +127,7 @@ class Halo:
         self._to = [(r, *self._send_span(r)) for r in ranks if plan.counts[r]]
         self._from = [(r, *self._receive_span(r)) for r in ranks if counts[r]]
         self._own_send, self._own_receive = self._send_span(self._comm.rank), self._receive_span(self._comm.rank)
+        self.own_copies = self._own_send[1] - self._own_send[0]
         return GhostAtoms(received[:, 0].astype(np.int32), received[:, 1].astype(np.int32), received[:, 2].copy(),
                           received[:, 3:].astype(np.float64))
 
