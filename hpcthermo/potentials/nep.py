@@ -67,9 +67,15 @@ class BoundNep:
         A.
     exchanges_fields : bool
         False: site energies need no ghost exchange.
+    STAGES : tuple of str
+        Stages of the kernel.
+    stage_cycles : (len(STAGES),) float64, device, or None
+        Where set, each call adds the cycles that its groups spend in each stage.
     """
 
     exchanges_fields = False
+    STAGES = ("compaction", "radial_descriptor", "angular_sums", "angular_descriptor", "network", "radial_force",
+              "angular_force", "repulsion")
 
     def __init__(self, model: NepModel, types: np.ndarray, backend: Backend) -> None:
         self._model = model
@@ -82,6 +88,7 @@ class BoundNep:
         self._parameters = nep_parameters(model, types, backend)
         self._list: NeighborList | None = None
         self._scratch: tuple[Any, ...] = ()
+        self.stage_cycles: Any | None = None
 
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour list for the present owned and ghost rows."""
@@ -113,7 +120,8 @@ class BoundNep:
         self._backend.launch(
             "nep", self._parameters.shape.kernel, begin, end, packed.rows, packed.scale, system.n_total,
             self._list.indices, self._list.stride, self._list.segments, self._list.inner, *self._parameters.arguments,
-            *self._scratch, output.energies, output.forces, output.virials, descriptors, per="scratch",
+            *self._scratch, output.energies, output.forces, output.virials, descriptors,
+            self.stage_cycles, per="scratch",
         )
 
     def _scratch_arguments(self, neighbors: NeighborList) -> tuple[Any, ...]:

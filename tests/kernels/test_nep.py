@@ -1,6 +1,7 @@
 """The NEP kernel: derivatives, independent formulas, published reference outputs, precisions, instruction sets."""
 
 import os
+import platform
 import subprocess
 from pathlib import Path
 
@@ -162,6 +163,18 @@ def test_ranges_add_up(tmp_path):
     forces = np.zeros((s.n_owned, 3))
     np.add.at(forces, rank.owners, out.forces[: s.n_total, :3])
     np.testing.assert_allclose(forces, whole[1], atol=1e-11)
+
+
+def test_stage_cycles_are_counted_on_request_and_change_nothing(tmp_path):
+    potential = read_nep(nep_reference.write_model(tmp_path / "nep.txt", **SYNTHETIC["zbl"]))
+    rank = OneRank(potential, *cluster(("B", "C", "N")))
+    plain = rank.run()
+    rank.bound.stage_cycles = np.zeros(len(rank.bound.STAGES))
+    counted = rank.run()
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        assert np.all(rank.bound.stage_cycles > 0)
+    for a, b in zip(plain, counted, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_isolated_atoms_and_no_atoms(tmp_path):

@@ -64,16 +64,37 @@ template <int B> DEVICE void network(const NepModel& m, NepAtom* atoms, double* 
     GROUP_SYNC();
 }
 
+// Cycles by stage, BoundNep.STAGES in potentials/nep.py; nothing is counted where there is no array for it.
+enum Stage { COMPACTION, RADIAL_DESCRIPTOR, ANGULAR_SUMS, ANGULAR_DESCRIPTOR, NETWORK, RADIAL_FORCE, ANGULAR_FORCE, REPULSION };
+struct StageClock {
+    double *cycles, last;
+    MEMBER void start()
+    {
+        if (cycles) last = CYCLES();
+    }
+    MEMBER void end(Stage stage)
+    {
+        if (!cycles) return;
+        const double now = CYCLES();
+        ONE_LANE atomic_add(cycles + stage, now - last);
+        last = now;
+    }
+};
+
 template <class S>
-DEVICE void atom_forces(const NepModel& m, const NepAtom& atom, double* energies, const ForceOutput& output)
+DEVICE void atom_forces(const NepModel& m, const NepAtom& atom, double* energies, const ForceOutput& output,
+                        StageClock& clock)
 {
     lanes on_centre[3] = {broadcast(0), broadcast(0), broadcast(0)};
     radial_forces<S>(m, atom, output, on_centre);
+    clock.end(RADIAL_FORCE);
     angular_sum_slopes<S>(m, atom);
     angular_forces<S>(m, atom, output, on_centre);
+    clock.end(ANGULAR_FORCE);
     if (m.screening) {
         const REAL energy = repulsion(m, atom, output, on_centre);
         ONE_LANE energies[atom.index] += (double)energy;
+        clock.end(REPULSION);
     }
     for (int a = 0; a < 3; ++a) {
         const REAL sum = reduce_add(on_centre[a]);
@@ -87,7 +108,8 @@ template <class S>
 DEVICE void nep_kernel(int begin, int end, const Position* positions, double scale, int padding_index,
                        const int* neighbors, int stride, const int* segments, const int* inner,
                        NepModel m, const int* sizes, REAL* real_scratch, int* int_scratch,
-                       int radial_capacity, int angular_capacity, double* energies, ForceOutput output, double* descriptors)
+                       int radial_capacity, int angular_capacity, double* energies, ForceOutput output, double* descriptors,
+                       double* stage_cycles)
 {
     m.n_types = sizes[0];
     m.n_descriptors = sizes[1];
@@ -99,6 +121,7 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
     m.five_body_block = sizes[6];
     const int reals = real_scratch_size<S>(m, radial_capacity, angular_capacity);
     const int integers = int_scratch_size(m.n_types, radial_capacity, angular_capacity);
+    StageClock clock = {stage_cycles, 0};
     NepAtom atoms[ATOMS_TOGETHER];
     for (int b = 0; b < ATOMS_TOGETHER; ++b) {
         const size_t slice = (size_t)GROUP_IN_GRID() * ATOMS_TOGETHER + b;
@@ -117,6 +140,7 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
         order[n] = order[n - 1] + 1 < end ? order[n - 1] + 1 : order[n - 1];
         for (int done = 0; done < n;) {
             int count = 0;
+            clock.start();
             for (; count < ATOMS_TOGETHER && done < n; ++count, ++done) {
                 NepAtom& atom = atoms[count];
                 atom.index = order[done];
@@ -125,15 +149,20 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
                 compact_neighbors(m, atom, positions, scale, neighbors + (size_t)atom.index * stride,
                                   segments + (size_t)atom.index * (m.n_types + 1), inner + (size_t)atom.index * m.n_types,
                                   padding_index, neighbors + (size_t)order[done + 1] * stride);
+                clock.end(COMPACTION);
                 radial_descriptors<S>(m, atom);
+                clock.end(RADIAL_DESCRIPTOR);
                 angular_sums<S>(m, atom);
+                clock.end(ANGULAR_SUMS);
                 angular_descriptors<S>(m, atom);
+                clock.end(ANGULAR_DESCRIPTOR);
                 if (descriptors)
                     FOR_LANE_ELEMENTS(d, m.n_descriptors) descriptors[(size_t)atom.index * m.n_descriptors + d] = atom.descriptors[d];
             }
             if (count == ATOMS_TOGETHER) network<ATOMS_TOGETHER>(m, atoms, energies);
             else for (int b = 0; b < count; ++b) network<1>(m, atoms + b, energies);
-            for (int b = 0; b < count; ++b) atom_forces<S>(m, atoms[b], energies, output);
+            clock.end(NETWORK);
+            for (int b = 0; b < count; ++b) atom_forces<S>(m, atoms[b], energies, output, clock);
         }
     }
 }
@@ -146,14 +175,14 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
         const int* product_terms, const REAL* product_coefficients, const REAL* input_weights,                               \
         const REAL* input_weights_back, const REAL* neuron_bias, const REAL* output_weights, const REAL* output_bias,        \
         const REAL* screening, REAL* real_scratch, int* int_scratch, int radial_capacity, int angular_capacity,              \
-        double* energies, double* forces, double* virials, double* descriptors)                                              \
+        double* energies, double* forces, double* virials, double* descriptors, double* stage_cycles)                        \
     {                                                                                                                        \
         const NepModel m = {0, 0, 0, 0, 0, 0, false, 0, cutoffs, cutoff_polynomial, radial, radial_series, angular,          \
                             harmonic_weights, product_terms, product_coefficients, input_weights, input_weights_back,        \
                             neuron_bias, output_weights, output_bias, screening};                                            \
         nep_kernel<Shape<NR, KR, NA, KA, L>>(begin, end, positions, scale, padding_index, neighbors, stride, segments,       \
                                              inner, m, sizes, real_scratch, int_scratch, radial_capacity, angular_capacity,  \
-                                             energies, {forces, virials}, descriptors);                                      \
+                                             energies, {forces, virials}, descriptors, stage_cycles);                        \
     }
 
 // Shapes of common models; the cheapest that covers a model runs it (potentials/nep_parameters.py reads this list).

@@ -38,6 +38,12 @@ typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)
 #define ATOMS_TOGETHER 4
 #define ATOMS_PER_TILE 32
 #define UNROLL _Pragma("GCC unroll 64")
+// a counter that runs evenly, for shares of time
+#if defined(__x86_64__)
+#define CYCLES() ((double)__builtin_ia32_rdtsc())
+#else
+#define CYCLES() 0.0
+#endif
 
 // bring a cache line that will be read soon
 DEVICE void prefetch(const void* address) { __builtin_prefetch(address); }

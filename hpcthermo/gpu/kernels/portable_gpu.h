@@ -34,6 +34,8 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
 #define ATOMS_TOGETHER 1
 #define ATOMS_PER_TILE 1
 #define UNROLL _Pragma("unroll")
+// a counter that runs evenly, for shares of time
+#define CYCLES() ((double)clock64())
 
 // bring a cache line that will be read soon: warps hide latency instead
 DEVICE void prefetch(const void*) {}
