@@ -6,12 +6,14 @@ import ctypes
 import functools
 import math
 import os
+import time
 from typing import Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.gpu import compile as kernel_compile
+from hpcthermo.gpu.clock import LaunchClock
 
 REAL_DTYPE: dict[str, np.dtype[Any]] = {"mixed": np.dtype(np.float32), "double": np.dtype(np.float64)}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
@@ -81,6 +83,8 @@ class Backend:
         Neighbours processed together; lists are padded to this many slots.
     scratch_slices : int
         Atoms in work at the same time in kernels launched per="scratch"; each needs its own scratch memory.
+    clock : LaunchClock or None
+        If set, each launch is waited for and its seconds are added to it.
     """
 
     device: str
@@ -94,6 +98,7 @@ class Backend:
             raise InputError(f"precision: expected 'mixed' or 'double', got {precision!r}")
         self.precision = precision
         self.real = REAL_DTYPE[precision]
+        self.clock: LaunchClock | None = None
 
     def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
         """Run a kernel over the items [begin, end).
@@ -111,6 +116,18 @@ class Backend:
             (decides the size of the launch on a GPU); "scratch" is "group" with no more groups
             than there are slices of scratch memory.
         """
+        if end <= begin:
+            return
+        if self.clock is None:
+            self._launch(module, kernel, begin, end, arguments, per)
+            return
+        self.synchronize()
+        start = time.perf_counter()
+        self._launch(module, kernel, begin, end, arguments, per)
+        self.synchronize()
+        self.clock.add(module, kernel, time.perf_counter() - start)
+
+    def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         raise NotImplementedError
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -150,9 +167,7 @@ class CpuBackend(Backend):
         self.xp = np
         self.lanes = VECTOR_BYTES[self.instruction_set] // self.real.itemsize
 
-    def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
-        if end <= begin:
-            return
+    def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         function = _cpu_function(module, kernel, self.instruction_set, self.precision)
         function(ctypes.c_int(begin), ctypes.c_int(end), *[_cpu_argument(a) for a in arguments])
 
@@ -222,9 +237,7 @@ class CudaBackend(Backend):
         self._cuda = cuda
         self.scratch_slices = cuda.resident_groups(self.groups_per_block)
 
-    def launch(self, module: str, kernel: str, begin: int, end: int, *arguments: Any, per: str = "group") -> None:
-        if end <= begin:
-            return
+    def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         self._cuda.launch(module, kernel, self.precision, begin, end, arguments, per, self.groups_per_block)
 
     def to_host(self, array: Any) -> np.ndarray:
