@@ -9,7 +9,8 @@ deformation of the cell since then, sigma the smallest singular value of D and d
 (the pair distance is at least sigma r_ref - 2 d). The same bound keeps the halo deep enough.
 
 Virial of the cell from force rows before ghosts go home, W = sum_rows r (x) F; with owners' rows after
-that, W = sum_owned r (x) F + sum_ghosts (n C) (x) F_ghost, n the lattice vector of the copy.
+that, W = sum_owned r (x) F + sum_ghosts (n C) (x) F_ghost, n the lattice vector of the copy. Potentials that
+put no forces on ghost rows add what it lacks (`ForceArrays.total_virial`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import PhysicsError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import PackedPositions, empty_rows, pack_rows, packing_frame
-from hpcthermo.potentials.base import ForceArrays, Potential
+from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential
 from hpcthermo.system import ATOM_FIELDS, System
 
 #: rows per partial sum, CHUNK of kernels/halo.h
@@ -98,6 +99,7 @@ class Engine:
         self._strain = 0.0
         self._smallest_stretch = 1.0
         self._virial: np.ndarray | None = None
+        self._total_virial = backend.xp.zeros((TOTAL_VIRIAL_ROWS, 9))
         self._potential_energy: float | None = None
         self.set_skin(self.skin)
 
@@ -214,7 +216,9 @@ class Engine:
             if self._virial_rows is None:
                 self._virial_rows = self.backend.xp.empty((self.system.n_total + 1, 12))
             self._virial_rows.fill(0.0)
-        return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None)
+        self._total_virial.fill(0.0)
+        return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None,
+                           self._total_virial)
 
     def _compute_at_once(self, packed: PackedPositions, output: ForceArrays) -> None:
         """Ghosts, all atoms, ghosts back; for one rank or a potential that exchanges fields."""
@@ -310,7 +314,8 @@ class Engine:
             n = system.n_owned
             shifts = self.backend.xp.asarray(self.domain.ghost_images @ system.cell)
             self._virial = (self._outer_sum(system.positions[:n], system.forces[:n])
-                            + self._outer_sum(shifts, system.forces[n:system.n_total]))
+                            + self._outer_sum(shifts, system.forces[n:system.n_total])
+                            + self.backend.to_host(self._total_virial.sum(axis=0)).reshape(3, 3))
         return self._virial
 
     def _outer_sum(self, vectors: Any, forces: Any) -> np.ndarray:

@@ -7,6 +7,10 @@ forces f_ij = dU_i/dr_ij of an owned atom i it adds
 
 to the rows of i and of its neighbours j, owned or ghost. Ghost rows travel back to their owners
 afterwards, so every owned atom is computed once, on one rank.
+
+The virial of the system is sum r (x) F over all rows, before ghost rows go home. A pair potential may instead
+see each pair from both sides and put its whole force on owned rows; then that sum lacks
+sum_i W_i - r_i (x) F_i, which the potential adds to `ForceArrays.total_virial`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ import numpy as np
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import PackedPositions
 from hpcthermo.system import System
+
+#: partial sums of the total virial, TOTAL_VIRIAL_ROWS of the kernels
+TOTAL_VIRIAL_ROWS = 32
 
 
 @dataclass
@@ -34,11 +41,14 @@ class ForceArrays:
     virials : (n_total + 1, 12) float64 or None
         Neighbour-centred per-atom virial, eV, component (a, b) = position a, force b at ``4 a + b``;
         columns 3, 7 and 11 unused. None on steps that do not sample it.
+    total_virial : (TOTAL_VIRIAL_ROWS, 9) float64 or None
+        Partial sums of what the virial of the force rows lacks, eV. None if nobody asks.
     """
 
     energies: Any
     forces: Any
     virials: Any | None
+    total_virial: Any | None = None
 
 
 class FieldExchange(Protocol):

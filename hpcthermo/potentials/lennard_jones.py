@@ -137,9 +137,9 @@ class BoundLennardJones:
         if self._list is None:
             raise RuntimeError("build_lists comes before compute")
         self._backend.launch(
-            "lennard_jones", "lennard_jones", begin, end, packed.rows, packed.scale, system.n_owned, self._list.indices,
-            self._list.stride, self._list.segments, len(system.species), self._rows,
-            output.energies, output.forces, output.virials,
+            "lennard_jones", "lennard_jones", begin, end, packed.rows, packed.scale, system.positions,
+            self._list.indices, self._list.stride, self._list.segments, len(system.species), self._rows,
+            output.energies, output.forces, output.virials, output.total_virial,
         )
 
 
