@@ -232,7 +232,7 @@ class Engine:
         self.bound.compute(system, packed, 0, system.n_owned, output, exchange)
         computed = clock()
         self._reverse_begin(output)
-        self._reverse_finish(output)
+        halo.reverse_finish()
         self._add_times(ready - start, computed - ready, clock() - computed)
 
     def _compute_overlapped(self, packed: PackedPositions, output: ForceArrays) -> None:
@@ -255,7 +255,7 @@ class Engine:
         returning = clock()
         self._compute_interior(packed, output, half, n_interior)
         second = clock()
-        self._reverse_finish(output)
+        halo.reverse_finish()
         force = (first - sent) + (boundary - arrived) + (second - returning)
         self._add_times((sent - start) + (arrived - first), force, (returning - boundary) + (clock() - second))
 
@@ -267,17 +267,8 @@ class Engine:
             self.domain.halo.progress()
 
     def _reverse_begin(self, output: ForceArrays) -> None:
-        if output.virials is not None:
-            # sampling steps only: not overlapped, so that one exchange is in flight at a time
-            self.domain.halo.reverse_begin(output.forces)
-            self.domain.halo.reverse_finish()
-        else:
-            self.domain.halo.reverse_begin(output.forces)
-
-    def _reverse_finish(self, output: ForceArrays) -> None:
-        if output.virials is not None:
-            self.domain.halo.reverse_begin(output.virials)
-        self.domain.halo.reverse_finish()
+        fields = (output.forces,) if output.virials is None else (output.forces, output.virials)
+        self.domain.halo.reverse_begin(*fields)
 
     def _add_times(self, forward: float, force: float, reverse: float) -> None:
         self.timings["forward"] += forward

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,20 +48,29 @@ class Counters:
     bytes_sent: int = 0
     collectives: int = 0
 
-    def add(self, sends: Sequence[Message]) -> None:
-        """Count messages that go out."""
-        self.messages_sent += len(sends)
-        self.bytes_sent += sum(array.nbytes for _, array in sends)
-
 
 class Exchange:
-    """Messages in flight (none, without MPI)."""
+    """The same messages again and again, out of and into the same memory (none, without MPI)."""
+
+    def start(self) -> None:
+        """Begin to send and receive; the memory belongs to the messages until `wait` has returned."""
 
     def progress(self) -> None:
         """Let the MPI library move data; call now and then between pieces of work."""
 
     def wait(self) -> None:
         """Return when all messages have been sent and received."""
+
+
+class Maximum:
+    """A maximum over all ranks that is being found (known at once, without MPI)."""
+
+    def __init__(self, largest: np.ndarray) -> None:
+        self._largest = largest
+
+    def value(self) -> np.ndarray:
+        """The elementwise maximum; waits for the other ranks."""
+        return self._largest
 
 
 class Communicator:
@@ -112,11 +122,15 @@ class Communicator:
         """End all ranks at once with this exit code."""
         raise NotImplementedError
 
-    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
-        """Begin to send and receive (peer, contiguous host array) messages.
+    def begin_max(self, values: np.ndarray) -> Maximum:
+        """Begin to find the elementwise maximum over all ranks of a float64 array."""
+        raise NotImplementedError
 
-        At most one message goes from one rank to another in a call; several calls may be in flight
-        and match in the order in which they were made.
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        """Prepare messages (peer, contiguous array), each time from and into these arrays.
+
+        At most one message goes from one rank to another; several exchanges may be in flight and match
+        in the order in which they were started.
         """
         raise NotImplementedError
 
@@ -172,7 +186,10 @@ class SingleProcess(Communicator):
     def abort(self, code: int) -> NoReturn:
         sys.exit(code)
 
-    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+    def begin_max(self, values: np.ndarray) -> Maximum:
+        return Maximum(values)
+
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
         if sends or receives:
             raise ValueError("a single process has no peers")
         return Exchange()
@@ -188,15 +205,46 @@ class SingleProcess(Communicator):
 
 
 class _MpiExchange(Exchange):
-    def __init__(self, mpi: Any, requests: list[Any]) -> None:
-        self._mpi = mpi
-        self._requests = requests
+    """Persistent requests: the MPI library sets addresses and sizes up once, here, and not in every step."""
+
+    def __init__(self, mpi: Any, handle: Any, counters: Counters, sends: Sequence[Message],
+                 receives: Sequence[Message]) -> None:
+        self._request = mpi.Request
+        self._start_all = mpi.Prequest.Startall
+        self._counters = counters
+        self._messages, self._bytes = len(sends), sum(array.nbytes for _, array in sends)
+        # receives first: a message that finds its receive waiting is not buffered
+        self._requests = [handle.Recv_init(array, peer, _EXCHANGE_TAG) for peer, array in receives]
+        self._requests += [handle.Send_init(array, peer, _EXCHANGE_TAG) for peer, array in sends]
+        # given back when nobody uses the exchange any more
+        weakref.finalize(self, _free_requests, self._requests)
+
+    def start(self) -> None:
+        self._counters.messages_sent += self._messages
+        self._counters.bytes_sent += self._bytes
+        self._start_all(self._requests)
 
     def progress(self) -> None:
-        self._mpi.Request.Testall(self._requests)
+        self._request.Testall(self._requests)
 
     def wait(self) -> None:
-        self._mpi.Request.Waitall(self._requests)
+        self._request.Waitall(self._requests)
+
+
+def _free_requests(requests: list[Any]) -> None:
+    for request in requests:
+        request.Free()
+
+
+class _MpiMaximum(Maximum):
+    def __init__(self, request: Any, values: np.ndarray, largest: np.ndarray) -> None:
+        super().__init__(largest)
+        self._request = request
+        self._values = values  # until the reduction has read them
+
+    def value(self) -> np.ndarray:
+        self._request.Wait()
+        return self._largest
 
 
 class MpiCommunicator(Communicator):
@@ -262,11 +310,13 @@ class MpiCommunicator(Communicator):
         self._mpi.COMM_WORLD.Abort(code)
         os._exit(code)
 
-    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
-        self.counters.add(sends)
-        requests = [self._handle.Irecv(array, peer, _EXCHANGE_TAG) for peer, array in receives]
-        requests += [self._handle.Isend(array, peer, _EXCHANGE_TAG) for peer, array in sends]
-        return _MpiExchange(self._mpi, requests)
+    def begin_max(self, values: np.ndarray) -> Maximum:
+        self.counters.collectives += 1
+        largest = np.empty_like(values)
+        return _MpiMaximum(self._handle.Iallreduce(values, largest, self._mpi.MAX), values, largest)
+
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        return _MpiExchange(self._mpi, self._handle, self.counters, sends, receives)
 
     def alltoallv(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = np.ascontiguousarray(rows)
@@ -397,44 +447,24 @@ class Transport:
         self._comm = comm
         self._backend = backend
         self._staged = backend.device == "cuda" and not cuda_aware
-        self._exchange = Exchange()
-        self._arrivals: list[tuple[Any, np.ndarray]] = []
         self._host: dict[str, np.ndarray] = {}
 
-    def start(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
-        """Begin to exchange (peer, contiguous device array) messages; one exchange at a time."""
-        if self._backend.device == "cuda" and not self._staged:
-            self._backend.synchronize()
-        if self._staged and (sends or receives):
-            sends, receives = self._stage(sends, receives)
-        self._exchange = self._comm.start(sends, receives)
-
-    def progress(self) -> None:
-        """Let messages in flight move on."""
-        self._exchange.progress()
-
-    def finish(self) -> None:
-        """Wait for all messages; received data are then in their device arrays."""
-        self._exchange.wait()
-        for target, host in self._arrivals:
-            target[...] = self._backend.from_host(host)
-        if self._arrivals:
-            self._backend.synchronize()
-            self._arrivals = []
-
-    def _stage(self, sends: Sequence[Message], receives: Sequence[Message]) -> tuple[list[Message], list[Message]]:
-        outgoing = self._carve("send", sends)
-        for (_, array), (_, host) in zip(sends, outgoing, strict=True):
-            self._backend.copy_to_host(array, host)
-        self._backend.synchronize()
-        incoming = self._carve("receive", receives)
-        self._arrivals = [(array, host) for (_, array), (_, host) in zip(receives, incoming, strict=True)]
-        return outgoing, incoming
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
+        """Prepare messages (peer, contiguous device array); one exchange may be in flight at a time."""
+        if not self._staged or not (sends or receives):
+            inner = self._comm.exchange(sends, receives)
+            return inner if self._backend.device == "cpu" else _DeviceExchange(self._backend, inner, [], [])
+        outgoing, incoming = self._carve("send", sends), self._carve("receive", receives)
+        return _DeviceExchange(
+            self._backend, self._comm.exchange(outgoing, incoming),
+            [(array, host) for (_, array), (_, host) in zip(sends, outgoing, strict=True)],
+            [(array, host) for (_, array), (_, host) in zip(receives, incoming, strict=True)])
 
     def _carve(self, direction: str, messages: Sequence[Message]) -> list[Message]:
         """Pieces of one page-locked buffer in the shapes of the messages."""
         needed = sum(array.size for _, array in messages)
         if direction not in self._host or self._host[direction].size < needed:
+            # exchanges that exist keep the buffer they have
             self._host[direction] = self._backend.host_buffer(int(1.2 * needed) + 64)
         pieces, start = [], 0
         for peer, array in messages:
@@ -442,3 +472,30 @@ class Transport:
             pieces.append((peer, piece.reshape(array.shape)))
             start += array.size
         return pieces
+
+
+class _DeviceExchange(Exchange):
+    """Messages of a GPU; `departures` and `arrivals` pair device arrays with host copies that travel for them."""
+
+    def __init__(self, backend: Backend, inner: Exchange, departures: list[tuple[Any, np.ndarray]],
+                 arrivals: list[tuple[Any, np.ndarray]]) -> None:
+        self._backend = backend
+        self._inner = inner
+        self._departures = departures
+        self._arrivals = arrivals
+
+    def start(self) -> None:
+        for array, host in self._departures:
+            self._backend.copy_to_host(array, host)
+        self._backend.synchronize()
+        self._inner.start()
+
+    def progress(self) -> None:
+        self._inner.progress()
+
+    def wait(self) -> None:
+        self._inner.wait()
+        for array, host in self._arrivals:
+            array[...] = self._backend.from_host(host)
+        if self._arrivals:
+            self._backend.synchronize()

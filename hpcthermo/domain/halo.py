@@ -3,7 +3,7 @@
 Every rank knows all bricks, so it sends each of its atoms straight to every (rank, lattice vector n)
 whose brick, expanded by the halo depth, contains it: one message per peer, whatever the depth, also
 between bricks thinner than the halo and images of cells thinner than it. Copies for the rank itself
-never touch MPI.
+never touch MPI. Messages are prepared once for each array and started again in every step.
 
     forward   r_ghost = r_owner + n C           sent with the present cell C
     forward   q_ghost = q_owner                 any per-atom field
@@ -12,14 +12,18 @@ never touch MPI.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hpcthermo.domain.comm import Communicator, Transport
+from hpcthermo.domain.comm import Communicator, Exchange, Message, Transport
 from hpcthermo.domain.grid import RankGrid, heights, images_in_brick
 from hpcthermo.gpu.backend import Backend
+
+#: exchanges kept prepared: positions, forces, forces with virials, and a few fields of a potential
+_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,14 @@ def plan_sends(fractional: np.ndarray, grid: RankGrid, rank: int, cell: np.ndarr
     return SendPlan(np.concatenate(indices), np.concatenate(images), counts)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """Prepared messages, and the arrays they belong to (kept, so that no others take their place in memory)."""
+
+    arrays: tuple[Any, ...]
+    exchange: Exchange
+
+
 class Halo:
     """Ghost exchange of one rank from one rebuild to the next.
 
@@ -111,9 +123,11 @@ class Halo:
         self._index = backend.from_host(plan.index)
         self._scatter = _rows_by_owner(plan.index, backend)
         self._cell: np.ndarray | None = None
-        self._shifts: Any = None
-        self._buffers: dict[int, Any] = {}
-        self._pending: tuple[Any, Any] | None = None
+        self._shifts = backend.xp.empty((self.n_send, 3))
+        self._buffers: dict[tuple[str, int], Any] = {}
+        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        self._flying: Exchange | None = None
+        self._returning: tuple[Any, ...] = ()
 
     def exchange_ghosts(self, plan: SendPlan, types: np.ndarray, layers: np.ndarray, tags: np.ndarray) -> GhostAtoms:
         """Tell the receivers what they get (collective); sets the number of ghosts."""
@@ -127,79 +141,105 @@ class Halo:
         self._to = [(r, *self._send_span(r)) for r in ranks if plan.counts[r]]
         self._from = [(r, *self._receive_span(r)) for r in ranks if counts[r]]
         self._own_send, self._own_receive = self._send_span(self._comm.rank), self._receive_span(self._comm.rank)
+        self._has_peers = bool(self._to or self._from)
         self.own_copies = self._own_send[1] - self._own_send[0]
         return GhostAtoms(received[:, 0].astype(np.int32), received[:, 1].astype(np.int32), received[:, 2].copy(),
                           received[:, 3:].astype(np.float64))
 
-    def forward_positions_begin(self, positions: Any, cell: np.ndarray) -> None:
-        """Start to fill ghost rows of positions (n_total, 3) with the owners' rows + n C."""
+    def follow(self, cell: np.ndarray) -> None:
+        """Use the present cell, whose vectors lie between owners and copies."""
         if self._cell is None or not np.array_equal(cell, self._cell):
             self._cell = cell.copy()
-            self._shifts = self._backend.from_host(self._images @ cell)
-        shifts = self._shifts
-        self._forward_begin(positions, lambda begin, end, target: self._backend.launch(
-            "halo", "gather_positions", 0, end - begin, positions, self._index[begin:end], shifts[begin:end], target,
-            per="thread"))
+            # in place: recorded work and prepared messages know the memory
+            self._shifts[...] = self._backend.from_host(self._images @ cell)
+
+    def forward_positions_begin(self, positions: Any, cell: np.ndarray) -> None:
+        """Start to fill ghost rows of positions (n_total, 3) with the owners' rows + n C."""
+        self.follow(cell)
+        self._forward_begin("gather_positions", positions, self._shifts)
 
     def forward_begin(self, field: Any) -> None:
         """Start to fill the ghost rows of a contiguous float64 field (n_total, k)."""
-        self._forward_begin(field, lambda begin, end, target: self._backend.launch(
-            "halo", "gather_rows", 0, end - begin, field, self._index[begin:end], field.shape[1], target,
-            per="thread"))
+        self._forward_begin("gather_rows", field, field.shape[1])
 
     def progress(self) -> None:
         """Let messages in flight move on; call between pieces of work."""
-        self._transport.progress()
+        if self._flying is not None:
+            self._flying.progress()
 
     def forward_finish(self) -> None:
         """Wait for the ghost rows."""
-        self._transport.finish()
+        self._land()
 
-    def reverse_begin(self, field: Any) -> None:
-        """Start to send the ghost rows of a contiguous float64 field (n_total or more, k) back.
+    def reverse_begin(self, *fields: Any) -> None:
+        """Start to send the ghost rows of contiguous float64 fields (n_total or more, k) back, in one message.
 
         Until `reverse_finish` only owned rows may be written.
         """
-        n = self.n_owned
-        if not self._to and not self._from:
-            # all copies are this rank's own: their rows are already in the order of sending
-            self._pending = (field, field[n:n + self.n_ghost])
+        self._returning = fields
+        if not self._has_peers:
             return
-        buffer = self._buffer(field.shape[1])
-        sends = [(r, field[n + begin:n + end]) for r, begin, end in self._from]
-        self._transport.start(sends, [(r, buffer[begin:end]) for r, begin, end in self._to])
-        (sent_begin, sent_end), (begin, end) = self._own_send, self._own_receive
-        if sent_end > sent_begin:
-            buffer[sent_begin:sent_end] = field[n + begin:n + end]
-        self._pending = (field, buffer)
+        columns = sum(field.shape[1] for field in fields)
+        arriving = self._buffer("send", columns)
+        if len(fields) == 1:
+            leaving = fields[0][self.n_owned:]
+        else:
+            leaving, column = self._buffer("ghost", columns), 0
+            for field in fields:
+                leaving[:, column:column + field.shape[1]] = field[self.n_owned:self.n_owned + self.n_ghost]
+                column += field.shape[1]
+        self._fly(("reverse", *(id(field) for field in fields)), fields, lambda: (
+            [(r, leaving[begin:end]) for r, begin, end in self._from],
+            [(r, arriving[begin:end]) for r, begin, end in self._to]))
 
     def reverse_finish(self) -> None:
         """Add the rows of all copies to their owners."""
-        self._transport.finish()
-        if self._pending is None:
-            return
-        field, source = self._pending
-        self._pending = None
+        self._land()
+        fields, self._returning = self._returning, ()
+        columns = sum(field.shape[1] for field in fields)
+        arrived = self._buffer("send", columns) if self._has_peers else None
         owners, starts, rows = self._scatter
-        self._backend.launch("halo", "add_rows", 0, len(owners), owners, starts, rows, field.shape[1], source, field,
-                             per="thread")
+        first = 0
+        for field in fields:
+            self._backend.launch("halo", "add_rows", 0, len(owners), owners, starts, rows, *self._own_span(),
+                                 field.shape[1], arrived, columns, first, self.n_owned, field, per="thread")
+            first += field.shape[1]
 
-    def _forward_begin(self, field: Any, gather: Any) -> None:
-        n = self.n_owned
-        if self._to or self._from:
-            buffer = self._buffer(field.shape[1])
-            for _, begin, end in self._to:
-                gather(begin, end, buffer[begin:end])
-            self._transport.start([(r, buffer[begin:end]) for r, begin, end in self._to],
-                                  [(r, field[n + begin:n + end]) for r, begin, end in self._from])
-        (begin, end), (own_begin, own_end) = self._own_send, self._own_receive
-        if end > begin:
-            gather(begin, end, field[n + own_begin:n + own_end])
+    def _forward_begin(self, kernel: str, field: Any, extra: Any) -> None:
+        buffer: Any = self._buffer("send", field.shape[1]) if self._has_peers else None
+        self._backend.launch("halo", kernel, 0, self.n_send, self._index, *self._own_span(), extra, buffer,
+                             self.n_owned, field, per="thread")
+        if self._has_peers:
+            self._fly(("forward", id(field)), (field,), lambda: (
+                [(r, buffer[begin:end]) for r, begin, end in self._to],
+                [(r, field[self.n_owned + begin:self.n_owned + end]) for r, begin, end in self._from]))
 
-    def _buffer(self, columns: int) -> Any:
-        if columns not in self._buffers:
-            self._buffers[columns] = self._backend.xp.empty((self.n_send, columns), dtype=np.float64)
-        return self._buffers[columns]
+    def _fly(self, key: tuple[Any, ...], arrays: tuple[Any, ...],
+             messages: Callable[[], tuple[list[Message], list[Message]]]) -> None:
+        """Start the messages of these arrays, prepared when they are first seen."""
+        kept = self._kept.get(key)
+        if kept is None:
+            if len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            kept = self._kept[key] = _Kept(arrays, self._transport.exchange(*messages()))
+        self._flying = kept.exchange
+        self._flying.start()
+
+    def _land(self) -> None:
+        if self._flying is not None:
+            self._flying.wait()
+            self._flying = None
+
+    def _own_span(self) -> tuple[int, int, int]:
+        """Rows [begin, end) in order of sending that are this rank's own ghosts, and the first of these ghosts."""
+        return *self._own_send, self._own_receive[0]
+
+    def _buffer(self, order: str, columns: int) -> Any:
+        """Memory for rows in order of sending, or of this rank's ghosts."""
+        if (order, columns) not in self._buffers:
+            rows = self.n_send if order == "send" else self.n_ghost
+            self._buffers[order, columns] = self._backend.xp.empty((rows, columns), dtype=np.float64)
+        return self._buffers[order, columns]
 
     def _send_span(self, rank: int) -> tuple[int, int]:
         return int(self._send_bounds[rank]), int(self._send_bounds[rank + 1])

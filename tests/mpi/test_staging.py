@@ -43,13 +43,13 @@ def test_staged_exchange_gives_the_same(layout, bound_class, monkeypatch):
     comm = world_communicator()
     monkeypatch.setattr("test_decomposition.make_backend", lambda device, precision: PretendedDevice(precision))
     starts = []
-    started = comm_module.Transport._stage
+    started = comm_module._DeviceExchange.start
 
-    def counted(self, sends, receives):
-        starts.append(len(sends))
-        return started(self, sends, receives)
+    def counted(self):
+        starts.append(len(self._departures))
+        started(self)
 
-    monkeypatch.setattr(comm_module.Transport, "_stage", counted)
+    monkeypatch.setattr(comm_module._DeviceExchange, "start", counted)
     many, _ = outcome(comm, triclinic(), SamplePotential(bound_class), layout, 5)
     assert len(starts) > 10
     if comm.rank == 0:

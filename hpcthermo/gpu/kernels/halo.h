@@ -9,37 +9,52 @@
 
 #define CHUNK 512
 
-// target[i] = source[index[i]], rows of `columns` values
-KERNEL(gather_rows)(int begin, int end, const double* source, const int* index, int columns, double* target)
+// Copies i in the order of sending; those in [own_begin, own_end) are this rank's own ghosts own_ghost, own_ghost + 1,
+// ..., rows n_owned + ghost of a field; the others are rows i of a message.
+DEVICE double* copy_row(int i, int own_begin, int own_end, int own_ghost, int columns, double* message, int n_owned,
+                        double* field)
+{
+    if (i < own_begin || i >= own_end) return message + (size_t)columns * i;
+    return field + (size_t)columns * (n_owned + own_ghost + i - own_begin);
+}
+
+// copy i = field[index[i]], rows of `columns` values
+KERNEL(gather_rows)(int begin, int end, const int* index, int own_begin, int own_end, int own_ghost, int columns,
+                    double* message, int n_owned, double* field)
 {
     FOR_EACH_THREAD(i, begin, end)
     {
-        const double* from = source + (size_t)columns * index[i];
-        double* to = target + (size_t)columns * i;
+        const double* from = field + (size_t)columns * index[i];
+        double* to = copy_row(i, own_begin, own_end, own_ghost, columns, message, n_owned, field);
         for (int c = 0; c < columns; ++c) to[c] = from[c];
     }
 }
 
-// target[i] = positions[index[i]] + shifts[i]
-KERNEL(gather_positions)(int begin, int end, const double* positions, const int* index, const double* shifts,
-                         double* target)
+// copy i = positions[index[i]] + shifts[i]
+KERNEL(gather_positions)(int begin, int end, const int* index, int own_begin, int own_end, int own_ghost,
+                         const double* shifts, double* message, int n_owned, double* positions)
 {
     FOR_EACH_THREAD(i, begin, end)
     {
         const double* from = positions + 3 * (size_t)index[i];
-        for (int a = 0; a < 3; ++a) target[3 * (size_t)i + a] = from[a] + shifts[3 * (size_t)i + a];
+        double* to = copy_row(i, own_begin, own_end, own_ghost, 3, message, n_owned, positions);
+        for (int a = 0; a < 3; ++a) to[a] = from[a] + shifts[3 * (size_t)i + a];
     }
 }
 
-// target[owners[o]] += sum of source[rows[k]], k in [starts[o], starts[o + 1])
-KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const int* rows, int columns,
-                 const double* source, double* target)
+// field[owners[o]] += sum of the copies rows[k], k in [starts[o], starts[o + 1]); message rows have `stride` values,
+// those of this field from `first` on
+KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const int* rows, int own_begin, int own_end,
+                 int own_ghost, int columns, const double* message, int stride, int first, int n_owned, double* field)
 {
     FOR_EACH_THREAD(o, begin, end)
     {
-        double* to = target + (size_t)columns * owners[o];
+        double* to = field + (size_t)columns * owners[o];
         for (int k = starts[o]; k < starts[o + 1]; ++k) {
-            const double* from = source + (size_t)columns * rows[k];
+            const int i = rows[k];
+            const double* from = i < own_begin || i >= own_end
+                ? message + (size_t)stride * i + first
+                : field + (size_t)columns * (n_owned + own_ghost + i - own_begin);
             for (int c = 0; c < columns; ++c) to[c] += from[c];
         }
     }
