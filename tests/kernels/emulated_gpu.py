@@ -2,8 +2,8 @@
 
 Whole engines run on it as they would on a GPU, on few atoms: 32 lanes, blocks of several groups, fewer groups
 than atoms. Lanes and blocks run in ascending or descending order; a missing GROUP_SYNC shows as a difference.
-Every array that CuPy would leave uninitialised is filled with NaN or nonsense, and argument types are checked
-against the kernel's, which a real launch does not do.
+Argument types are checked against the kernel's, which a real launch does not do, and arrays are as strict as
+CuPy's (device_array.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device_array import DeviceNumpy, unwrapped
 
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.gpu.compile import BUILD_FOLDER, PRECISIONS, host_compiler, module_source
@@ -126,12 +127,12 @@ class EmulatedGpuBackend(Backend):
         if platform.machine().lower() not in ("x86_64", "amd64"):
             pytest.skip("the warp emulator needs an x86-64 processor")
         self.xp = DeviceNumpy()
+        self.transfers = self.xp.transfers
+        self._copies = []
         self.from_last, self.groups_per_block, self.resident_blocks = from_last, groups_per_block, resident_blocks
         self.scratch_slices = groups_per_block * resident_blocks
 
-    def launch(self, module, kernel, begin, end, *arguments, per="group"):
-        if end <= begin:
-            return
+    def _launch(self, module, kernel, begin, end, arguments, per):
         threads = THREADS_PER_BLOCK if per == "thread" else 32 * self.groups_per_block
         items = THREADS_PER_BLOCK if per == "thread" else self.groups_per_block
         blocks = -(-(end - begin) // items)
@@ -139,19 +140,25 @@ class EmulatedGpuBackend(Backend):
             blocks = min(blocks, self.resident_blocks)
         of_library, text = library(module, self.precision, self.groups_per_block,
                                    kernel if shape_options(module, kernel) else None)
-        run_grid(of_library, text, kernel, blocks, threads, (begin, end, *arguments), self.from_last)
+        run_grid(of_library, text, kernel, blocks, threads, (begin, end, *unwrapped(arguments)), self.from_last)
 
     def to_host(self, array):
-        return np.array(array)
+        self.transfers.to_host += 1
+        return np.array(unwrapped(array))
 
     def synchronize(self):
-        return None
+        for source, target in self._copies:
+            target[...] = source.memory
+        self._copies = []
 
     def from_host(self, array):
-        return np.array(array)
+        return self.xp.asarray(array)
 
     def copy_to_host(self, source, target):
-        target[...] = source
+        # done at the latest possible time, as on a stream
+        assert source.flags.c_contiguous
+        self.transfers.to_host += 1
+        self._copies.append((source, target))
 
     def empty_aligned(self, shape, dtype):
         return self.xp.empty(shape, dtype=dtype)
@@ -168,22 +175,3 @@ def with_lines(text, source):
     """The message with the source lines it names."""
     lines = source.splitlines()
     return re.sub(r"line (\d+)", lambda m: f"line {m[1]}: {lines[int(m[1]) - 1].strip()}", text)
-
-
-class DeviceNumpy:
-    """NumPy with nonsense in fresh memory, aligned like device memory."""
-
-    def __getattr__(self, name):
-        return getattr(np, name)
-
-    @staticmethod
-    def empty(shape, dtype=np.float64):
-        """Memory on a 256-byte boundary that holds NaN or large negative integers."""
-        shape = (shape,) if np.isscalar(shape) else tuple(shape)
-        dtype = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        block = np.empty(count * dtype.itemsize + 256, np.uint8)
-        start = -block.ctypes.data % 256
-        array = block[start:start + count * dtype.itemsize].view(dtype).reshape(shape)
-        array.fill(np.nan if dtype.kind == "f" else -1234567)
-        return array
