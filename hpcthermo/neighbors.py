@@ -16,6 +16,10 @@ from hpcthermo.system import System
 _FRAME_STEPS = 2_147_483_000.0
 #: coarsest integer step, A: as fine as float32 is for a pair 8 A apart; reached by a frame of about 2,100 A
 _COARSEST_STEP = 1e-6
+#: atoms that share a row of a list of tiles, TILE_ATOMS of the kernels
+TILE_ATOMS = 4
+#: atoms whose bounding box one thread makes, CHUNK of neighbors.h
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class PackingFrame:
     values: Any
 
 
+def bounding_box(system: System, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest coordinates (3,) of all atoms, A, on the host; 0 without atoms."""
+    n = system.n_total
+    chunks = -(-n // _CHUNK)
+    boxes = backend.xp.zeros((max(chunks, 1), 6))
+    backend.launch("neighbors", "bounding_boxes", 0, chunks, n, system.positions, boxes, per="thread")
+    return backend.to_host(boxes[:, :3].min(axis=0)), backend.to_host(boxes[:, 3:].max(axis=0))
+
+
 def packing_frame(system: System, backend: Backend, reach: float, margin: float = 0.0) -> PackingFrame:
     """Frame of the present positions, with room for atoms to move.
 
@@ -65,13 +78,8 @@ def packing_frame(system: System, backend: Backend, reach: float, margin: float 
     ResourceError
         If the frame is too long for the integer steps of mixed precision.
     """
-    n = system.n_total
-    positions = system.positions[:n]
-    if n:
-        low = backend.to_host(positions.min(axis=0)) - margin
-        extent = float((backend.to_host(positions.max(axis=0)) + margin - low).max())
-    else:
-        low, extent = np.zeros(3), 0.0
+    low, high = bounding_box(system, backend)
+    low, extent = low - margin, float((high - low).max()) + 2.0 * margin
     padding = extent + 2.0 * reach + 1.0
     scale = (padding + 1.0) / _FRAME_STEPS if backend.precision == "mixed" else 1.0
     if backend.precision == "mixed" and scale > _COARSEST_STEP:
@@ -109,15 +117,15 @@ def pack_positions(system: System, backend: Backend, reach: float) -> PackedPosi
 
 @dataclass(frozen=True)
 class NeighborList:
-    """Neighbours of the owned atoms within per-type-pair cutoffs (which include the skin).
+    """Neighbours of the owned atoms (or of tiles of them) within per-type-pair cutoffs, which include the skin.
 
     Attributes
     ----------
-    indices : (n_owned, stride) int32
+    indices : (n_rows, stride) int32
         Rows of the neighbours; per type a segment padded with ``n_total`` to a multiple of the lanes.
-    segments : (n_owned, n_types + 1) int32
+    segments : (n_rows, n_types + 1) int32
         Start of each type's segment in the row, and the end of the last.
-    inner : (n_owned, n_types) int32
+    inner : (n_rows, n_types) int32
         Slots at the start of each segment that can hold a neighbour within the inner cutoff.
     """
 
@@ -131,55 +139,84 @@ class NeighborList:
         return int(self.indices.shape[1])
 
 
-def build_neighbor_list(
-    system: System,
-    backend: Backend,
-    cutoffs: np.ndarray,
-    inner_cutoff: float = 0.0,
-    different_layers: bool = False,
-) -> NeighborList:
-    """List all pairs closer than their cutoff.
+class NeighborListBuilder:
+    """Builds the lists of one potential, again and again in the same memory.
+
+    The length of the rows is measured: the first build with new cutoffs counts before it writes, later ones keep
+    that length and a vector of slots for growth, and repeat the build if a row does not fit. So the order of
+    neighbours depends on positions only. Memory of the last list is used again: drop the list before the next build.
 
     Parameters
     ----------
-    cutoffs : (n_types, n_types) float64
-        List cutoff (skin included) by type pair, A; 0 leaves the pair out.
-    inner_cutoff : float
-        Neighbours within it (skin included) come first in each segment, A.
+    backend : Backend
     different_layers : bool
         Leave out pairs within one layer.
     """
-    xp = backend.xp
-    n, n_types = system.n_total, len(system.species)
-    reach = float(cutoffs.max())
-    if n == 0 or system.n_owned == 0 or reach <= 0.0:
-        return NeighborList(
-            xp.full((system.n_owned, backend.lanes), n, dtype=np.int32),
-            xp.zeros((system.n_owned, n_types + 1), dtype=np.int32),
-            xp.zeros((system.n_owned, n_types), dtype=np.int32),
-        )
-    grid = _cell_grid(system, backend, reach)
-    # REAL coordinates of the sweep are off by up to half a unit in the last place of the extent
-    margin = 8.0 * float(np.finfo(backend.real).eps) * float(grid.extent.max())
-    cutoff_squared = xp.asarray(np.where(cutoffs > 0.0, cutoffs + margin, 0.0).astype(np.float64) ** 2)
-    inner_squared = (inner_cutoff + margin) ** 2 if inner_cutoff > 0.0 else 0.0
-    segments = xp.empty((system.n_owned, n_types + 1), dtype=np.int32)
-    inner = xp.empty((system.n_owned, n_types), dtype=np.int32)
-    stride = _estimated_stride(system, reach, grid.extent, backend.lanes)
-    slices = backend.scratch_slices
-    while True:
-        indices = backend.empty_aligned((system.n_owned, stride), np.dtype(np.int32))
-        needed = xp.zeros(1, dtype=np.int32)
-        backend.launch(
-            "neighbors", "build_neighbors", 0, system.n_owned, n_types, cutoff_squared, reach + margin, inner_squared,
-            int(different_layers), grid.box, grid.count, grid.cell_start, grid.cell_atoms, grid.slot_of_atom,
-            *grid.sweep, n, stride, xp.empty(slices * 2 * stride, dtype=backend.real),
-            xp.empty(slices * stride, dtype=np.int32), indices, segments, inner, needed, per="scratch",
-        )
-        most = int(backend.to_host(needed)[0])
-        if most <= stride:
-            return NeighborList(indices, segments, inner)
-        stride = math.ceil(most * 1.1 / backend.lanes) * backend.lanes
+
+    def __init__(self, backend: Backend, different_layers: bool = False) -> None:
+        self._backend = backend
+        self._different_layers = different_layers
+        self._cutoffs: tuple[bytes, float] | None = None
+        self._stride = 0
+        self._capacity = 0
+        self._memory = backend.empty_aligned((0,), np.dtype(np.int32))
+
+    def build(self, system: System, cutoffs: np.ndarray, inner_cutoff: float = 0.0,
+              members: Any | None = None) -> NeighborList:
+        """List all pairs closer than their cutoff.
+
+        Parameters
+        ----------
+        cutoffs : (n_types, n_types) float64
+            List cutoff (skin included) by type pair, A; 0 leaves the pair out.
+        inner_cutoff : float
+            Neighbours within it (skin included) come first in each segment, A.
+        members : (n_tiles, TILE_ATOMS) int32, optional
+            Owned rows by tile; each tile gets one row with the neighbours of any of them, the members themselves
+            among them unless pairs within a layer are left out.
+        """
+        backend, xp = self._backend, self._backend.xp
+        n, n_types, reach = system.n_total, len(system.species), float(cutoffs.max())
+        n_rows = system.n_owned if members is None else len(members)
+        segments = xp.zeros((n_rows, n_types + 1), dtype=np.int32)
+        inner = xp.zeros((n_rows, n_types), dtype=np.int32)
+        if n_rows == 0 or reach <= 0.0:
+            return NeighborList(xp.full((n_rows, backend.lanes), n, dtype=np.int32), segments, inner)
+        if self._cutoffs != (cutoffs.tobytes(), inner_cutoff):
+            self._cutoffs, self._stride = (cutoffs.tobytes(), inner_cutoff), 0
+        grid = _cell_grid(system, backend, reach, self._different_layers)
+        # REAL coordinates of the sweep are off by up to half a unit in the last place of the extent
+        margin = 8.0 * float(np.finfo(backend.real).eps) * float(grid.extent.max())
+        squared = xp.asarray(np.where(cutoffs > 0.0, cutoffs + margin, 0.0).astype(np.float64) ** 2)
+        inner_squared = (inner_cutoff + margin) ** 2 if inner_cutoff > 0.0 else 0.0
+        slices, lanes = backend.scratch_slices, backend.lanes
+        self._capacity = max(self._capacity, _likely_candidates(system, reach, grid.extent) + lanes)
+        while True:
+            indices = self._rows(n_rows)
+            needed = xp.zeros(2, dtype=np.int32)
+            backend.launch(
+                "neighbors", "build_neighbors", 0, n_rows, members, n_types, squared, reach + margin, inner_squared,
+                grid.box, grid.count, grid.cell_start, grid.cell_atoms, grid.slot_of_atom, *grid.sweep, n,
+                self._capacity, xp.empty(slices * 2 * self._capacity, dtype=backend.real),
+                xp.empty(slices * 3 * self._capacity, dtype=np.int32), self._stride, indices, segments, inner, needed,
+                per="scratch",
+            )
+            longest, candidates = (int(v) for v in backend.to_host(needed))
+            if candidates <= self._capacity and max(longest, lanes) <= self._stride:
+                return NeighborList(indices, segments, inner)
+            if candidates > self._capacity:
+                self._capacity = math.ceil(1.1 * candidates)
+            else:
+                self._stride = longest + lanes
+            indices = None  # its memory may have to go before more is taken
+
+    def _rows(self, n_rows: int) -> Any:
+        """Memory for the rows, that of the last list if it fits."""
+        needed = n_rows * self._stride
+        if not needed <= self._memory.size <= 1.25 * needed:
+            self._memory = None
+            self._memory = self._backend.empty_aligned((math.ceil(1.02 * needed),), np.dtype(np.int32))
+        return self._memory[:needed].reshape(n_rows, self._stride)
 
 
 @dataclass(frozen=True)
@@ -195,31 +232,31 @@ class _CellGrid:
     sweep: tuple[Any, ...]
 
 
-def _cell_grid(system: System, backend: Backend, reach: float) -> _CellGrid:
+def _cell_grid(system: System, backend: Backend, reach: float, with_layers: bool) -> _CellGrid:
     xp, n = backend.xp, system.n_total
-    positions = system.positions[:n]
-    low = backend.to_host(positions.min(axis=0))
-    extent = np.maximum(backend.to_host(positions.max(axis=0)) - low, 1e-9)
+    low, high = bounding_box(system, backend)
+    extent = np.maximum(high - low, 1e-9)
     # columns half a cutoff wide, cut finely along z; but never many more cells than atoms
     size = reach / np.array([2.0, 2.0, 6.0])
     size *= max(1.0, float(np.prod(np.maximum(extent / size, 1.0))) / (4.0 * n + 64.0)) ** (1.0 / 3.0)
     count = np.maximum(1, np.minimum(np.ceil(extent / size), 4.0 * n + 64.0)).astype(np.int32)
-    box, count_device = xp.asarray(np.concatenate([low, count / extent])), xp.asarray(count)
-    cell = xp.empty(n, dtype=np.int32)
-    backend.launch("neighbors", "assign_cells", 0, n, positions, box, count_device, cell, per="thread")
-    cell_atoms = xp.empty(n + backend.lanes, dtype=np.int32)  # a vector of room for the last load
-    cell_atoms[:n] = xp.argsort(cell, kind="stable")
     n_cells = int(np.prod(count, dtype=np.int64))
-    cell_start = xp.zeros(n_cells + 1, dtype=np.int32)
-    cell_start[1:] = xp.cumsum(xp.bincount(cell, minlength=n_cells))
-    sweep = tuple(xp.empty(n + backend.lanes, dtype=backend.real) for _ in range(5))
-    slot_of_atom = xp.empty(n, dtype=np.int32)
-    backend.launch("neighbors", "arrange_sweep", 0, n, cell_atoms, positions, system.types, system.layers, box, *sweep,
-                   slot_of_atom, per="thread")
+    box, count_device = xp.asarray(np.concatenate([low, count / extent])), xp.asarray(count)
+    cell, cell_start = xp.empty(n, dtype=np.int32), xp.zeros(n_cells + 1, dtype=np.int32)
+    backend.launch("neighbors", "assign_cells", 0, n, system.positions, box, count_device, cell, cell_start,
+                   per="thread")
+    xp.cumsum(cell_start, out=cell_start)
+    cell_atoms = xp.empty(n + backend.lanes, dtype=np.int32)  # a vector of room for the last load
+    backend.launch("neighbors", "place_atoms", 0, n, cell, cell_start.copy(), cell_atoms, per="thread")
+    backend.launch("neighbors", "order_cells", 0, n_cells, cell_start, cell_atoms, per="thread")
+    columns = [xp.empty(n + backend.lanes, dtype=backend.real) for _ in range(5 if with_layers else 4)]
+    sweep = (*columns, *([] if with_layers else [None]))
+    slot_of_atom = cell  # each cell number is read no more
+    backend.launch("neighbors", "arrange_sweep", 0, n, cell_atoms, system.positions, system.types, system.layers, box,
+                   *sweep, slot_of_atom, per="thread")
     return _CellGrid(extent, box, count_device, cell_start, cell_atoms, slot_of_atom, sweep)
 
 
-def _estimated_stride(system: System, reach: float, extent: np.ndarray, lanes: int) -> int:
+def _likely_candidates(system: System, reach: float, extent: np.ndarray) -> int:
     density = system.n_total / float(np.prod(np.maximum(extent, 3.0)))
-    expected = min(1.2 * density * 4.0 / 3.0 * math.pi * reach**3, float(system.n_total))
-    return math.ceil((expected + (len(system.species) + 1) * lanes) / lanes) * lanes
+    return math.ceil(min(1.2 * density * 4.0 / 3.0 * math.pi * reach**3, float(system.n_total)))

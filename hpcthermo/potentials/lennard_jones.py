@@ -15,7 +15,7 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, PackedPositions, build_neighbor_list
+from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
 from hpcthermo.system import System
@@ -115,6 +115,7 @@ class BoundLennardJones:
         shift = 4.0 * epsilon * (ratio**2 - ratio) if model.shifted else np.zeros_like(sigma)
         rows = np.stack([sigma**2, 4.0 * epsilon, shift, self._cutoffs**2], axis=-1)
         self._rows = backend.xp.asarray(rows.astype(backend.real))
+        self._lists = NeighborListBuilder(backend, different_layers=model.between_layers_only)
         self._list: NeighborList | None = None
 
     def build_lists(self, system: System, skin: float) -> None:
@@ -129,7 +130,8 @@ class BoundLennardJones:
             raise InputError(f"{self._source}: between_layers_only needs the layer of every atom, but some have none; "
                              "give an integer array 'layer' in the structure, or leave the option out")
         cutoffs = np.where(self._cutoffs > 0.0, self._cutoffs + skin, 0.0)
-        self._list = build_neighbor_list(system, self._backend, cutoffs, different_layers=self._between_layers_only)
+        self._list = None  # its memory is used again
+        self._list = self._lists.build(system, cutoffs)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
                 exchange: FieldExchange | None = None) -> None:

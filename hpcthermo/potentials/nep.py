@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, PackedPositions, build_neighbor_list
+from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.nep_file import NepModel, read_nep_file
 from hpcthermo.potentials.nep_parameters import nep_parameters, pair_cutoffs
@@ -86,13 +86,15 @@ class BoundNep:
         self.cutoff = float(self._pair_cutoffs.max())
         self.ghost_depth = self.cutoff
         self._parameters = nep_parameters(model, types, backend)
+        self._lists = NeighborListBuilder(backend)
         self._list: NeighborList | None = None
         self._scratch: tuple[Any, ...] = ()
         self.stage_cycles: Any | None = None
 
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour list for the present owned and ghost rows."""
-        self._list = build_neighbor_list(system, self._backend, self._pair_cutoffs + skin, self._reach + skin)
+        self._list = None  # its memory is used again
+        self._list = self._lists.build(system, self._pair_cutoffs + skin, self._reach + skin)
         self._scratch = self._scratch_arguments(self._list)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,

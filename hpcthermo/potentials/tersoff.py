@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, PackedPositions, build_neighbor_list
+from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.tersoff_file import COLUMNS, TersoffModel
 from hpcthermo.system import System
@@ -86,6 +86,7 @@ class BoundTersoff:
         self._rows = backend.xp.asarray(parameter_rows(parameters).astype(backend.real))
         self._reach_squared = backend.xp.asarray((self._reach**2).astype(backend.real))
         self._tile_size = _TILE_SIZE[backend.device]
+        self._lists = NeighborListBuilder(backend)
         self._list: NeighborList | None = None
         self._order: Any = None
         self._scratch: tuple[Any, ...] = ()
@@ -93,7 +94,8 @@ class BoundTersoff:
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour list for the present owned and ghost rows."""
         backend, xp, n = self._backend, self._backend.xp, system.n_owned
-        self._list = build_neighbor_list(system, backend, self._reach + skin)
+        self._list = None  # its memory is used again
+        self._list = self._lists.build(system, self._reach + skin)
         tiles = xp.arange(n) // self._tile_size
         key = tiles * len(system.species) + system.types[:n]
         self._order = xp.argsort(key, kind="stable").astype(np.int32)

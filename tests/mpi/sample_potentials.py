@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpcthermo.neighbors import build_neighbor_list
+from hpcthermo.neighbors import NeighborListBuilder
 
 
 class _Listed:
@@ -15,7 +15,7 @@ class _Listed:
     def build_lists(self, system, skin):
         n_types = len(system.species)
         cutoffs = np.full((n_types, n_types), self.cutoff + skin)
-        self.list = build_neighbor_list(system, self.backend, cutoffs)
+        self.list = NeighborListBuilder(self.backend).build(system, cutoffs)
 
     def pairs(self, packed, begin, end):
         """Rows i, j, r_j - r_i and distance of all listed pairs of the atoms within the cutoff."""

@@ -76,3 +76,5 @@ DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, 
 // plain and atomic adds of one value to one address
 DEVICE void atomic_add(double* address, double value) { atomicAdd(address, value); }
 DEVICE void atomic_maximum(int* address, int value) { atomicMax(address, value); }
+// the value before
+DEVICE int atomic_increment(int* address) { return atomicAdd(address, 1); }

@@ -1,0 +1,156 @@
+"""Neighbour lists against brute force: any cell, any density, several types, layers, tiles, memory used again."""
+
+import numpy as np
+import pytest
+from one_rank import system_with_ghosts
+
+from hpcthermo.gpu.backend import CpuBackend, supports
+from hpcthermo.neighbors import TILE_ATOMS, NeighborListBuilder
+
+SPECIES = ("A", "B", "C")
+SKEWED = [[6.0, 0.0, 0.0], [2.5, 5.0, 0.0], [-1.5, 2.0, 7.0]]
+#: cell, number of atoms, periodic axes
+SYSTEMS = {
+    "cube": (np.eye(3) * 9.0, 60, (True, True, True)),
+    "triclinic": (SKEWED, 25, (True, True, True)),
+    "thinner than the cutoff": (np.diag([2.1, 12.0, 1.7]), 6, (True, True, True)),
+    "dense": (np.eye(3) * 5.0, 90, (True, True, True)),
+    "slab": (np.diag([8.0, 9.0, 30.0]), 40, (True, True, False)),
+    "open": (np.eye(3) * 20.0, 50, (False, False, False)),
+    "one atom": (np.eye(3) * 3.0, 1, (True, True, True)),
+    "two far apart": (np.eye(3) * 100.0, 2, (False, False, False)),
+}
+CUTOFFS = np.array([[4.5, 3.0, 0.0], [3.0, 5.0, 2.0], [0.0, 2.0, 3.5]])
+
+
+def random_system(case, seed, depth=5.5):
+    cell, n, periodic = SYSTEMS[case]
+    random = np.random.default_rng(seed)
+    symbols = list(random.choice(SPECIES, n))
+    positions = random.uniform(size=(n, 3)) @ np.asarray(cell)
+    system, owners = system_with_ghosts(symbols, positions, cell, periodic, depth, SPECIES)
+    system.layers[:] = random.integers(0, 3, n)[owners]
+    return system
+
+
+def brute_force(system, cutoffs, i, different_layers=False):
+    """Neighbours of an owned row by type, and their distances."""
+    distances = np.linalg.norm(system.positions - system.positions[i], axis=1)
+    near = distances < cutoffs[system.types[i], system.types]
+    near[i] = False
+    if different_layers:
+        near &= system.layers != system.layers[i]
+    return [np.flatnonzero(near & (system.types == t)) for t in range(len(SPECIES))], distances
+
+
+def row_by_type(neighbors, item, padding):
+    for t in range(len(SPECIES)):
+        begin, end = neighbors.segments[item, t:t + 2]
+        row = neighbors.indices[item, begin:end]
+        listed = row[row != padding]
+        assert (row[len(listed):] == padding).all()
+        assert len(set(listed)) == len(listed)
+        yield row, listed
+
+
+@pytest.fixture(params=[(p, i) for p in ("double", "mixed") for i in ("avx512", "avx2", "baseline")],
+                ids="-".join)
+def backend(request):
+    precision, instruction_set = request.param
+    if not supports(instruction_set):
+        pytest.skip(f"no kernels for {instruction_set} here")
+    return CpuBackend(precision, instruction_set)
+
+
+@pytest.mark.parametrize("different_layers", [False, True])
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_lists_equal_brute_force(backend, case, different_layers):
+    inner_cutoff, tolerance = 2.5, 1e-4 if backend.precision == "mixed" else 1e-9
+    builder = NeighborListBuilder(backend, different_layers)
+    for seed in range(3):
+        system = random_system(case, seed)
+        neighbors = builder.build(system, CUTOFFS, inner_cutoff)
+        assert (neighbors.segments % backend.lanes == 0).all()
+        assert neighbors.segments.max() <= neighbors.stride
+        for i in range(system.n_owned):
+            least, distances = brute_force(system, CUTOFFS, i, different_layers)
+            most, _ = brute_force(system, np.where(CUTOFFS > 0.0, CUTOFFS + tolerance, 0.0), i, different_layers)
+            for t, (row, listed) in enumerate(row_by_type(neighbors, i, system.n_total)):
+                assert set(least[t]) <= set(listed) <= set(most[t])
+                first = row[:neighbors.inner[i, t]]
+                assert set(least[t][distances[least[t]] < inner_cutoff]) <= set(first)
+                assert (distances[listed[neighbors.inner[i, t]:]] >= inner_cutoff).all()
+
+
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_a_tile_lists_the_neighbours_of_all_its_members(backend, case):
+    system = random_system(case, 0)
+    members = []
+    for t in range(len(SPECIES)):
+        rows = np.flatnonzero(system.types[:system.n_owned] == t)
+        rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % TILE_ATOMS)])
+        members.append(rows.reshape(-1, TILE_ATOMS))
+    members = np.concatenate(members).astype(np.int32)
+    neighbors = NeighborListBuilder(backend).build(system, CUTOFFS, members=members)
+    for tile, atoms in enumerate(members):
+        for t, (_, listed) in enumerate(row_by_type(neighbors, tile, system.n_total)):
+            wanted = {j for i in atoms for j in brute_force(system, CUTOFFS, i)[0][t]}
+            own = {i for i in atoms if CUTOFFS[system.types[i], t] > 0.0}
+            assert wanted <= set(listed)
+            if len(listed):
+                between = system.positions[listed][:, None] - system.positions[atoms][None, :]
+                distances = np.linalg.norm(between, axis=2)
+                assert (distances.min(axis=1) < CUTOFFS[system.types[atoms[0]], t] + 1e-4).all()
+            assert all(i in listed for i in own if system.types[i] == t)
+
+
+def test_no_atoms_and_no_cutoffs(backend):
+    system = random_system("cube", 0)
+    builder = NeighborListBuilder(backend)
+    neighbors = builder.build(system, np.zeros((3, 3)))
+    assert (neighbors.segments == 0).all()
+    assert (neighbors.indices == system.n_total).all()
+    system.n_owned, system.n_ghost = 0, 0
+    assert len(builder.build(system, CUTOFFS).indices) == 0
+
+
+def test_rows_are_as_long_as_the_longest_and_memory_is_used_again():
+    backend = CpuBackend("mixed")
+    builder = NeighborListBuilder(backend)
+    system = random_system("cube", 0)
+    neighbors = builder.build(system, CUTOFFS)
+    first, address = neighbors.indices.copy(), neighbors.indices.ctypes.data
+    longest = int(neighbors.segments[:, -1].max())
+    assert longest <= neighbors.stride <= longest + backend.lanes
+    again = builder.build(system, CUTOFFS)
+    assert again.indices.ctypes.data == address
+    assert np.array_equal(*(_used(a, again.segments, system.n_total) for a in (again.indices, first)))
+    # atoms that come closer need longer rows, and get them
+    system.positions[:] *= 0.7
+    denser = builder.build(system, CUTOFFS)
+    assert denser.stride > neighbors.stride
+    assert set(np.concatenate(brute_force(system, CUTOFFS, 5)[0])) <= set(denser.indices[5])
+    # a shorter cutoff gives the memory back
+    shorter = builder.build(system, 0.5 * CUTOFFS)
+    assert shorter.stride < denser.stride
+    assert shorter.indices.base.nbytes < denser.indices.nbytes
+
+
+def test_order_does_not_depend_on_what_was_built_before():
+    backend = CpuBackend("mixed")
+    system = random_system("triclinic", 4)
+    fresh = NeighborListBuilder(backend).build(system, CUTOFFS, 2.5)
+    builder = NeighborListBuilder(backend)
+    builder.build(random_system("dense", 1), CUTOFFS, 2.5)
+    used = builder.build(system, CUTOFFS, 2.5)
+    assert used.stride > fresh.stride
+    assert np.array_equal(used.segments, fresh.segments)
+    assert np.array_equal(used.inner, fresh.inner)
+    assert np.array_equal(*(_used(n.indices, n.segments, system.n_total) for n in (used, fresh)))
+
+
+def _used(indices, segments, padding):
+    """Rows with what lies beyond their last segment cut off, all of one length."""
+    longest = int(segments[:, -1].max())
+    beyond = np.arange(longest)[None, :] >= segments[:, -1:]
+    return np.where(beyond, padding, indices[:, :longest])
