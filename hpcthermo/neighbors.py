@@ -245,7 +245,7 @@ def _cell_grid(system: System, backend: Backend, reach: float, with_layers: bool
     cell, cell_start = xp.empty(n, dtype=np.int32), xp.zeros(n_cells + 1, dtype=np.int32)
     backend.launch("neighbors", "assign_cells", 0, n, system.positions, box, count_device, cell, cell_start,
                    per="thread")
-    xp.cumsum(cell_start, out=cell_start)
+    cell_start = xp.cumsum(cell_start, dtype=np.int32)
     cell_atoms = xp.empty(n + backend.lanes, dtype=np.int32)  # a vector of room for the last load
     backend.launch("neighbors", "place_atoms", 0, n, cell, cell_start.copy(), cell_atoms, per="thread")
     backend.launch("neighbors", "order_cells", 0, n_cells, cell_start, cell_atoms, per="thread")

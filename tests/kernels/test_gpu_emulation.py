@@ -14,7 +14,7 @@ from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.engine import make_engine
 from hpcthermo.gpu.backend import CpuBackend
-from hpcthermo.neighbors import build_neighbor_list
+from hpcthermo.neighbors import NeighborListBuilder
 from hpcthermo.potentials.load import load_potential
 from hpcthermo.potentials.nep import read_nep
 from hpcthermo.results import RESULTS_FILE, read_results
@@ -89,7 +89,7 @@ def test_lists(different_layers, from_last):
     for backend in (CpuBackend("double"), EmulatedGpuBackend("double", from_last)):
         rank = OneRank(load_potential("tersoff_bnc"), atoms.get_chemical_symbols(), atoms.positions, atoms.cell.array,
                        backend=backend, layers=atoms.arrays["layer"], skin=3.0)
-        found = build_neighbor_list(rank.system, backend, cutoffs, 3.5, different_layers)
+        found = NeighborListBuilder(backend, different_layers).build(rank.system, cutoffs, 3.5)
         rows = [backend.to_host(a) for a in (found.indices, found.segments, found.inner)]
         neighbors.append([sorted(j for j in row[s[t]:s[t + 1]] if j < rank.system.n_total)
                           for row, s in zip(*rows[:2], strict=True) for t in range(3)])
