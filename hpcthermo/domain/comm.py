@@ -475,7 +475,11 @@ class Transport:
 
 
 class _DeviceExchange(Exchange):
-    """Messages of a GPU; `departures` and `arrivals` pair device arrays with host copies that travel for them."""
+    """Messages of a GPU; `departures` and `arrivals` pair device arrays with host copies that travel for them.
+
+    `start` only gives the device its copies to do. The messages leave at the first `progress`, when the device has
+    been given other work to go on with.
+    """
 
     def __init__(self, backend: Backend, inner: Exchange, departures: list[tuple[Any, np.ndarray]],
                  arrivals: list[tuple[Any, np.ndarray]]) -> None:
@@ -483,19 +487,27 @@ class _DeviceExchange(Exchange):
         self._inner = inner
         self._departures = departures
         self._arrivals = arrivals
+        self._waits_for_copies = False
 
     def start(self) -> None:
+        self._backend.begin_copies()
         for array, host in self._departures:
             self._backend.copy_to_host(array, host)
-        self._backend.synchronize()
-        self._inner.start()
+        self._waits_for_copies = True
 
     def progress(self) -> None:
+        self._depart()
         self._inner.progress()
 
     def wait(self) -> None:
+        self._depart()
         self._inner.wait()
         for array, host in self._arrivals:
-            array[...] = self._backend.from_host(host)
-        if self._arrivals:
-            self._backend.synchronize()
+            self._backend.copy_to_device(host, array)
+        self._backend.join_copies()
+
+    def _depart(self) -> None:
+        if self._waits_for_copies:
+            self._backend.finish_copies()
+            self._inner.start()
+            self._waits_for_copies = False

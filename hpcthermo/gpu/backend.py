@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import time
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -142,9 +143,23 @@ class Backend:
         """The same values in device memory (the array itself on a CPU)."""
         raise NotImplementedError
 
+    def begin_copies(self) -> None:
+        """Copies that begin from now on see all work given so far done; they may run beside later work."""
+
     def copy_to_host(self, source: Any, target: np.ndarray) -> None:
-        """Begin to copy a contiguous device array into a host buffer; `synchronize` completes it."""
+        """Begin to copy a contiguous device array into a host buffer; `finish_copies` completes it."""
         raise NotImplementedError
+
+    def copy_to_device(self, source: np.ndarray, target: Any) -> None:
+        """Begin to copy a host buffer into a contiguous device array; work after `join_copies` sees it."""
+        target[...] = self.from_host(source)
+
+    def finish_copies(self) -> None:
+        """Wait for the copies begun so far, not for other work."""
+        self.synchronize()
+
+    def join_copies(self) -> None:
+        """Work given from now on sees the copies begun so far done."""
 
     def empty_aligned(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """Memory that starts on a cache line, for rows that kernels load as one vector."""
@@ -235,10 +250,23 @@ class CudaBackend(Backend):
 
         self.xp = cuda.array_module(device_index)
         self._cuda = cuda
-        self.scratch_slices = cuda.resident_groups(self.groups_per_block)
+        self._recorder = cuda.Recorder()
+        self.scratch_slices = cuda.scratch_groups(self.groups_per_block)
 
     def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         self._cuda.launch(module, kernel, self.precision, begin, end, arguments, per, self.groups_per_block)
+
+    def repeat(self, key: Hashable, work: Callable[[], None]) -> None:
+        if self.clock is None:
+            self._recorder.repeat(key, work)
+        else:
+            work()  # launches are timed one by one
+
+    def forget(self) -> None:
+        self._recorder.forget()
+
+    def begin_read(self, array: Any) -> Any:
+        return self._cuda.PinnedReading(array)
 
     def to_host(self, array: Any) -> np.ndarray:
         return np.asarray(self.xp.asnumpy(array))
@@ -249,8 +277,20 @@ class CudaBackend(Backend):
     def from_host(self, array: np.ndarray) -> Any:
         return self.xp.asarray(array)
 
+    def begin_copies(self) -> None:
+        self._cuda.begin_copies()
+
     def copy_to_host(self, source: Any, target: np.ndarray) -> None:
         self._cuda.copy_to_host(source, target)
+
+    def copy_to_device(self, source: np.ndarray, target: Any) -> None:
+        self._cuda.copy_to_device(source, target)
+
+    def finish_copies(self) -> None:
+        self._cuda.finish_copies()
+
+    def join_copies(self) -> None:
+        self._cuda.join_copies()
 
     def empty_aligned(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         return self.xp.empty(shape, dtype=dtype)

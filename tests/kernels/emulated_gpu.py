@@ -147,18 +147,31 @@ class EmulatedGpuBackend(Backend):
         return np.array(unwrapped(array))
 
     def synchronize(self):
-        for source, target in self._copies:
-            target[...] = source.memory
-        self._copies = []
+        self.finish_copies()
 
     def from_host(self, array):
         return self.xp.asarray(array)
 
     def copy_to_host(self, source, target):
-        # done at the latest possible time, as on a stream
+        # done at the latest possible time
         assert source.flags.c_contiguous
+        assert target.flags.c_contiguous
         self.transfers.to_host += 1
-        self._copies.append((source, target))
+        self._copies.append((source.memory, target))
+
+    def copy_to_device(self, source, target):
+        assert source.flags.c_contiguous
+        assert target.flags.c_contiguous
+        self.transfers.to_device += 1
+        self._copies.append((source, target.memory))
+
+    def finish_copies(self):
+        for source, target in self._copies:
+            target[...] = source
+        self._copies = []
+
+    def join_copies(self):
+        self.finish_copies()
 
     def empty_aligned(self, shape, dtype):
         return self.xp.empty(shape, dtype=dtype)
