@@ -41,7 +41,11 @@ class DeviceArray:
         return wrapped(value, self.transfers)
 
     def __getitem__(self, index):
-        return self._wrap(self.memory[unwrapped(index)])
+        index = unwrapped(index)
+        found = self.memory[index]
+        if isinstance(found, np.generic):  # one element is a view as well
+            found = self.memory[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return self._wrap(found)
 
     def __setitem__(self, index, value):
         self.memory[unwrapped(index)] = unwrapped(value)
