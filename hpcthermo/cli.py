@@ -104,18 +104,41 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def bench(
-    job: Annotated[Path | None, typer.Argument(metavar="JOB.TOML", help="Job file; default an embedded case.")] = None,
-    steps: Annotated[int, typer.Option(help="Time steps to measure.", min=1, max=1_000_000)] = 20,
+    job: Annotated[Path | None, typer.Argument(metavar="JOB.TOML", help="A job with both.")] = None,
+    potential: Annotated[str | None, typer.Option(help="File or embedded name; several with commas are added.")] = None,
+    structure: Annotated[str | None, typer.Option(help="File or name of a built-in crystal.")] = None,
+    precision: Annotated[str | None, typer.Option(help="mixed or double; default that of the job, or mixed.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default that of the job, or cpu.")] = None,
     ranks: Ranks = None,
+    steps: Annotated[int, typer.Option(help="Time steps to measure.", min=1, max=1_000_000)] = 50,
+    warm_up: Annotated[int, typer.Option(help="Time steps before.", min=0, max=1_000_000)] = 10,
+    skin: Annotated[str, typer.Option(help="Of the neighbour lists, A; auto tunes it before step 0.")] = "auto",
+    temperature: Annotated[float, typer.Option(help="K.", min=0.0, max=1e5)] = 300.0,
+    timestep: Annotated[float, typer.Option(help="fs.", min=1e-6, max=100.0)] = 0.5,
+    virials_every: Annotated[int, typer.Option(help="Sample per-atom virials every so many steps; 0 never.",
+                                               min=0)] = 0,
+    model: Annotated[bool, typer.Option("--model", help="Predict 1 to 1,024 ranks.")] = False,
+    latency: Annotated[float, typer.Option(help="Of the model's network, us per message pair.", min=0.0)] = 30.0,
+    bandwidth: Annotated[float, typer.Option(help="Of the model's network, GB/s per rank.", min=1e-6)] = 20.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Measure atom-step/s of a job's potential on its structure, stage by stage."""
-    from hpcthermo.bench import run_bench
+    """Measure atom-step/s of a potential on a structure, stage by stage, and how far it is from the peak."""
     from hpcthermo.launch import needs_launcher, start_ranks
 
     if needs_launcher(ranks):
-        arguments = ["bench", *([str(job)] if job else []), "--steps", str(steps)]
-        raise typer.Exit(start_ranks(ranks or 1, arguments))
-    run_bench(job, steps)
+        given = {"potential": potential, "structure": structure, "precision": precision, "device": device,
+                 "steps": steps, "warm-up": warm_up, "skin": skin, "temperature": temperature, "timestep": timestep,
+                 "virials-every": virials_every, "latency": latency, "bandwidth": bandwidth}
+        words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+        flags = [flag for flag, on in (("--model", model), ("--json", as_json)) if on]
+        raise typer.Exit(start_ranks(ranks or 1, ["bench", *([str(job)] if job else []), *words, *flags]))
+
+    from hpcthermo.bench import make_case, run_bench
+    from hpcthermo.performance_model import Network
+
+    case = make_case(job, potential, structure, device, precision, skin, steps=steps, warm_up=warm_up,
+                     temperature_K=temperature, timestep_fs=timestep, virials_every=virials_every)
+    run_bench(case, as_json, Network(1e-6 * latency, 1e9 * bandwidth) if model else None)
 
 
 @app.command()

@@ -148,6 +148,8 @@ def _best(work: Any, backend: Backend, clock: Any, repeats: int) -> float:
 def array_bytes(value: Any, seen: set[int] | None = None) -> int:
     """Bytes of all arrays of an object of this package and of what it holds."""
     seen = set() if seen is None else seen
+    while hasattr(value, "dtype") and hasattr(getattr(value, "base", None), "dtype"):
+        value = value.base  # of several views of one memory, the memory counts, once
     if id(value) in seen:
         return 0
     seen.add(id(value))

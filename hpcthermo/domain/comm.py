@@ -42,11 +42,23 @@ class Counters:
         Bytes in them.
     collectives : int
         Reductions, gathers, broadcasts and barriers of all ranks together.
+    waiting_seconds : float
+        Time of this rank in the exchange of messages, in reductions and at barriers.
     """
 
     messages_sent: int = 0
     bytes_sent: int = 0
     collectives: int = 0
+    waiting_seconds: float = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waiting_seconds += time.perf_counter() - start
 
 
 class Exchange:
@@ -222,13 +234,16 @@ class _MpiExchange(Exchange):
     def start(self) -> None:
         self._counters.messages_sent += self._messages
         self._counters.bytes_sent += self._bytes
-        self._start_all(self._requests)
+        with self._counters.waiting():
+            self._start_all(self._requests)
 
     def progress(self) -> None:
-        self._request.Testall(self._requests)
+        with self._counters.waiting():
+            self._request.Testall(self._requests)
 
     def wait(self) -> None:
-        self._request.Waitall(self._requests)
+        with self._counters.waiting():
+            self._request.Waitall(self._requests)
 
 
 def _free_requests(requests: list[Any]) -> None:
@@ -237,13 +252,15 @@ def _free_requests(requests: list[Any]) -> None:
 
 
 class _MpiMaximum(Maximum):
-    def __init__(self, request: Any, values: np.ndarray, largest: np.ndarray) -> None:
+    def __init__(self, request: Any, counters: Counters, values: np.ndarray, largest: np.ndarray) -> None:
         super().__init__(largest)
         self._request = request
+        self._counters = counters
         self._values = values  # until the reduction has read them
 
     def value(self) -> np.ndarray:
-        self._request.Wait()
+        with self._counters.waiting():
+            self._request.Wait()
         return self._largest
 
 
@@ -264,22 +281,25 @@ class MpiCommunicator(Communicator):
         local: np.ndarray = np.ascontiguousarray(value)
         if local.nbytes * self.size <= _ORDERED_SUM_BYTES:
             gathered = np.empty((self.size, *local.shape), local.dtype)
-            self._handle.Allgather(local, gathered)
+            with self.counters.waiting():
+                self._handle.Allgather(local, gathered)
             total = gathered[0]
             for part in gathered[1:]:
                 total = total + part
         else:
             self.counters.collectives += 1
             total = np.empty_like(local)
-            self._handle.Reduce(local, total, self._mpi.SUM, 0)
-            self._handle.Bcast(total, 0)
+            with self.counters.waiting():
+                self._handle.Reduce(local, total, self._mpi.SUM, 0)
+                self._handle.Bcast(total, 0)
         return total if isinstance(value, np.ndarray) else total.item()
 
     def allreduce_max(self, value: T) -> T:
         self.counters.collectives += 1
         local: np.ndarray = np.ascontiguousarray(value)
         largest = np.empty_like(local)
-        self._handle.Allreduce(local, largest, self._mpi.MAX)
+        with self.counters.waiting():
+            self._handle.Allreduce(local, largest, self._mpi.MAX)
         return largest if isinstance(value, np.ndarray) else largest.item()
 
     def allgather(self, value: Any) -> list[Any]:
@@ -297,7 +317,8 @@ class MpiCommunicator(Communicator):
 
     def barrier(self) -> None:
         self.counters.collectives += 1
-        self._handle.Barrier()
+        with self.counters.waiting():
+            self._handle.Barrier()
 
     def split(self, color: int, key: int = 0) -> Communicator:
         return MpiCommunicator(self._mpi, self._handle.Split(color, key))
@@ -313,7 +334,7 @@ class MpiCommunicator(Communicator):
     def begin_max(self, values: np.ndarray) -> Maximum:
         self.counters.collectives += 1
         largest = np.empty_like(values)
-        return _MpiMaximum(self._handle.Iallreduce(values, largest, self._mpi.MAX), values, largest)
+        return _MpiMaximum(self._handle.Iallreduce(values, largest, self._mpi.MAX), self.counters, values, largest)
 
     def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> Exchange:
         return _MpiExchange(self._mpi, self._handle, self.counters, sends, receives)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
 BUILD_FOLDER = Path(__file__).parent / "_build"
-MODULES = ("neighbors", "integrate", "langevin", "minimize", "halo", "nep", "tersoff", "lennard_jones")
+MODULES = ("neighbors", "integrate", "langevin", "minimize", "halo", "nep", "tersoff", "lennard_jones", "peak")
 PRECISIONS = {"mixed": "float", "double": "double"}
 GPU_ARCHITECTURES = ("sm_80", "sm_90")
 

@@ -59,21 +59,22 @@ class BoundOverlay:
         The largest of the parts, A.
     exchanges_fields : bool
         Whether any part exchanges fields.
+    parts : list of BoundPotential
     """
 
     def __init__(self, parts: list[BoundPotential]) -> None:
-        self._parts = parts
+        self.parts = parts
         self.cutoff = max(part.cutoff for part in parts)
         self.ghost_depth = max(part.ghost_depth for part in parts)
         self.exchanges_fields = any(part.exchanges_fields for part in parts)
 
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour lists of all parts."""
-        for part in self._parts:
+        for part in self.parts:
             part.build_lists(system, skin)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
                 exchange: FieldExchange | None = None) -> None:
         """Add energies, forces and, if asked for, virials of all parts for the owned atoms [begin, end)."""
-        for part in self._parts:
+        for part in self.parts:
             part.compute(system, packed, begin, end, output, exchange)

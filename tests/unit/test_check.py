@@ -106,7 +106,7 @@ def test_bench_reports_stages(capsys, job):
         main(["bench", str(job), "--steps", "3"])
     out = capsys.readouterr().out
     assert end.value.code == 0
-    for words in ("atom-step/s", "force", "forward", "reverse", "rebuild", "skin"):
+    for words in ("atom-step/s", "forces", "halo", "neighbours", "integrate", "host", "rebuilds", "skin", "GFLOP/s"):
         assert words in out
 
 
