@@ -18,6 +18,8 @@ _FRAME_STEPS = 2_147_483_000.0
 _COARSEST_STEP = 1e-6
 #: atoms that share a row of a list of tiles, TILE_ATOMS of the kernels
 TILE_ATOMS = 4
+#: rows from which a tile takes its atoms, and edge of the cells of the curve along which they are taken, A
+_TILE_BLOCK, _TILE_EDGE, _CURVE_BITS = 512, 2.5, 8
 #: atoms whose bounding box one thread makes, CHUNK of neighbors.h
 _CHUNK = 512
 
@@ -137,6 +139,59 @@ class NeighborList:
     def stride(self) -> int:
         """Slots per row."""
         return int(self.indices.shape[1])
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Owned atoms in groups that stand close together, for lists that several atoms share.
+
+    Attributes
+    ----------
+    members : (n_tiles, TILE_ATOMS) int32
+        Owned rows; a tile with fewer atoms repeats its first.
+    first : (n_blocks + 1,) int64, host
+        First tile of each block of `_TILE_BLOCK` rows; tiles do not reach across blocks.
+    """
+
+    members: Any
+    first: np.ndarray
+
+    def span(self, begin: int, end: int) -> tuple[int, int]:
+        """Tiles that contain the rows [begin, end)."""
+        return int(self.first[begin // _TILE_BLOCK]), int(self.first[-(-end // _TILE_BLOCK)])
+
+
+def make_tiles(system: System, backend: Backend, by_layer: bool) -> Tiles:
+    """Tiles of the owned atoms, cut from their order along a space-filling curve.
+
+    Parameters
+    ----------
+    by_layer : bool
+        Keep atoms of different layers apart.
+    """
+    n = system.n_owned
+    if n == 0:
+        return Tiles(backend.from_host(np.zeros((0, TILE_ATOMS), np.int32)), np.zeros(1, np.int64))
+    positions = backend.to_host(system.positions[:n])
+    group, edge = np.arange(n) // _TILE_BLOCK, np.full(3, _TILE_EDGE)
+    if by_layer:
+        layers = backend.to_host(system.layers[:n])
+        group = group * (int(layers.max()) + 2) + layers + 1
+        # an axis along which layers are thin says nothing
+        edge[np.ptp(positions[layers == layers[0]], axis=0) < _TILE_EDGE] = np.inf
+    cells = ((positions - positions.min(axis=0)) / edge).astype(np.int64)
+    key = group
+    for bit in reversed(range(_CURVE_BITS)):
+        for axis in range(3):
+            key = key << 1 | (cells[:, axis] >> bit & 1)
+    order = np.argsort(key, kind="stable").astype(np.int32)
+    group = group[order]
+    slot = (np.arange(n) - np.searchsorted(group, group)) % TILE_ATOMS
+    first = order[slot == 0]
+    members = np.repeat(first[:, None], TILE_ATOMS, axis=1)
+    members[np.cumsum(slot == 0) - 1, slot] = order
+    n_blocks = -(-n // _TILE_BLOCK)
+    return Tiles(backend.from_host(members), np.searchsorted(first // _TILE_BLOCK, np.arange(n_blocks + 1)))
 
 
 class NeighborListBuilder:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
+from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions, Tiles, make_tiles
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
 from hpcthermo.system import System
@@ -117,6 +118,8 @@ class BoundLennardJones:
         self._rows = backend.xp.asarray(rows.astype(backend.real))
         self._lists = NeighborListBuilder(backend, different_layers=model.between_layers_only)
         self._list: NeighborList | None = None
+        self._tiles: Tiles
+        self._scratch: Any = None
 
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour list for the present owned and ghost rows.
@@ -131,17 +134,23 @@ class BoundLennardJones:
                              "give an integer array 'layer' in the structure, or leave the option out")
         cutoffs = np.where(self._cutoffs > 0.0, self._cutoffs + skin, 0.0)
         self._list = None  # its memory is used again
-        self._list = self._lists.build(system, cutoffs)
+        self._tiles = make_tiles(system, self._backend, self._between_layers_only)
+        self._list = self._lists.build(system, cutoffs, members=self._tiles.members)
+        self._scratch = self._backend.empty_aligned((3 * self._list.stride * self._backend.scratch_slices,),
+                                                    self._backend.real)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
                 exchange: FieldExchange | None = None) -> None:
         """Add energies, forces and, if asked for, virials of the owned atoms [begin, end)."""
         if self._list is None:
             raise RuntimeError("build_lists comes before compute")
+        if end <= begin:
+            return
         self._backend.launch(
-            "lennard_jones", "lennard_jones", begin, end, packed.rows, packed.scale, system.positions,
-            self._list.indices, self._list.stride, self._list.segments, len(system.species), self._rows,
-            output.energies, output.forces, output.virials, output.total_virial,
+            "lennard_jones", "lennard_jones", *self._tiles.span(begin, end), begin, end, self._tiles.members,
+            int(not self._between_layers_only), packed.rows, packed.scale, system.positions, self._list.indices,
+            self._list.stride, self._list.segments, len(system.species), self._rows, self._scratch,
+            output.energies, output.forces, output.virials, output.total_virial, per="scratch",
         )
 
 

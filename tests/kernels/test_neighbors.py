@@ -5,7 +5,7 @@ import pytest
 from one_rank import system_with_ghosts
 
 from hpcthermo.gpu.backend import CpuBackend, supports
-from hpcthermo.neighbors import TILE_ATOMS, NeighborListBuilder
+from hpcthermo.neighbors import TILE_ATOMS, NeighborListBuilder, make_tiles
 
 SPECIES = ("A", "B", "C")
 SKEWED = [[6.0, 0.0, 0.0], [2.5, 5.0, 0.0], [-1.5, 2.0, 7.0]]
@@ -85,23 +85,46 @@ def test_lists_equal_brute_force(backend, case, different_layers):
 @pytest.mark.parametrize("case", SYSTEMS)
 def test_a_tile_lists_the_neighbours_of_all_its_members(backend, case):
     system = random_system(case, 0)
-    members = []
-    for t in range(len(SPECIES)):
-        rows = np.flatnonzero(system.types[:system.n_owned] == t)
-        rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % TILE_ATOMS)])
-        members.append(rows.reshape(-1, TILE_ATOMS))
-    members = np.concatenate(members).astype(np.int32)
+    n_tiles = -(-system.n_owned // TILE_ATOMS)
+    shuffled = np.random.default_rng(1).permutation(system.n_owned)
+    members = np.resize(shuffled, (n_tiles, TILE_ATOMS)).astype(np.int32)
     neighbors = NeighborListBuilder(backend).build(system, CUTOFFS, members=members)
     for tile, atoms in enumerate(members):
         for t, (_, listed) in enumerate(row_by_type(neighbors, tile, system.n_total)):
-            wanted = {j for i in atoms for j in brute_force(system, CUTOFFS, i)[0][t]}
-            own = {i for i in atoms if CUTOFFS[system.types[i], t] > 0.0}
-            assert wanted <= set(listed)
-            if len(listed):
-                between = system.positions[listed][:, None] - system.positions[atoms][None, :]
-                distances = np.linalg.norm(between, axis=2)
-                assert (distances.min(axis=1) < CUTOFFS[system.types[atoms[0]], t] + 1e-4).all()
-            assert all(i in listed for i in own if system.types[i] == t)
+            distances = np.linalg.norm(system.positions[:, None] - system.positions[atoms][None, :], axis=2)
+            cutoffs = CUTOFFS[system.types[atoms], t]
+            of_type = system.types == t
+            wanted = np.flatnonzero(of_type & (distances < cutoffs).any(axis=1))
+            allowed = np.flatnonzero(of_type & (distances.min(axis=1) < cutoffs.max() + 1e-4))
+            assert set(wanted) <= set(listed) <= set(allowed)
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_tiles_hold_every_owned_atom_once(case, by_layer):
+    system = random_system(case, 3)
+    tiles = make_tiles(system, CpuBackend("mixed"), by_layer)
+    own = np.array([[m == 0 or row[m] != row[0] for m in range(TILE_ATOMS)] for row in tiles.members])
+    assert sorted(tiles.members[own]) == list(range(system.n_owned))
+    if by_layer:
+        layers = system.layers[tiles.members]
+        assert (layers == layers[:, :1]).all()
+    begin, end = tiles.span(0, system.n_owned)
+    assert (begin, end) == (0, len(tiles.members))
+
+
+def test_tiles_of_a_range_of_rows_contain_all_of_them():
+    symbols = ["A"] * 2000
+    positions = np.random.default_rng(0).uniform(size=(2000, 3)) * 30.0
+    system, _ = system_with_ghosts(symbols, positions, np.eye(3) * 30.0, (False,) * 3, 3.0)
+    tiles = make_tiles(system, CpuBackend("mixed"), False)
+    for begin, end in ((0, 1), (0, 512), (511, 513), (700, 1400), (1999, 2000)):
+        first, last = tiles.span(begin, end)
+        assert set(range(begin, end)) <= set(tiles.members[first:last].ravel())
+        assert last - first < 2 + (end - begin + 1024) // TILE_ATOMS
+    # most tiles are small
+    extent = np.ptp(positions[tiles.members], axis=1).max(axis=1)
+    assert np.median(extent) < 8.0
 
 
 def test_no_atoms_and_no_cutoffs(backend):

@@ -236,7 +236,7 @@ DEVICE int fill_segment(const RowScratch& found, int count, int type, REAL cutof
 }
 
 // One group per row. A row belongs to one atom, or to the TILE_ATOMS atoms of a tile (`members`, else null), which
-// are of one type and, where layers matter, of one layer. Cutoffs carry the rounding margin of REAL.
+// are of one layer where layers matter. Cutoffs carry the rounding margin of REAL.
 // needed: slots of the longest row, most candidates of a row; whatever does not fit is only counted.
 KERNEL(build_neighbors)(int begin, int end, const int* members, int n_types, const double* cutoff_squared, double largest_cutoff,
                         double inner_cutoff_squared, const double* grid_box, const int* grid_count,
@@ -258,6 +258,7 @@ KERNEL(build_neighbors)(int begin, int end, const int* members, int n_types, con
     FOR_EACH_GROUP(item, begin, end)
     {
         int slots[TILE_ATOMS], count;
+        const int n_members = members ? TILE_ATOMS : 1;
         if (members) {
             for (int m = 0; m < TILE_ATOMS; ++m) slots[m] = slot_of_atom[members[(size_t)item * TILE_ATOMS + m]];
             count = find_candidates<TILE_ATOMS>(grid, swept, slots, (REAL)largest_cutoff, found);
@@ -267,12 +268,16 @@ KERNEL(build_neighbors)(int begin, int end, const int* members, int n_types, con
         }
         ONE_LANE atomic_maximum(needed + 1, count + LANES);
         if (count + LANES > capacity) continue;
-        const double* cutoff2 = cutoff_squared + (int)type[slots[0]] * n_types;
         int* row = neighbors + (size_t)item * stride;
         int used = 0, near_slots;
         for (int tj = 0; tj < n_types; ++tj) {
             ONE_LANE segments[(size_t)item * (n_types + 1) + tj] = used;
-            used = fill_segment(found, count, tj, (REAL)cutoff2[tj], (REAL)inner_cutoff_squared, padding_index, row, stride,
+            REAL cutoff2 = 0;  // of any member
+            for (int m = 0; m < n_members; ++m) {
+                const REAL own = (REAL)cutoff_squared[(int)type[slots[m]] * n_types + tj];
+                cutoff2 = own > cutoff2 ? own : cutoff2;
+            }
+            used = fill_segment(found, count, tj, cutoff2, (REAL)inner_cutoff_squared, padding_index, row, stride,
                                 used, near_slots);
             ONE_LANE inner[(size_t)item * n_types + tj] = near_slots;
         }

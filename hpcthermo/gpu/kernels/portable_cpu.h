@@ -156,10 +156,10 @@ DEVICE bool all_equal(const int* index)
     for (int l = 1; l < LANES; ++l) difference |= index[l] ^ index[0];
     return difference == 0;
 }
-// index[l] >= limit
-DEVICE lane_mask at_least(const int* index, int limit)
+// index[l] != value
+DEVICE lane_mask differs(const int* index, int value)
 {
     lane_mask m;
-    for (int l = 0; l < LANES; ++l) m[l] = -(index[l] >= limit);
+    for (int l = 0; l < LANES; ++l) m[l] = -(index[l] != value);
     return m;
 }

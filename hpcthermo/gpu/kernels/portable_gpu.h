@@ -71,5 +71,5 @@ DEVICE lanes split_mantissa(lanes v, lanes& exponent)
 DEVICE lanes gather(const REAL* table, const int* index) { return table[index[lane_index()]]; }
 // whether index[0..LANES) are known to be one number; a machine on which that saves nothing says no
 DEVICE bool all_equal(const int*) { return false; }
-// index[l] >= limit
-DEVICE lane_mask at_least(const int* index, int limit) { return index[lane_index()] >= limit; }
+// index[l] != value
+DEVICE lane_mask differs(const int* index, int value) { return index[lane_index()] != value; }
