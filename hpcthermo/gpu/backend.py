@@ -82,6 +82,8 @@ class Backend:
         Type of pair arithmetic.
     lanes : int
         Neighbours processed together; lists are padded to this many slots.
+    groups_per_block : int
+        Groups that share a block's memory.
     scratch_slices : int
         Atoms in work at the same time in kernels launched per="scratch"; each needs its own scratch memory.
     clock : LaunchClock or None
@@ -92,6 +94,7 @@ class Backend:
     instruction_set: str
     xp: Any
     lanes: int
+    groups_per_block: int = 1
     scratch_slices: int
 
     def __init__(self, precision: str) -> None:

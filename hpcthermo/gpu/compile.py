@@ -20,6 +20,7 @@ from pathlib import Path
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
 BUILD_FOLDER = Path(__file__).parent / "_build"
+#: modules with CPU libraries; on a GPU, nep_gpu (by `specialised`) takes the place of nep
 MODULES = ("neighbors", "integrate", "langevin", "minimize", "halo", "nep", "tersoff", "lennard_jones", "peak")
 PRECISIONS = {"mixed": "float", "double": "double"}
 GPU_ARCHITECTURES = ("sm_80", "sm_90")
@@ -57,9 +58,16 @@ def inline_headers(text: str, seen: set[str] | None = None) -> str:
     return re.sub(r'^[ \t]*#include "([^"]+)".*$', insert, text, flags=re.MULTILINE)
 
 
+def specialised(header: str, **constants: int) -> str:
+    """Name of a module that is a kernel header with integer constants defined before it."""
+    return " ".join([header, *(f"{name}={value}" for name, value in constants.items())])
+
+
 def module_source(module: str) -> str:
-    """Text of a kernel module with all its headers inlined."""
-    return inline_headers((KERNEL_FOLDER / f"{module}.h").read_text())
+    """Text of a kernel module, as named in `MODULES` or by `specialised`, with all its headers inlined."""
+    header, *constants = module.split()
+    definitions = "".join(f"#define {constant.replace('=', ' ', 1)}\n" for constant in constants)
+    return definitions + inline_headers((KERNEL_FOLDER / f"{header}.h").read_text())
 
 
 def library_path(module: str, instruction_set: str, precision: str) -> Path:

@@ -15,6 +15,7 @@ from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
 from hpcthermo.potentials.nep_file import NepModel, read_nep_file
+from hpcthermo.potentials.nep_gpu import BoundNepOnGpu
 from hpcthermo.potentials.nep_parameters import nep_parameters, pair_cutoffs
 from hpcthermo.system import System
 
@@ -36,7 +37,7 @@ class NepPotential:
         self.model = model
         self.elements = model.elements
 
-    def bind(self, species: tuple[str, ...], backend: Backend) -> BoundNep:
+    def bind(self, species: tuple[str, ...], backend: Backend) -> BoundNep | BoundNepOnGpu:
         """Put the parameters on the device for this species table.
 
         Raises
@@ -44,7 +45,9 @@ class NepPotential:
         InputError
             If the model lacks a species.
         """
-        return BoundNep(self.model, require_species(self.style, self.elements, species), backend)
+        types = require_species(self.style, self.elements, species)
+        form = BoundNep if backend.device == "cpu" else BoundNepOnGpu
+        return form(self.model, types, backend)
 
 
 def read_nep(path: str | Path) -> NepPotential:

@@ -17,8 +17,8 @@ from hpcthermo.potentials.angular_invariants import cubic_terms, square_weights
 from hpcthermo.potentials.nep_file import NepModel
 
 #: terms of f_c = y P(y) and Chebyshev degree of f_c(x) in derivative series, by precision (chebyshev.h)
-_CUTOFF_TERMS = {"mixed": 7, "double": 14}
-_CUTOFF_DEGREE = {"mixed": 7, "double": 12}
+CUTOFF_TERMS = {"mixed": 7, "double": 14}
+CUTOFF_DEGREE = {"mixed": 7, "double": 12}
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ def nep_parameters(model: NepModel, types: np.ndarray, backend: Backend) -> NepP
     shape = shape_of(model)
     radial_pair, angular_pair, reach = pair_cutoffs(model, types)
     cutoffs = np.stack([radial_pair, angular_pair, reach, np.zeros_like(reach)], axis=-1)
-    radial = _polynomial_coefficients(model.radial_coefficients, types, shape.n_radial, shape.k_radial)
-    angular = _polynomial_coefficients(model.angular_coefficients, types, shape.n_angular, shape.k_angular)
-    series = _derivative_series(radial, radial_pair, _CUTOFF_DEGREE[backend.precision])
-    descriptor_index, blocks, n_descriptors = _descriptor_layout(model, shape)
-    products, coefficients = _product_table(blocks)
-    network = _network(model, types, descriptor_index, n_descriptors, backend)
+    radial = polynomial_coefficients(model.radial_coefficients, types, shape.n_radial, shape.k_radial)
+    angular = polynomial_coefficients(model.angular_coefficients, types, shape.n_angular, shape.k_angular)
+    series = derivative_series(radial, radial_pair, CUTOFF_DEGREE[backend.precision])
+    descriptor_index, blocks, n_descriptors = descriptor_layout(model, shape)
+    products, coefficients = product_table(blocks)
+    network = network_arrays(model, types, descriptor_index, n_descriptors, backend)
     five_body = blocks.get("1111", -1)
     neurons = model.neuron_biases.shape[1]
     sizes = np.array([len(types), n_descriptors, network.descriptor_row, neurons, network.neuron_row,
@@ -127,8 +127,8 @@ def nep_parameters(model: NepModel, types: np.ndarray, backend: Backend) -> NepP
 
     screening = None if model.screening is None else real(model.screening[np.ix_(types, types)])
     arguments = (
-        backend.xp.asarray(sizes), real(cutoffs), real(cutoff_polynomial(_CUTOFF_TERMS[backend.precision])),
-        real(_pad_last(radial.transpose(0, 1, 3, 2), backend.lanes)), real(_pad_last(series, backend.lanes)),
+        backend.xp.asarray(sizes), real(cutoffs), real(cutoff_polynomial(CUTOFF_TERMS[backend.precision])),
+        real(pad_last(radial.transpose(0, 1, 3, 2), backend.lanes)), real(pad_last(series, backend.lanes)),
         real(angular.transpose(0, 1, 3, 2)), real(square_weights(model.l_max, shape.degree)),
         backend.xp.asarray(products), real(coefficients),
         real(network.input_weights), real(network.input_weights_back), real(network.biases),
@@ -156,7 +156,7 @@ def cutoff_polynomial(n_terms: int) -> np.ndarray:
     return np.linalg.solve(np.vander(nodes, increasing=True), values)
 
 
-def _polynomial_coefficients(c: np.ndarray, types: np.ndarray, n: int, k: int) -> np.ndarray:
+def polynomial_coefficients(c: np.ndarray, types: np.ndarray, n: int, k: int) -> np.ndarray:
     """From g = f_c sum_k c_k (T_k + 1)/2 to g = f_c sum_k c'_k T_k.
 
     Returns
@@ -170,7 +170,7 @@ def _polynomial_coefficients(c: np.ndarray, types: np.ndarray, n: int, k: int) -
     return result
 
 
-def _derivative_series(coefficients: np.ndarray, cutoffs: np.ndarray, cutoff_degree: int) -> np.ndarray:
+def derivative_series(coefficients: np.ndarray, cutoffs: np.ndarray, cutoff_degree: int) -> np.ndarray:
     """Chebyshev coefficients in x of dg/dx (-4/rc), so that dg/dr = s times the series."""
     def cutoff(x: np.ndarray) -> np.ndarray:
         return np.sin(0.5 * np.pi * np.sqrt(np.maximum(0.5 * (x + 1.0), 0.0))) ** 2
@@ -186,7 +186,7 @@ def _derivative_series(coefficients: np.ndarray, cutoffs: np.ndarray, cutoff_deg
     return series
 
 
-def _descriptor_layout(model: NepModel, shape: KernelShape) -> tuple[np.ndarray, dict[str, int], int]:
+def descriptor_layout(model: NepModel, shape: KernelShape) -> tuple[np.ndarray, dict[str, int], int]:
     """Kernel place of each descriptor of the file; angular block of each extra invariant; vector length."""
     n_radial, n_angular = model.radial_coefficients.shape[0], model.angular_coefficients.shape[0]
     extra_blocks = {name: shape.degree + k for k, name in enumerate(model.extra_invariants)}
@@ -197,7 +197,7 @@ def _descriptor_layout(model: NepModel, shape: KernelShape) -> tuple[np.ndarray,
     return np.array(index), extra_blocks, length
 
 
-def _product_table(blocks: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def product_table(blocks: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Cubic invariants as rows (a, b, c, block) and coefficients."""
     rows, coefficients = [], []
     for name, block in blocks.items():
@@ -209,7 +209,9 @@ def _product_table(blocks: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _Network:
+class NetworkArrays:
+    """Weights as the kernels read them (NepModel in nep_model.h), on the host."""
+
     input_weights: np.ndarray
     input_weights_back: np.ndarray
     biases: np.ndarray
@@ -219,7 +221,9 @@ class _Network:
     neuron_row: int
 
 
-def _network(model: NepModel, types: np.ndarray, index: np.ndarray, n_descriptors: int, backend: Backend) -> _Network:
+def network_arrays(model: NepModel, types: np.ndarray, index: np.ndarray, n_descriptors: int,
+                   backend: Backend) -> NetworkArrays:
+    """Weights of the species' networks, rows padded to the lanes; `index` places descriptors as `descriptor_layout`."""
     neurons = model.neuron_biases.shape[1]
     descriptor_row = -(-n_descriptors // backend.lanes) * backend.lanes
     neuron_row = -(-neurons // backend.lanes) * backend.lanes
@@ -229,10 +233,11 @@ def _network(model: NepModel, types: np.ndarray, index: np.ndarray, n_descriptor
     back = np.zeros((len(types), neurons, descriptor_row))
     back[:, :, index] = weights
     biases, output_weights = -model.neuron_biases[types], model.output_weights[types]
-    return _Network(forward, back, _pad_last(biases, neuron_row), _pad_last(output_weights, neuron_row),
+    return NetworkArrays(forward, back, pad_last(biases, neuron_row), pad_last(output_weights, neuron_row),
                     model.output_biases[types], descriptor_row, neuron_row)
 
 
-def _pad_last(array: np.ndarray, multiple: int) -> np.ndarray:
+def pad_last(array: np.ndarray, multiple: int) -> np.ndarray:
+    """Zeros at the end of the last axis, up to a multiple."""
     length = -(-array.shape[-1] // multiple) * multiple
     return np.concatenate([array, np.zeros((*array.shape[:-1], length - array.shape[-1]))], axis=-1)

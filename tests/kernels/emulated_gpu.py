@@ -34,7 +34,7 @@ CODES = {"float32": "f", "float64": "d", "int32": "i", "uint32": "u", "int64": "
 
 def kernels_of(text):
     """Names of the kernels that a module's text defines directly."""
-    return re.findall(r"^KERNEL\((\w+)\)", text, flags=re.MULTILINE)
+    return re.findall(r"^KERNEL(?:_RESIDENT)?\((\w+)[,)]", text, flags=re.MULTILINE)
 
 
 def shape_options(module, kernel):
@@ -49,7 +49,7 @@ def library(module, precision, groups_per_block, kernel=None):
     text = module_source(module)
     options = shape_options(module, kernel) if kernel else ()
     names = kernels_of(text) + ([kernel] if kernel else [])
-    return compiled(kernel or module, text, names, precision, groups_per_block, options), text
+    return compiled((kernel or module).split()[0], text, names, precision, groups_per_block, options), text
 
 
 def compiled(name, text, kernels, precision="double", groups_per_block=2, options=()):

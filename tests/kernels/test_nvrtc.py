@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from hpcthermo.gpu.compile import GPU_ARCHITECTURES, MODULES, PRECISIONS, module_source
+from hpcthermo.gpu.compile import GPU_ARCHITECTURES, MODULES, PRECISIONS, module_source, specialised
+
+#: NEP by model: the sizes of the Gr/h-BN model, and the largest that a file may have
+NEP_MODULES = {
+    "nep": specialised(
+        "nep_gpu", N_TYPES=3, N_RADIAL=9, K_RADIAL=13, N_ANGULAR=9, K_ANGULAR=13, DEGREE=4, N_DESCRIPTORS=54,
+        N_NEURONS=50, N_PRODUCTS=8, FIVE_BODY=-1, REPULSION=0, ANGULAR_SLOTS=64, LIST_SLOTS=448, GATHER=1,
+        FIXED_POINT=1, SHARED_SCRATCH=1, STAGE_CLOCK=0),
+    "nep of degree 8": specialised(
+        "nep_gpu", N_TYPES=16, N_RADIAL=13, K_RADIAL=17, N_ANGULAR=9, K_ANGULAR=17, DEGREE=8, N_DESCRIPTORS=148,
+        N_NEURONS=120, N_PRODUCTS=40, FIVE_BODY=9, REPULSION=1, ANGULAR_SLOTS=128, LIST_SLOTS=640, GATHER=0,
+        FIXED_POINT=0, SHARED_SCRATCH=0, STAGE_CLOCK=1),
+}
+SOURCES = {m: m for m in MODULES if m != "nep"} | NEP_MODULES
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +54,14 @@ def compile_to_cubin(nvrtc, source, options):
 
 def combinations():
     """All of them; the long compilations for the older architecture count as slow tests."""
-    for module in MODULES:
+    for module in SOURCES:
         for precision in PRECISIONS:
             for architecture in GPU_ARCHITECTURES:
-                slow = module == "nep" and architecture != GPU_ARCHITECTURES[-1]
+                slow = module == "nep of degree 8" or (module in NEP_MODULES and architecture != GPU_ARCHITECTURES[-1])
                 yield pytest.param(module, precision, architecture, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize(("module", "precision", "architecture"), list(combinations()))
 def test_kernel_compiles_for_the_gpu(nvrtc, module, precision, architecture):
     options = ["-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
-    assert compile_to_cubin(nvrtc, module_source(module), options).startswith(b"\x7fELF")
+    assert compile_to_cubin(nvrtc, module_source(SOURCES[module]), options).startswith(b"\x7fELF")

@@ -37,12 +37,12 @@ DEVICE lanes cutoff_function(const REAL* coefficients, lanes y, lanes& slope)
 
 // sums[k] += f_c T_k(x) for U vectors at once. With T_{k+2} = 2 T_2 T_k - T_{k-2} the even and the odd
 // polynomials are two independent recurrences.
-template <int K, int U> DEVICE void add_chebyshev(const REAL* cutoff, const REAL* argument, lanes (&sums)[K])
+template <int K, int U> DEVICE void add_chebyshev_terms(const lanes (&cutoff)[U], const lanes (&argument)[U], lanes (&sums)[K])
 {
     lanes a[U], b[U], c[U], d[U], twice_t2[U];
     UNROLL for (int u = 0; u < U; ++u) {
-        const lanes x = load(argument + u * LANES);
-        a[u] = load(cutoff + u * LANES);                     // T_0
+        const lanes x = argument[u];
+        a[u] = cutoff[u];                                    // T_0
         b[u] = x * a[u];                                     // T_1
         twice_t2[u] = (REAL)4 * x * x - (REAL)2;
         c[u] = (REAL)0.5 * twice_t2[u] * a[u];               // T_2
@@ -65,6 +65,16 @@ template <int K, int U> DEVICE void add_chebyshev(const REAL* cutoff, const REAL
                 sums[k + 1 < K ? k + 1 : 0] += odd;
             }
         }
+}
+// the same with f_c and x from memory
+template <int K, int U> DEVICE void add_chebyshev(const REAL* cutoff, const REAL* argument, lanes (&sums)[K])
+{
+    lanes f_c[U], x[U];
+    UNROLL for (int u = 0; u < U; ++u) {
+        f_c[u] = load(cutoff + u * LANES);
+        x[u] = load(argument + u * LANES);
+    }
+    add_chebyshev_terms<K, U>(f_c, x, sums);
 }
 
 // sum[u] = sum_m c_m T_m(x[u]), Clenshaw on even and odd terms apart

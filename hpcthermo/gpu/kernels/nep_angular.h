@@ -1,6 +1,7 @@
 // NEP, stage 1 and 3: angular descriptors, angular forces, short-range repulsion.
 #pragma once
 #include "nep_radial.h"
+#include "nep_repulsion.h"
 
 // The types that occur in the vector at `slot` of a list sorted by type: [first, last]; `first` only grows.
 struct TypeRange {
@@ -197,8 +198,7 @@ DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOu
     }
 }
 
-// Half of E(r) = (k Zi Zj / r) phi(r/a) w(r) to the centre; w falls from 1 at r1 to 0 at r2 like f_c.
-// screening: k Zi Zj, 1/a, r1, r2, then four (amplitude, exponent) of phi. Returns the energy.
+// The repulsion over the angular neighbours; returns the energy.
 DEVICE REAL repulsion(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
 {
     lanes energy = broadcast(0);
@@ -210,23 +210,9 @@ DEVICE REAL repulsion(const NepModel& m, const NepAtom& atom, const ForceOutput&
             const lanes r = load(atom.distance + slot), inverse = load(atom.inverse + slot);
             const lane_mask within = (r < p[3]) & (load(atom.angular_types + slot) == (REAL)t);
             if (!any_lane(within)) continue;
-            lanes phi = broadcast(0), phi_slope = broadcast(0);
-            UNROLL for (int k = 0; k < 4; ++k) {
-                const lanes term = p[4 + 2 * k] * exp_lanes(-p[5 + 2 * k] * p[1] * r);
-                phi += term;
-                phi_slope -= p[5 + 2 * k] * p[1] * term;
-            }
-            lanes s = (p[3] - r) * ((REAL)1 / (p[3] - p[2]));
-            s = select(s > (REAL)0, s, broadcast(0));
-            s = select(s < (REAL)1, s, broadcast(1));
-            lanes w_slope;
-            const lanes w = cutoff_function(m.cutoff_polynomial, s * s, w_slope);
-            const lanes inside = select(s < (REAL)1, broadcast(1), broadcast(0));
-            const lanes w_dr = (REAL)-2 * s * w_slope * inside * ((REAL)1 / (p[3] - p[2]));
-            const lanes bare = (REAL)0.5 * p[0] * inverse * phi;
-            const lanes bare_dr = (REAL)0.5 * p[0] * inverse * phi_slope - bare * inverse;
-            energy += select(within, bare * w, broadcast(0));
-            const lanes f = select(within, bare_dr * w + bare * w_dr, broadcast(0));
+            lanes slope;
+            energy += select(within, repulsion_pair(p, m.cutoff_polynomial, r, inverse, slope), broadcast(0));
+            const lanes f = select(within, slope, broadcast(0));
             const lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
             add_pair_forces(output, atom.angular_neighbors + slot, r * x, r * y, r * z, f * x, f * y, f * z, on_centre);
         }

@@ -49,12 +49,30 @@ DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, 
     for (int a = 0; a < 3; ++a)
         for (int b = 0; b < 3; ++b) atomicAdd(row + 4 * a + b, -r[a] * f[b]);
 }
+// Sum over lanes of v[k] in lane k (mod M), for M = 2^p <= LANES values: at each of p steps a lane keeps half of its
+// values and sends the other half to the lane that keeps those.
+template <int M> DEVICE REAL reduce_transposed(const lanes (&v)[M])
+{
+    if constexpr (M == 1) return v[0];
+    else {
+        constexpr int half = M / 2;
+        const bool upper = lane_index() & half;
+        lanes kept[half];
+        UNROLL for (int k = 0; k < half; ++k)
+            kept[k] = (upper ? v[k + half] : v[k]) + __shfl_xor_sync(0xffffffffu, upper ? v[k] : v[k + half], half);
+        return reduce_transposed(kept);
+    }
+}
 // out[k] = sum over lanes of v[k]
 template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
 {
-    UNROLL for (int k = 0; k < N; ++k) {
-        const REAL sum = reduce_add(v[k]);
-        if (lane_index() == 0) out[k] = sum;
+    constexpr int together = N > 16 ? 32 : N > 8 ? 16 : 8;
+    UNROLL for (int first = 0; first < N; first += together) {
+        lanes part[together];
+        UNROLL for (int k = 0; k < together; ++k) part[k] = first + k < N ? v[first + k < N ? first + k : 0] : (REAL)0;
+        REAL sum = reduce_transposed(part);
+        UNROLL for (int step = together; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+        if (lane_index() < together && first + lane_index() < N) out[first + lane_index()] = sum;
     }
 }
 
@@ -75,6 +93,10 @@ DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, 
 
 // plain and atomic adds of one value to one address
 DEVICE void atomic_add(double* address, double value) { atomicAdd(address, value); }
+DEVICE void atomic_add(int64_t* address, int64_t value)
+{
+    atomicAdd((unsigned long long*)address, (unsigned long long)value);
+}
 DEVICE void atomic_maximum(int* address, int value) { atomicMax(address, value); }
 // the value before
 DEVICE int atomic_increment(int* address) { return atomicAdd(address, 1); }

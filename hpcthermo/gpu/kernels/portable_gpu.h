@@ -4,6 +4,8 @@
 #define DEVICE static __device__ __forceinline__
 #define MEMBER __device__ __forceinline__
 #define KERNEL(name) extern "C" __global__ void name
+// a kernel of which at least `blocks` blocks are to run on a multiprocessor at once, which limits its registers
+#define KERNEL_RESIDENT(name, blocks) extern "C" __global__ void __launch_bounds__(32 * GROUPS_PER_BLOCK, blocks) name
 #define LANES 32
 #ifndef GROUPS_PER_BLOCK
 #define GROUPS_PER_BLOCK 4
@@ -23,6 +25,12 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
 #define FOR_EACH_GROUP(item, begin, end) \
     for (int item = (begin) + (int)(blockIdx.x * GROUPS_PER_BLOCK) + group_in_block(); item < (end); \
          item += (int)(gridDim.x * GROUPS_PER_BLOCK))
+// each block takes a run of consecutive items, so that its warps meet the same neighbours in the cache
+#define FOR_EACH_NEARBY_GROUP(item, begin, end)                                                                       \
+    for (int run_ = (((end) - (begin)) + (int)gridDim.x - 1) / (int)gridDim.x,                                        \
+             item = (begin) + (int)blockIdx.x * run_ + group_in_block(),                                              \
+             last_ = (begin) + ((int)blockIdx.x + 1) * run_ < (end) ? (begin) + ((int)blockIdx.x + 1) * run_ : (end); \
+         item < last_; item += GROUPS_PER_BLOCK)
 #define FOR_EACH_THREAD(item, begin, end) \
     for (int item = (begin) + (int)(blockIdx.x * blockDim.x + threadIdx.x); item < (end); \
          item += (int)(gridDim.x * blockDim.x))
@@ -48,6 +56,10 @@ DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
 // 0, 1, ..., LANES - 1
 DEVICE lanes lane_numbers() { return (REAL)lane_index(); }
 DEVICE bool any_lane(lane_mask m) { return __any_sync(0xffffffffu, m); }
+// one bit per lane whose mask is set; how many bits, and how many of lanes before this one
+DEVICE unsigned lane_bits(lane_mask m) { return __ballot_sync(0xffffffffu, m); }
+DEVICE int count_bits(unsigned bits) { return __popc(bits); }
+DEVICE int bits_before(unsigned bits) { return __popc(bits & ((1u << lane_index()) - 1u)); }
 DEVICE REAL reduce_add(lanes v)
 {
     for (int step = 16; step > 0; step >>= 1) v += __shfl_xor_sync(0xffffffffu, v, step);

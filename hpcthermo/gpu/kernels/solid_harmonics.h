@@ -8,6 +8,21 @@
 #pragma once
 #include "portable.h"
 
+// Weights of q_l = sum_a weight_a (sum_j g Y_a)^2: (2l + 1)/(4 pi) (l - m)!/(l + m)!, twice that for m > 0.
+template <int L> struct HarmonicWeights {
+    REAL of[(L + 1) * (L + 1) - 1];
+    MEMBER constexpr HarmonicWeights() : of()
+    {
+        for (int l = 1; l <= L; ++l)
+            for (int k = 0; k <= 2 * l; ++k) {
+                const int m = (k + 1) / 2;
+                double weight = (m > 0 ? 2.0 : 1.0) * (2 * l + 1) / (4.0 * 3.14159265358979323846);
+                for (int factor = l - m + 1; factor <= l + m; ++factor) weight /= factor;
+                of[l * l - 1 + k] = (REAL)weight;
+            }
+    }
+};
+
 template <int L> struct Harmonics {
     static constexpr int count = (L + 1) * (L + 1) - 1;
     lanes b[L + 1][L + 2];      // B_lm(z), zero for m > l
@@ -37,6 +52,13 @@ template <int L> struct Harmonics {
             double_factorial *= 2 * m + 1;
         }
         return h;
+    }
+
+    // Y_a, a = l^2 - 1 + k
+    MEMBER lanes value(int l, int k) const
+    {
+        const int m = (k + 1) / 2;
+        return m == 0 ? b[l][0] : b[l][m] * (k % 2 ? c[m] : s[m]);
     }
 
     // values[a row_length] for all a
