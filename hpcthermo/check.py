@@ -144,8 +144,8 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     ranks_per_replica = max(1, ranks // job.execution.replicas)
     depth = bound.ghost_depth + skin
     parts, owned, ghosts = decomposition(snapshot, ranks_per_replica, job.execution.decomposition, depth)
-    widest = CANDIDATES[-2:] if job.execution.skin_A == "auto" else (skin, skin)
-    cost = measure_cost(snapshot, potential, backend, skin, (widest[0], widest[1]))
+    widest = max(CANDIDATES) if job.execution.skin_A == "auto" else skin
+    cost = measure_cost(snapshot, potential, backend, skin, widest)
     seconds = estimate_seconds(job, cost, snapshot.n_atoms, int(owned.max()), ghosts, ranks) if probe else None
     memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
@@ -208,7 +208,7 @@ def _tuning_seconds(cost: Cost, owned: int) -> float:
     """A trial, then lists and forces for each candidate, and the return to the start (skin.py)."""
     force, rebuild = owned * cost.force_seconds, owned * cost.list_seconds
     candidates = len(CANDIDATES)
-    return min(TRIAL_STEPS * force, TRIAL_SECONDS) + (candidates + 4) * rebuild + (3 * candidates + 3) * force
+    return min(TRIAL_STEPS * force, TRIAL_SECONDS) + (2 * candidates + 4) * rebuild + (3 * candidates + 3) * force
 
 
 def estimate_memory(cost: Cost, owned: int, ghosts: int, n_atoms: int) -> float:

@@ -38,7 +38,7 @@ class Cost:
     list_seconds : float
         One build of the neighbour lists.
     list_bytes : float
-        Memory of the lists at a rebuild, when the old ones are still there.
+        Memory of the widest lists of the run.
     """
 
     force_seconds: float
@@ -48,21 +48,21 @@ class Cost:
 
 
 def measure_cost(snapshot: Snapshot, potential: Potential, backend: Backend, skin: float,
-                 widest: tuple[float, float] | None = None) -> Cost:
+                 widest: float | None = None) -> Cost:
     """Cost per atom of a potential on a structure, by processor time on a CPU and by wall time on a GPU.
 
     Parameters
     ----------
     skin : float
         Of the run, A.
-    widest : (float, float), optional
-        Skins of the old and new lists at the rebuild that needs the most memory, A; the skin of the run if not given.
+    widest : float, optional
+        Widest skin that the run tries, A; the skin of the run if not given.
     """
     bound = potential.bind(snapshot.species, backend)
     n_pieces = max(1, snapshot.n_atoms // _PIECE_ATOMS)
     bricks = [n_pieces // 2, n_pieces // 5][:min(_PIECES, n_pieces)]
-    widest = widest or (skin, skin)
-    pieces = brick_systems(snapshot, backend, n_pieces, bricks, bound.ghost_depth + max(skin, *widest))
+    widest = widest or skin
+    pieces = brick_systems(snapshot, backend, n_pieces, bricks, bound.ghost_depth + max(skin, widest))
     measured = [_measure_piece(piece, bound, backend, skin, widest) for piece in pieces if piece.n_owned]
     weights = [piece.n_owned for piece in pieces if piece.n_owned]
     means = np.average(np.array(measured), axis=0, weights=weights)
@@ -108,12 +108,10 @@ def _brick_system(snapshot: Snapshot, backend: Backend, wrapped: np.ndarray, cel
 
 
 def _measure_piece(system: System, bound: BoundPotential, backend: Backend, skin: float,
-                   widest: tuple[float, float]) -> tuple[float, ...]:
+                   widest: float) -> tuple[float, ...]:
     clock = time.process_time if backend.device == "cpu" else time.perf_counter
-    list_bytes = 0
-    for wide in widest:
-        bound.build_lists(system, wide)
-        list_bytes += array_bytes(bound)
+    bound.build_lists(system, widest)
+    list_bytes = array_bytes(bound)
     list_seconds = _best(lambda: bound.build_lists(system, skin), backend, clock, 2)
     pack_seconds = _best(lambda: pack_positions(system, backend, bound.cutoff + skin), backend, clock, _REPEATS)
     packed = pack_positions(system, backend, bound.cutoff + skin)

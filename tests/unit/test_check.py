@@ -89,7 +89,7 @@ def test_the_memory_of_a_piece_is_that_of_an_engine():
     cost = measure_cost(snapshot, potential, backend, 1.0)
     engine = make_engine(snapshot, potential, SingleProcess(), backend, 1.0)
     engine.compute()
-    assert cost.list_bytes == pytest.approx(2.0 * array_bytes(engine.bound) / snapshot.n_atoms, rel=0.1)
+    assert cost.list_bytes == pytest.approx(array_bytes(engine.bound) / snapshot.n_atoms, rel=0.1)
 
 
 def test_doctor_reports(capsys):
