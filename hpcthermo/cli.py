@@ -138,7 +138,7 @@ def bench(
 
     case = make_case(job, potential, structure, device, precision, skin, steps=steps, warm_up=warm_up,
                      temperature_K=temperature, timestep_fs=timestep, virials_every=virials_every)
-    run_bench(case, as_json, Network(1e-6 * latency, 1e9 * bandwidth) if model else None)
+    run_bench(case, as_json, Network(latency / 1e6, bandwidth * 1e9) if model else None)
 
 
 @app.command()

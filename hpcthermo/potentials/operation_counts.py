@@ -238,7 +238,7 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
         from hpcthermo.potentials.tersoff_file import COLUMNS
 
         ends = member.model.parameters[..., COLUMNS.index("R")] + member.model.parameters[..., COLUMNS.index("D")]
-        return {"angular": (ends[np.ix_(types, types, types)].max(axis=1), False)}
+        return {"angular": (np.einsum("ijj->ij", ends[np.ix_(types, types, types)]), False)}
     active = member.model.epsilon[pairs] != 0.0
     return {"radial": (np.where(active, member.model.cutoff[pairs], 0.0), member.model.between_layers_only)}
 

@@ -115,7 +115,8 @@ def _read_with_ase(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            frames = list(itertools.islice(ase.io.iread(str(path), index=slice(0, 2)), 2))
+            # only rank 0 reads: ASE must not hand frames out to all ranks by itself
+            frames = list(itertools.islice(ase.io.iread(str(path), index=slice(0, 2), parallel=False), 2))
     except MemoryError:
         raise InputError(f"structure file {path}: asks for more memory than there is; the file is damaged") from None
     except Exception as error:  # ASE readers raise anything on bad text

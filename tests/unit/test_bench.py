@@ -1,0 +1,176 @@
+"""`hpcthermo bench` as a user and a script meet it: in processes of its own, on one and two ranks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+
+from hpcthermo.bench import STAGES, make_case
+from hpcthermo.errors import InputError
+from hpcthermo.structure.samples import sample_names, sample_structure
+
+KEYS = {
+    "version": str, "commit": str | None, "machine": str, "device": str, "precision": str, "instruction_set": str,
+    "ranks": int, "decomposition": list, "potential": str, "structure": str, "n_atoms": int, "steps": int,
+    "timestep_fs": float, "temperature_K": float, "mean_temperature_K": float, "virials_every": int, "skin_A": float,
+    "rebuilds": int, "atom_steps_per_second": float, "atom_steps_per_processor_second": float,
+    "seconds_per_step": float, "processor_seconds_per_step": float, "stages": dict, "bytes_per_atom": float,
+    "peak_memory_bytes": int, "neighbors": dict, "operations_per_atom_step": dict, "gflops": float,
+    "peak_gflops": float, "fraction_of_peak": float, "bandwidth_gb_per_second": float, "ghosts": int,
+    "messages_per_step": float, "bytes_per_step": float,
+}
+
+
+@pytest.fixture(scope="module")
+def silicon(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("bench") / "silicon.xyz"
+    atoms = ase.build.bulk("Si", cubic=True) * (3, 3, 8)
+    atoms.rattle(0.01, seed=1)
+    ase.io.write(path, atoms, format="extxyz")
+    return path
+
+
+def bench(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "hpcthermo", "bench", *words], capture_output=True, text=True,
+                          check=False, timeout=300)
+
+
+def report(*words: str) -> dict:
+    done = bench(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip().splitlines()) == 1
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def on_one(silicon) -> dict:
+    return report("--potential", "tersoff_si", "--structure", str(silicon), "--steps", "8", "--warm-up", "1",
+                  "--skin", "1.0", "--virials-every", "2", "--precision", "double", "--model")
+
+
+@pytest.fixture(scope="module")
+def on_two(silicon) -> dict:
+    return report("--potential", "tersoff_si", "--structure", str(silicon), "--steps", "8", "--warm-up", "1",
+                  "--skin", "1.0", "-n", "2")
+
+
+@pytest.mark.parametrize("case", ["on_one", "on_two"])
+def test_the_report_has_its_keys_and_adds_up(case, request):
+    found = request.getfixturevalue(case)
+    for name, kind in KEYS.items():
+        assert isinstance(found[name], kind), name
+    assert set(found) - set(KEYS) <= {"model"}
+    assert set(found["stages"]) == set(STAGES)
+    assert all(seconds >= -1e-9 for seconds in found["stages"].values())
+    assert sum(found["stages"].values()) == pytest.approx(found["seconds_per_step"], rel=1e-9)
+    assert found["atom_steps_per_second"] == pytest.approx(found["n_atoms"] / found["seconds_per_step"])
+    assert found["atom_steps_per_processor_second"] == pytest.approx(
+        found["n_atoms"] / found["processor_seconds_per_step"])
+    operations = sum(found["operations_per_atom_step"].values())
+    assert found["gflops"] == pytest.approx(1e-9 * operations * found["atom_steps_per_second"])
+    assert 0.0 < found["fraction_of_peak"] == pytest.approx(found["gflops"] / found["peak_gflops"])
+    assert found["bytes_per_atom"] * found["n_atoms"] < found["peak_memory_bytes"]
+
+
+def test_one_rank(on_one):
+    assert (on_one["ranks"], on_one["precision"], on_one["n_atoms"]) == (1, "double", 576)
+    assert (on_one["messages_per_step"], on_one["bytes_per_step"]) == (0.0, 0.0)
+    assert on_one["neighbors"] == {"radial": 0, "angular": pytest.approx(4.0)}
+    assert on_one["skin_A"] == 1.0
+    assert on_one["stages"]["observers"] > 0.0
+    assert on_one["stages"]["descriptor"] == 0.0  # a potential without stages
+    # positions, velocities, forces, virials of owned atoms at least
+    assert on_one["bytes_per_atom"] > 8 * (3 + 3 + 4 + 12)
+
+
+def test_two_ranks_and_the_model_of_one_agree_on_messages(on_one, on_two):
+    assert on_two["ranks"] == 2
+    assert on_two["decomposition"] == [1, 1, 2]
+    assert on_two["messages_per_step"] == 2.0  # positions out, forces back
+    predicted = on_one["model"]["strong"][1]
+    assert predicted["message_pairs"] == 1
+    # planes of atoms enter a halo whole, so a small crystal has some more or fewer ghosts than its volume says
+    assert on_two["bytes_per_step"] == pytest.approx(predicted["bytes"], rel=0.25)
+
+
+def test_the_model_table(on_one):
+    model = on_one["model"]
+    assert model["rate_atom_steps_per_second"] > 0.0
+    assert model["half_atoms"] >= 0.0
+    assert (model["latency_seconds"], model["bandwidth_bytes_per_second"]) == (30e-6, 20e9)
+    for table in (model["strong"], model["weak"]):
+        assert [row["ranks"] for row in table] == [2**k for k in range(11)]
+        assert table[0]["efficiency"] == pytest.approx(1.0)
+        for row in table:
+            assert row["steps_per_second"] == pytest.approx(1.0 / row["seconds_per_step"])
+
+
+def test_text_for_people(silicon):
+    done = bench("--potential", "tersoff_si", "--structure", str(silicon), "--steps", "2", "--model", "--latency", "5")
+    assert done.returncode == 0, done.stderr
+    for words in ("atom-step/s", "host", "GFLOP/s", "bytes per atom", "ghosts", "5 us per message pair", "1024"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--potential", "tersoff_si"], "both --potential and --structure"),
+        (["--potential", "tersoff_si", "--structure", "absent.xyz"], "neither a file nor a built-in crystal"),
+        (["--potential", "absent.txt", "--structure", "silicon"], "neither a file in . nor an embedded potential"),
+        (["--potential", "tersoff_si", "--structure", "graphite"], "no parameters for C"),
+        (["--potential", "tersoff_si", "--structure", "silicon", "--precision", "quad"], "mixed or double"),
+        (["--potential", "tersoff_si", "--structure", "silicon", "--device", "abacus"], "cpu or cuda"),
+        (["--potential", "tersoff_si", "--structure", "silicon", "--skin", "wide"], "--skin"),
+        (["--potential", "tersoff_si", "--structure", "silicon", "--skin", "-1"], "--skin"),
+        (["--steps", "many"], "--steps"),
+        (["--structure", "silicon", "job.toml"], "not both"),
+        (["absent.toml"], "absent.toml"),
+        (["-n", "5000"], "5000"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words, reason):
+    done = bench(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert reason in done.stderr
+
+
+def test_more_ranks_than_atoms_are_refused(tmp_path):
+    path = tmp_path / "dimer.xyz"
+    ase.io.write(path, ase.Atoms("Si2", [[1, 1, 1], [3, 1, 1]], cell=[9, 9, 9], pbc=True), format="extxyz")
+    done = bench("--potential", "tersoff_si", "--structure", str(path), "-n", "3")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "3 ranks for 2 atoms" in done.stderr
+
+
+def test_options_become_a_case():
+    case = make_case(None, "a,b", "graphite", None, None, "0.8", steps=7)
+    assert (case.potential, case.structure, case.steps) == (["a", "b"], "graphite", 7)
+    assert (case.execution.device, case.execution.precision, case.execution.skin_A) == ("cpu", "mixed", 0.8)
+    with pytest.raises(InputError):
+        make_case(None, None, "graphite", None, None, "auto")
+
+
+@pytest.mark.parametrize("name", sample_names())
+def test_built_in_crystals_are_crystals(name):
+    snapshot = sample_structure(name)
+    assert 8_000 < snapshot.n_atoms < 12_000
+    assert snapshot.periodic.all()
+    atoms = ase.Atoms([snapshot.species[t] for t in snapshot.types[::37]], snapshot.positions[::37])
+    assert set(atoms.get_chemical_symbols()) == set(snapshot.species)
+    # every atom has the neighbours of its lattice at the nearest distance
+    from scipy.spatial import cKDTree
+
+    cell = np.linalg.norm(snapshot.cell, axis=1)
+    assert np.allclose(snapshot.cell, np.diag(cell))
+    tree = cKDTree(snapshot.positions % cell, boxsize=cell)
+    bonds = [len(near) - 1 for near in tree.query_ball_point(tree.data, 2.5 if name == "silicon" else 1.7)]
+    assert set(bonds) == {4 if name in ("silicon", "diamond") else 3}
