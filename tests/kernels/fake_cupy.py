@@ -8,11 +8,15 @@ gpu/cuda.py. Otherwise everything is done at once. `calls` tells what was asked 
 from __future__ import annotations
 
 import contextlib
+import sys
 import types
 
 import numpy as np
+import pytest
 from device_array import DeviceArray, DeviceNumpy, unwrapped
 from emulated_gpu import compiled, kernels_of, run_grid, shape_options
+
+from hpcthermo.gpu import cuda
 
 #: attribute names of the real package that are used; checked against CuPy where it is installed
 USED = ("cuda.Device", "cuda.Stream", "cuda.Stream.use", "cuda.Stream.begin_capture", "cuda.Stream.end_capture",
@@ -225,6 +229,21 @@ class _Context:
 
     def __exit__(self, *_):
         return None
+
+
+@contextlib.contextmanager
+def installed_cupy(from_last=False):
+    """A new `FakeCupy` as the module cupy, with nothing kept of another one in gpu/cuda.py."""
+    kept = [cuda.work_stream, cuda.copy_stream, cuda._module, cuda.kernel_function, cuda.kernel_facts,
+            cuda._multiprocessors_of]
+    with pytest.MonkeyPatch.context() as patch:
+        fake = FakeCupy(from_last)
+        patch.setitem(sys.modules, "cupy", fake)
+        for function in kept:
+            function.cache_clear()
+        yield fake
+        for function in kept:
+            function.cache_clear()
 
 
 class RawModule:

@@ -1,32 +1,23 @@
 """gpu/cuda.py and CudaBackend on a fake CuPy: order of calls, recorded work, copies, readings; whole engines."""
 
-import sys
-
 import nep_reference
 import numpy as np
 import pytest
-from fake_cupy import BLOCKS_PER_MULTIPROCESSOR, MULTIPROCESSORS, USED, FakeCudaError, FakeCupy
-from test_gpu_emulation import fly, nep_engine
+from device_cases import compare_flights, nep_engine
+from fake_cupy import BLOCKS_PER_MULTIPROCESSOR, MULTIPROCESSORS, USED, FakeCudaError, installed_cupy
 
 from hpcthermo.domain.comm import SingleProcess, Transport, world_communicator
 from hpcthermo.gpu import cuda
-from hpcthermo.gpu.backend import CpuBackend, CudaBackend
+from hpcthermo.gpu.backend import CudaBackend
 from hpcthermo.gpu.clock import LaunchClock
 
 WORK, COPIES = 0, 1  # numbers of the streams
 
 
 @pytest.fixture
-def cupy(monkeypatch):
-    fake = FakeCupy()
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-    cached = [cuda.work_stream, cuda.copy_stream, cuda._module, cuda.kernel_function, cuda.kernel_facts,
-              cuda._multiprocessors_of]
-    for function in cached:
-        function.cache_clear()
-    yield fake
-    for function in cached:
-        function.cache_clear()
+def cupy():
+    with installed_cupy() as fake:
+        yield fake
 
 
 def test_cupy_has_the_names_that_are_used():
@@ -185,11 +176,7 @@ def test_engine(ranks, cupy, tmp_path):
     if comm.rank == 0:
         nep_reference.write_model(path)
     comm.barrier()
-    gpu = fly(nep_engine(comm, CudaBackend("double"), path))
-    if comm.rank == 0:
-        cpu = fly(nep_engine(SingleProcess(), CpuBackend("double"), path))
-        for a, b in zip(cpu, gpu, strict=True):
-            np.testing.assert_allclose(b, a, rtol=0, atol=1e-10 * max(1.0, np.abs(a).max()))
+    compare_flights(comm, CudaBackend("double"), path)
     if comm.size > 1:
         assert ("copy to device", COPIES) in cupy.calls
     comm.barrier()
