@@ -37,27 +37,19 @@ def kernels_of(text):
     return re.findall(r"^KERNEL(?:_RESIDENT)?\((\w+)[,)]", text, flags=re.MULTILINE)
 
 
-def shape_options(module, kernel):
-    """Compiler options that leave one shape of a kernel with many."""
-    numbers = kernel.removeprefix(f"{module}_")
-    return (f"-D{module.upper()}_SHAPE={numbers.replace('_', ',')}",) if re.fullmatch(r"\d[\d_]*", numbers) else ()
-
-
 @functools.cache
-def library(module, precision, groups_per_block, kernel=None):
-    """Shared library and text of a module, or of one of the kernels that it instantiates by shape."""
+def library(module, precision, groups_per_block):
+    """Shared library and text of a module."""
     text = module_source(module)
-    options = shape_options(module, kernel) if kernel else ()
-    names = kernels_of(text) + ([kernel] if kernel else [])
-    return compiled((kernel or module).split()[0], text, names, precision, groups_per_block, options), text
+    return compiled(module.split()[0], text, precision, groups_per_block), text
 
 
-def compiled(name, text, kernels, precision="double", groups_per_block=2, options=()):
+def compiled(name, text, precision="double", groups_per_block=2):
     """Shared library of a kernel text with an entry emulate_K for each kernel K; kept from run to run."""
-    launches = "".join(f"EMULATED_LAUNCH({k})\n" for k in kernels)
+    launches = "".join(f"EMULATED_LAUNCH({k})\n" for k in kernels_of(text))
     source = f'{HEADER.read_text()}\n#line 1 "{name}"\n{text}\n{launches}'
     macros = (f"-DREAL={PRECISIONS[precision]}", f"-DGROUPS_PER_BLOCK={groups_per_block}")
-    command = [host_compiler(), *FLAGS, *options, *macros]
+    command = [host_compiler(), *FLAGS, *macros]
     stamp = hashlib.sha256((" ".join(command) + source).encode()).hexdigest()[:20]
     folder = BUILD_FOLDER / "emulated"
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,8 +130,7 @@ class EmulatedGpuBackend(Backend):
         blocks = -(-(end - begin) // items)
         if per == "scratch":
             blocks = min(blocks, self.resident_blocks)
-        of_library, text = library(module, self.precision, self.groups_per_block,
-                                   kernel if shape_options(module, kernel) else None)
+        of_library, text = library(module, self.precision, self.groups_per_block)
         run_grid(of_library, text, kernel, blocks, threads, (begin, end, *unwrapped(arguments)), self.from_last)
 
     def to_host(self, array):

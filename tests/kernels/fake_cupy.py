@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 from device_array import DeviceArray, DeviceNumpy, unwrapped
-from emulated_gpu import compiled, kernels_of, run_grid, shape_options
+from emulated_gpu import compiled, kernels_of, run_grid
 
 from hpcthermo.gpu import cuda
 
@@ -264,12 +264,8 @@ class RawKernel:
     def __init__(self, module, name):
         self.module, self.name = module, name
         self.kernel = types.SimpleNamespace(ptr=1)
-        names = kernels_of(module.code)
-        header = name.split("_")[0]
-        options = () if name in names else shape_options(header, name)
-        self.library = compiled(f"fake_{names[0] if name in names and names else name}", module.code,
-                                [*names, *([] if name in names else [name])], module.precision,
-                                module.groups_per_block, options)
+        self.library = compiled(f"fake_{kernels_of(module.code)[0]}", module.code, module.precision,
+                                module.groups_per_block)
 
     def __call__(self, grid, block, arguments):
         given = []

@@ -50,7 +50,7 @@ def test_nep_of_every_kind(name, precision, from_last, tmp_path):
 @PRECISIONS
 @pytest.mark.parametrize("n_max_and_basis", [((4, 4), (8, 8)), ((8, 8), (12, 12)), ((10, 10), (10, 10)),
                                              ((12, 8), (16, 12)), ((12, 12), (16, 16))])
-def test_every_nep_shape(n_max_and_basis, precision, tmp_path):
+def test_nep_of_every_size(n_max_and_basis, precision, tmp_path):
     n_max, basis = n_max_and_basis
     flags = (8, 1, 1) if n_max == (12, 12) else (4, 1, 1)
     path = nep_reference.write_model(tmp_path / "nep.txt", n_max=n_max, basis=basis, flags=flags)

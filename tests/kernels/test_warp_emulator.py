@@ -61,12 +61,11 @@ KERNEL(half_block)(int* out)
     GROUP_SYNC();
 }
 """)
-NAMES = ("reverse", "primitives", "absent", "block_sums", "half_block")
 
 
 @pytest.fixture(scope="module")
 def run():
-    of_library = compiled("self_test", KERNELS, NAMES)
+    of_library = compiled("self_test", KERNELS)
 
     def launch(kernel, *arguments, blocks=1, threads=32, from_last=False):
         run_grid(of_library, KERNELS, kernel, blocks, threads, arguments, from_last)

@@ -185,15 +185,9 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
                                              energies, {forces, virials}, descriptors, stage_cycles);                        \
     }
 
-#ifdef NEP_SHAPE
-// one shape alone, to compile less: -DNEP_SHAPE=5,9,5,9,4
-#define NEP_KERNEL_OF(...) NEP_KERNEL(__VA_ARGS__)
-NEP_KERNEL_OF(NEP_SHAPE)
-#else
 // Shapes of common models; the cheapest that covers a model runs it (potentials/nep_parameters.py reads this list).
 NEP_KERNEL(5, 9, 5, 9, 4)
 NEP_KERNEL(9, 13, 9, 13, 4)
 NEP_KERNEL(11, 11, 11, 11, 4)
 NEP_KERNEL(13, 17, 9, 13, 4)
 NEP_KERNEL(13, 17, 13, 17, 8)
-#endif
