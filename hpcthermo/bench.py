@@ -44,9 +44,9 @@ from hpcthermo.performance_model import Box, Network, Rank, fit_rank, strong_sca
 from hpcthermo.potentials.base import ForceArrays
 from hpcthermo.potentials.operation_counts import NeighborCount, count_neighbors, mean_counts, operations_per_atom
 from hpcthermo.preparation import make_job_backend, skin_of
-from hpcthermo.probe import array_bytes
+from hpcthermo.probe import NoExchange, array_bytes, brick_systems
 from hpcthermo.results import versions
-from hpcthermo.roofline import Peak, measure_peak
+from hpcthermo.roofline import Peak, measure_messages, measure_peak
 from hpcthermo.skin import tune_skin
 from hpcthermo.units import BOLTZMANN_EV_PER_K
 
@@ -60,8 +60,8 @@ _DESCRIPTOR_STAGES = ("compaction", "descriptor", "radial_descriptor", "angular_
 #: modules whose kernels are no potential
 _OTHER_MODULES = ("neighbors", "halo", "integrate", "langevin", "minimize", "peak")
 _SPLIT_CALLS = 3
-#: force calls on fractions of the atoms, for the part of their time that does not depend on the number
-_FORCE_SIZES, _FORCE_REPEATS = 6, 3
+#: force calls on bricks of the structure, for the part of their time that does not depend on the number of atoms
+_FORCE_SIZES, _FORCE_REPEATS, _SMALLEST_BRICK = 6, 5, 20
 _SEED = 1
 DEFAULT_POTENTIAL, DEFAULT_STRUCTURE = ("tersoff_graphene", "lj_gr_hbn"), "graphite"
 
@@ -145,16 +145,20 @@ def _skin(text: str) -> Any:
     return value
 
 
-def run_bench(case: BenchCase, as_json: bool, network: Network | None = None) -> None:
+def run_bench(case: BenchCase, as_json: bool, network: Network | None = None, measure_network: bool = False) -> None:
     """Measure and print on rank 0 (collective).
 
     Parameters
     ----------
     network : Network, optional
         Also predict larger numbers of ranks, with messages of this cost.
+    measure_network : bool
+        Take the cost of messages between these ranks instead, if there are several.
     """
     comm = world_communicator()
     with abort_on_error(comm):
+        if network is not None and measure_network and (found := measure_messages(comm)) is not None:
+            network = Network(*found)
         report = measure(case, comm, network)
         if comm.rank == 0:
             print(json.dumps(report) if as_json else _text(report), flush=True)
@@ -283,7 +287,7 @@ def measure(case: BenchCase, comm: Communicator, network: Network | None = None)
     peak = measure_peak(engine.backend, comm)
     report = _report(case, engine, potential, mover, timing, stages, peak)
     if network is not None:
-        report["model"] = _model(engine, timing, stages, case.steps, network)
+        report["model"] = _model(engine, potential, stages, case.steps, network)
     return report
 
 
@@ -339,14 +343,17 @@ def _descriptor_share(engine: Engine) -> float:
     if not parts:
         return 0.0
     backend = engine.backend
-    backend.clock = clock = LaunchClock()
     for part in parts:
         part.stage_cycles = backend.xp.zeros(len(part.STAGES))
+    engine.compute()  # kernels that count may have to be compiled first
+    for part in parts:
+        part.stage_cycles.fill(0.0)
+    backend.clock = clock = LaunchClock()
     for _ in range(_SPLIT_CALLS):
         engine.compute()
     backend.clock = None
     total = sum(s for (module, _), s in clock.seconds.items() if module not in _OTHER_MODULES)
-    staged = clock.of_module("nep")
+    staged = sum(s for (module, _), s in clock.seconds.items() if module.startswith("nep"))
     descriptor = everything = 0.0
     for part in parts:
         cycles = dict(zip(part.STAGES, backend.to_host(part.stage_cycles).tolist(), strict=True))
@@ -455,20 +462,19 @@ def machine(backend: Backend) -> str:
 # ---- larger numbers of ranks -----------------------------------------------------------------------
 
 
-def _model(engine: MeasuredEngine, timing: Timing, stages: dict[str, float], steps: int,
+def _model(engine: MeasuredEngine, potential: Potential, stages: dict[str, float], steps: int,
            network: Network) -> dict[str, Any]:
     """Predictions from this measurement: the time per step of one rank, split into a fixed and a per-atom part.
 
-    The fixed part is the host time, and what force calls on fewer and fewer of the rank's atoms converge to.
+    The fixed part is the host time, and what force calls on smaller and smaller bricks converge to.
     """
     comm, system = engine.comm, engine.system
     atoms = engine.n_atoms / comm.size
-    line = fit_rank(*_force_times(engine))
-    fixed = comm.allreduce_sum(line.half_atoms / line.rate) / comm.size + stages["host"] / steps
-    moving = (sum(stages.values()) - stages["host"] - stages["halo"]) / steps
-    rate = atoms / max(moving - line.half_atoms / line.rate, 0.1 * moving)
-    rate = comm.allreduce_sum(rate) / comm.size
-    rank = Rank(rate, fixed * rate)
+    line = _fixed_and_moving(engine, potential)
+    offset = line.half_atoms / line.rate
+    moving = (sum(stages.values()) - stages["host"] - (stages["halo"] if comm.size > 1 else 0.0)) / steps
+    rate = atoms / max(moving - offset, 0.1 * moving)
+    rank = Rank(rate, (offset + stages["host"] / steps) * rate)
     cell = frame_cell(system.cell)
     positions = engine.backend.to_host(system.positions[:system.n_owned]) @ np.linalg.inv(cell)
     high = comm.allreduce_max(positions.max(axis=0, initial=-np.inf))
@@ -486,25 +492,37 @@ def _model(engine: MeasuredEngine, timing: Timing, stages: dict[str, float], ste
     }
 
 
-def _force_times(engine: Engine) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of force calls on all, half, a quarter, ... of the owned atoms, in their true surroundings."""
-    backend, system, bound = engine.backend, engine.system, engine.bound
-    n = system.n_owned
-    sizes = sorted({max(1, n >> k) for k in range(_FORCE_SIZES)} if not bound.exchanges_fields else {n})
-    packed = pack_positions(system, backend, bound.cutoff + engine.skin)
-    forces = backend.xp.zeros((system.n_total + 1, 4))
-    output = ForceArrays(backend.xp.zeros(n), forces, None)
-    seconds = []
-    for size in sizes:
-        best = np.inf
-        for _ in range(_FORCE_REPEATS):
-            backend.synchronize()
-            start = time.perf_counter()
-            bound.compute(system, packed, 0, size, output)
-            backend.synchronize()
-            best = min(best, time.perf_counter() - start)
-        seconds.append(best)
-    return np.array(sizes, dtype=np.float64), np.array(seconds)
+def _fixed_and_moving(engine: Engine, potential: Potential) -> Rank:
+    """R and n_half of force calls alone, from bricks of a half, a quarter, ... of a rank's atoms (collective)."""
+    snapshot = engine.domain.gather(engine.system)
+    found = None
+    if snapshot is not None:
+        sizes = [engine.comm.size << k for k in range(1, 1 + _FORCE_SIZES)]
+        measured = [_force_time(engine, potential, snapshot, n_bricks) for n_bricks in sizes
+                    if snapshot.n_atoms >= _SMALLEST_BRICK * n_bricks]
+        atoms, seconds = np.array(measured).reshape(-1, 2).T
+        found = fit_rank(atoms, seconds) if len(atoms) else Rank(1.0, 0.0)
+    result: Rank = engine.comm.bcast(found)
+    return result
+
+
+def _force_time(engine: Engine, potential: Potential, snapshot: Snapshot, n_bricks: int) -> tuple[float, float]:
+    """Atoms of one brick in its true surroundings, and the seconds of a force call."""
+    backend, skin = engine.backend, engine.skin
+    bound = potential.bind(snapshot.species, backend)
+    (system,) = brick_systems(snapshot, backend, n_bricks, [n_bricks // 2], bound.ghost_depth + skin)
+    bound.build_lists(system, skin)
+    packed = pack_positions(system, backend, bound.cutoff + skin)
+    output = ForceArrays(backend.xp.zeros(system.n_owned), system.forces, None)
+    exchange = NoExchange() if bound.exchanges_fields else None
+    best = np.inf
+    for _ in range(_FORCE_REPEATS):
+        backend.synchronize()
+        start = time.perf_counter()
+        bound.compute(system, packed, 0, system.n_owned, output, exchange)
+        backend.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return float(system.n_owned), best
 
 
 # ---- for people ------------------------------------------------------------------------------------

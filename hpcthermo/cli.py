@@ -120,6 +120,8 @@ def bench(
     model: Annotated[bool, typer.Option("--model", help="Predict 1 to 1,024 ranks.")] = False,
     latency: Annotated[float, typer.Option(help="Of the model's network, us per message pair.", min=0.0)] = 30.0,
     bandwidth: Annotated[float, typer.Option(help="Of the model's network, GB/s per rank.", min=1e-6)] = 20.0,
+    measure_network: Annotated[bool, typer.Option("--measure-network", help="Take the network between these ranks "
+                                                  "instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Measure atom-step/s of a potential on a structure, stage by stage, and how far it is from the peak."""
@@ -130,7 +132,8 @@ def bench(
                  "steps": steps, "warm-up": warm_up, "skin": skin, "temperature": temperature, "timestep": timestep,
                  "virials-every": virials_every, "latency": latency, "bandwidth": bandwidth}
         words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-        flags = [flag for flag, on in (("--model", model), ("--json", as_json)) if on]
+        flags = [flag for flag, on in (("--model", model), ("--json", as_json),
+                                       ("--measure-network", measure_network)) if on]
         raise typer.Exit(start_ranks(ranks or 1, ["bench", *([str(job)] if job else []), *words, *flags]))
 
     from hpcthermo.bench import make_case, run_bench
@@ -138,7 +141,7 @@ def bench(
 
     case = make_case(job, potential, structure, device, precision, skin, steps=steps, warm_up=warm_up,
                      temperature_K=temperature, timestep_fs=timestep, virials_every=virials_every)
-    run_bench(case, as_json, Network(latency / 1e6, bandwidth * 1e9) if model else None)
+    run_bench(case, as_json, Network(latency / 1e6, bandwidth * 1e9) if model else None, measure_network)
 
 
 @app.command()

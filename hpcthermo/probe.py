@@ -116,14 +116,14 @@ def _measure_piece(system: System, bound: BoundPotential, backend: Backend, skin
     pack_seconds = _best(lambda: pack_positions(system, backend, bound.cutoff + skin), backend, clock, _REPEATS)
     packed = pack_positions(system, backend, bound.cutoff + skin)
     output = ForceArrays(backend.xp.zeros(system.n_owned), system.forces, None)
-    exchange = _NoExchange() if bound.exchanges_fields else None
+    exchange = NoExchange() if bound.exchanges_fields else None
     force_seconds = _best(lambda: bound.compute(system, packed, 0, system.n_owned, output, exchange), backend, clock,
                           _REPEATS)
     n = system.n_owned
     return force_seconds / n, pack_seconds / system.n_total, list_seconds / n, list_bytes / n
 
 
-class _NoExchange:
+class NoExchange:
     """Leaves ghost rows as they are: values do not matter to the time."""
 
     def forward(self, field: Any) -> None:

@@ -1,4 +1,4 @@
-"""The measured peak of a device: multiply-adds per second in registers, and bytes per second through memory.
+"""The measured peak of a device: multiply-adds per second in registers, bytes per second through memory and messages.
 
 Kernels are compiled from the same lanes as the potentials (gpu/kernels/peak.h), so the peak is that of the instruction
 set in use. With several ranks all measure at the same time, and the peak is the sum: cores share clocks and memory.
@@ -24,6 +24,8 @@ _REPEATS = {"multiply_add": 60, "triad": 12}
 #: multiply-adds of one chain: about half a millisecond
 _ROUNDS = {"cpu": 200_000, "cuda": 20_000}
 _GROUPS_PER_SLICE = 4
+#: float64 numbers of a short and of a long message, and how often they are sent
+_SHORT, _LONG, _ROUND_TRIPS = 8, 500_000, 30
 #: float64 numbers per array of the triad on all ranks together, beyond any cache
 _TRIAD_LENGTH = {"cpu": 4_000_000, "cuda": 64_000_000}
 
@@ -51,6 +53,31 @@ def measure_peak(backend: Backend, comm: Communicator) -> Peak:
     comm.barrier()
     bandwidth = _triad_bandwidth(backend, comm.size)
     return Peak(comm.allreduce_sum(flops), comm.allreduce_sum(bandwidth))
+
+
+def measure_messages(comm: Communicator) -> tuple[float, float] | None:
+    """Seconds of a short message there and back, and bytes per second of a long one; None on one rank (collective).
+
+    Ranks 0 and 1, 2 and 3, ... exchange at the same time, as they do in a step; the slowest pair counts.
+    """
+    if comm.size == 1:
+        return None
+    peer = comm.rank ^ 1
+    peers = [peer] if peer < comm.size else []
+    seconds = []
+    for length in (_SHORT, _LONG):
+        sent, received = np.ones(length), np.empty(length)
+        exchange = comm.exchange([(rank, sent) for rank in peers], [(rank, received) for rank in peers])
+        comm.barrier()
+        times = []
+        for _ in range(_ROUND_TRIPS):
+            start = time.perf_counter()
+            exchange.start()
+            exchange.wait()
+            times.append(time.perf_counter() - start)
+        seconds.append(comm.allreduce_max(float(np.median(times))))
+    short, long = seconds
+    return 2.0 * short, 8.0 * (_LONG - _SHORT) / max(long - short, 1e-9)
 
 
 def _peak_flops(backend: Backend) -> float:

@@ -56,7 +56,7 @@ def on_one(silicon) -> dict:
 @pytest.fixture(scope="module")
 def on_two(silicon) -> dict:
     return report("--potential", "tersoff_si", "--structure", str(silicon), "--steps", "8", "--warm-up", "1",
-                  "--skin", "1.0", "-n", "2")
+                  "--skin", "1.0", "--model", "--measure-network", "-n", "2")
 
 
 @pytest.mark.parametrize("case", ["on_one", "on_two"])
@@ -108,6 +108,13 @@ def test_the_model_table(on_one):
         assert table[0]["efficiency"] == pytest.approx(1.0)
         for row in table:
             assert row["steps_per_second"] == pytest.approx(1.0 / row["seconds_per_step"])
+
+
+def test_the_model_takes_the_network_between_the_ranks(on_two):
+    model = on_two["model"]
+    assert 0.0 < model["latency_seconds"] != 30e-6
+    assert 0.0 < model["bandwidth_bytes_per_second"] != 20e9
+    assert model["strong"][0]["efficiency"] == pytest.approx(1.0)
 
 
 def test_text_for_people(silicon):
