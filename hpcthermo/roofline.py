@@ -28,6 +28,7 @@ _GROUPS_PER_SLICE = 4
 _SHORT, _LONG, _ROUND_TRIPS = 8, 500_000, 30
 #: float64 numbers per array of the triad on all ranks together, beyond any cache
 _TRIAD_LENGTH = {"cpu": 4_000_000, "cuda": 64_000_000}
+_SHORTEST_TRIAD = 500_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _peak_flops(backend: Backend) -> float:
 
 
 def _triad_bandwidth(backend: Backend, n_ranks: int) -> float:
-    n = max(500_000, _TRIAD_LENGTH[backend.device] // (n_ranks if backend.device == "cpu" else 1))
+    n = max(_SHORTEST_TRIAD, _TRIAD_LENGTH[backend.device] // (n_ranks if backend.device == "cpu" else 1))
     first, second, target = (backend.xp.full(n, value) for value in (1.0, 2.0, 0.0))
     seconds = _fastest(backend, "triad", lambda: backend.launch(
         "peak", "triad", 0, n, 0.5, first, second, target, per="thread"))
