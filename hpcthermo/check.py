@@ -144,7 +144,7 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     ranks_per_replica = max(1, ranks // job.execution.replicas)
     depth = bound.ghost_depth + skin
     parts, owned, ghosts = decomposition(snapshot, ranks_per_replica, job.execution.decomposition, depth)
-    widest = max(CANDIDATES) if job.execution.skin_A == "auto" else skin
+    widest = max(CANDIDATES) if job.execution.tunes_skin else skin
     cost = measure_cost(snapshot, potential, backend, skin, widest)
     seconds = estimate_seconds(job, cost, snapshot.n_atoms, int(owned.max()), ghosts, ranks) if probe else None
     memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
@@ -194,7 +194,7 @@ def estimate_seconds(job: Job, cost: Cost, n_atoms: int, owned: int, ghosts: int
     """Run time in s from start to report; replicas beyond the ranks run one after another."""
     skin = skin_of(job.execution)
     total = _START_SECONDS + _FINISH_SECONDS + n_atoms * _STRUCTURE_SECONDS
-    if job.execution.skin_A == "auto":
+    if job.execution.tunes_skin:
         total += _tuning_seconds(cost, owned)
     for steps, timestep_fs in stage_steps(job):
         interval = max(1.0, _REBUILD_PERIOD_FS * max(skin, 0.1) ** 2 / timestep_fs)

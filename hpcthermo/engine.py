@@ -1,13 +1,5 @@
 """Forces, energies and virials of a decomposed system, step after step.
 
-Neighbour lists hold all pairs closer than r_c + skin at the last rebuild. With D = C_ref^-1 C the
-deformation of the cell since then, sigma the smallest singular value of D and d the largest
-|r - r_ref D| of any atom, every pair within r_c is still listed as long as
-
-    2 d + (1 - sigma) (r_c + skin) < skin
-
-(the pair distance is at least sigma r_ref - 2 d). The same bound keeps the halo deep enough.
-
 Virial of the cell from force rows before ghosts go home, W = sum_rows r (x) F; with owners' rows after
 that, W = sum_owned r (x) F + sum_ghosts (n C) (x) F_ghost, n the lattice vector of the copy. Potentials that
 put no forces on ghost rows add what it lacks (`ForceArrays.total_virial`).
@@ -15,7 +7,6 @@ put no forces on ghost rows add what it lacks (`ForceArrays.total_virial`).
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -26,18 +17,14 @@ from hpcthermo.domain.decomposition import Domain, HaloFieldExchange
 from hpcthermo.domain.grid import Layout, RankGrid, frame_cell
 from hpcthermo.domain.migrate import owned_fields
 from hpcthermo.domain.snapshot import Snapshot
-from hpcthermo.errors import PhysicsError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import PackedPositions, empty_rows, pack_rows, packing_frame
+from hpcthermo.list_criterion import STRAIN_LIMIT, ListCriterion, Look
+from hpcthermo.neighbors import PackedPositions, empty_rows, packing_frame
 from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential
 from hpcthermo.system import ATOM_FIELDS, System
 
 #: rows per partial sum, CHUNK of kernels/halo.h
 _CHUNK = 512
-#: strain since the last rebuild that asks for a new one, and for which packed frames leave room
-_STRAIN_LIMIT = 0.01
-#: displacement^2 that kernels/halo.h reports for a position that is not a number
-_NOT_FINITE = 1e300
 #: interior atoms computed between two looks at the messages in flight
 _PROGRESS_ATOMS = 4096
 
@@ -72,8 +59,11 @@ class Engine:
         Atoms of the whole system.
     rebuilds : int
         Rebuilds so far; per-atom arrays kept outside must be made again when it changes.
-    largest_displacement : float
-        Of any atom of the system from its place at the last rebuild, A, when `compute` was last called.
+    looks_late : bool
+        Whether `compute` reads the largest displacement after the forces, so that neither a GPU nor other ranks are
+        waited for; the same on all ranks. Results do not depend on it.
+    repeated : int
+        Force calls that were done twice because of that.
     timings : dict of str to float
         Seconds spent in check, rebuild, forward, force and reverse.
     """
@@ -87,21 +77,22 @@ class Engine:
         self.bound = potential.bind(system.species, backend)
         self.n_atoms = domain.n_atoms
         self.rebuilds = 0
-        self.largest_displacement = 0.0
+        self.looks_late = backend.device == "cuda"
+        self.repeated = 0
         self.timings = dict.fromkeys(("check", "rebuild", "forward", "force", "reverse"), 0.0)
         self.energies: Any = backend.xp.zeros(system.n_owned)
         self.virials: Any | None = None
         self._masses = backend.xp.asarray(system.masses)
-        self._reference: Any | None = None
-        self._reference_cell = system.cell.copy()
-        self._deformation: Any = None
-        self._deformation_cell: np.ndarray | None = None
-        self._strain = 0.0
-        self._smallest_stretch = 1.0
+        self._criterion = ListCriterion(backend, self.comm, self.bound.cutoff, system.cell)
         self._virial: np.ndarray | None = None
         self._total_virial = backend.xp.zeros((TOTAL_VIRIAL_ROWS, 9))
         self._potential_energy: float | None = None
         self.set_skin(self.skin)
+
+    @property
+    def largest_displacement(self) -> float:
+        """Of any atom of the system from its place at the last rebuild, A, when `compute` was last called."""
+        return self._criterion.displacement
 
     # ---- neighbour lists -------------------------------------------------------------------------
 
@@ -109,7 +100,7 @@ class Engine:
         """Use another skin, A; the next `compute` rebuilds (same value on all ranks)."""
         self.skin = float(skin)
         self.domain.halo_depth = self.bound.ghost_depth + self.skin
-        self._reference = None
+        self._criterion.forget()
 
     def rebuild(self) -> None:
         """Migrate, order, make ghosts and neighbour lists (collective); forces are then those of `compute` to come."""
@@ -121,53 +112,18 @@ class Engine:
 
     def _after_ghosts(self) -> None:
         """Everything that is made from the positions of a rebuild."""
-        xp, system = self.backend.xp, self.system
-        n = system.n_owned
-        self._reference = system.positions[:n].copy()
-        self._reference_cell = system.cell.copy()
-        self._deformation_cell = None
+        system = self.system
+        self.backend.forget()
+        self._criterion.begin(system, self.skin)
         self.bound.build_lists(system, self.skin)
         corners = float(np.linalg.norm(frame_cell(system.cell), axis=1).sum())
         reach = self.bound.cutoff + self.skin
-        self._frame = packing_frame(system, self.backend, reach, self.skin + 1.1 * _STRAIN_LIMIT * (corners + reach))
-        self._rows = empty_rows(system, self.backend)
-        pack_rows(system, self.backend, self._frame, self._rows, 0, system.n_total + 1)
-        self._chunks = -(-n // _CHUNK)
-        self._partial_squares = xp.zeros(max(self._chunks, 1))
-        self.energies = xp.zeros(n)
+        self._frame = packing_frame(system, self.backend, reach, self.skin + 1.1 * STRAIN_LIMIT * (corners + reach))
+        self._packed = PackedPositions(empty_rows(system, self.backend), self._frame.scale)
+        self._begin_ghosts()
+        self.energies = self.backend.xp.zeros(system.n_owned)
         self._virial_rows: Any | None = None
         self.virials = None
-
-    def _needs_rebuild(self, flag: int) -> tuple[bool, int]:
-        """Whether any rank's lists may miss a pair, and the largest flag (one small reduction)."""
-        if self._reference is None:
-            return True, int(self.comm.allreduce_max(float(flag)))
-        system = self.system
-        self._follow_cell()
-        self.backend.launch("halo", "largest_displacement", 0, self._chunks, system.n_owned, system.positions,
-                            self._reference, self._deformation, self._partial_squares, per="thread")
-        local = np.array([float(self._partial_squares.max()), float(flag)])
-        largest, highest_flag = self.comm.allreduce_max(local)
-        if largest >= _NOT_FINITE:
-            raise PhysicsError("positions are not finite any more; reduce the timestep or relax the structure first")
-        self.largest_displacement = math.sqrt(largest)
-        slack = self.skin - (1.0 - self._smallest_stretch) * (self.bound.cutoff + self.skin)
-        moved = slack <= 0.0 or 4.0 * largest > slack * slack
-        return bool(moved or self._strain > _STRAIN_LIMIT), int(highest_flag)
-
-    def _follow_cell(self) -> None:
-        """Deformation since the last rebuild, if the cell has changed."""
-        cell = self.system.cell
-        if self._deformation_cell is not None and np.array_equal(cell, self._deformation_cell):
-            return
-        self._deformation_cell = cell.copy()
-        if np.array_equal(cell, self._reference_cell):
-            deformation = np.eye(3)
-        else:
-            deformation = np.linalg.inv(frame_cell(self._reference_cell)) @ frame_cell(cell)
-        self._smallest_stretch = min(1.0, float(np.linalg.svd(deformation, compute_uv=False)[-1]))
-        self._strain = float(np.linalg.norm(deformation - np.eye(3), 2))
-        self._deformation = self.backend.xp.asarray(deformation)
 
     # ---- forces ----------------------------------------------------------------------------------
 
@@ -191,79 +147,118 @@ class Engine:
         PhysicsError
             On all ranks, if a position is not finite.
         """
+        if self._criterion.reference is None:
+            flag = int(self.comm.allreduce_max(float(flag)))
+            self._rebuild_and_evaluate(virials)
+            return flag
         start = time.perf_counter()
-        needed, flag = self._needs_rebuild(flag)
+        self._begin()
+        look = self._criterion.look(flag)
+        late = self.looks_late and not self._criterion.nearly_over()
+        if late:
+            self.timings["check"] += time.perf_counter() - start
+            self._evaluate(virials, look)
+            start = time.perf_counter()
+        ended = look.ended()
         self.timings["check"] += time.perf_counter() - start
-        if needed:
-            self.rebuild()
-        output = self._cleared_output(virials)
-        packed = PackedPositions(self._rows, self._frame.scale)
-        if self.bound.exchanges_fields or self.comm.size == 1:
-            self._compute_at_once(packed, output)
+        if ended:
+            self.repeated += late
+            self._rebuild_and_evaluate(virials)
+        elif not late:
+            self._evaluate(virials)
+        return look.flag
+
+    def _rebuild_and_evaluate(self, virials: bool) -> None:
+        self.rebuild()
+        self._begin()
+        self._evaluate(virials)
+
+    def _begin(self) -> None:
+        """Pack the owned atoms, clear what forces are added to, and measure how far atoms have moved: one kernel."""
+        system, criterion, more = self.system, self._criterion, self._total_virial.size
+        criterion.follow(system.cell)
+        criterion.slot = 1 - criterion.slot
+        self.backend.launch("halo", "begin_owned", 0, max(system.n_owned, more), system.n_owned, system.n_total,
+                            system.positions, system.types, criterion.reference, criterion.deformation,
+                            self._frame.values, self._packed.rows, self.energies, system.forces, more,
+                            self._total_virial, criterion.slot, criterion.largest, per="thread")
+
+    def _begin_ghosts(self) -> None:
+        """The same for ghosts, whose positions have arrived, and for the rows of padding slots."""
+        system = self.system
+        self.backend.launch("halo", "begin_ghosts", system.n_owned, system.n_total + 1, system.n_total,
+                            system.positions, system.types, self._frame.values, self._packed.rows, system.forces,
+                            per="thread")
+
+    def _evaluate(self, virials: bool, look: Look | None = None) -> None:
+        """Forces with the present lists; a look that is under way is sent to the other ranks when it is known."""
+        output = self._output(virials)
+        if self.comm.size == 1 and not self.bound.exchanges_fields:
+            self.domain.halo.follow(self.system.cell)
+            self.backend.repeat((id(self), virials), lambda: self._compute_at_once(output))
+        elif self.bound.exchanges_fields:
+            self._compute_at_once(output)
         else:
-            self._compute_overlapped(packed, output)
+            self._compute_overlapped(output, look)
         self._virial = self._potential_energy = None
+        self.virials = None
         if output.virials is not None:
             n = self.system.n_owned
             self.virials = output.virials[:n].reshape(n, 3, 4)[:, :, :3]
-        return flag
 
-    def _cleared_output(self, virials: bool) -> ForceArrays:
-        self.energies.fill(0.0)
-        self.system.forces.fill(0.0)
-        self.virials = None
+    def _output(self, virials: bool) -> ForceArrays:
         if virials:
             if self._virial_rows is None:
                 self._virial_rows = self.backend.xp.empty((self.system.n_total + 1, 12))
             self._virial_rows.fill(0.0)
-        self._total_virial.fill(0.0)
         return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None,
                            self._total_virial)
 
-    def _compute_at_once(self, packed: PackedPositions, output: ForceArrays) -> None:
+    def _compute_at_once(self, output: ForceArrays) -> None:
         """Ghosts, all atoms, ghosts back; for one rank or a potential that exchanges fields."""
         system, halo, clock = self.system, self.domain.halo, time.perf_counter
         start = clock()
         halo.forward_positions_begin(system.positions, system.cell)
         halo.forward_finish()
-        pack_rows(system, self.backend, self._frame, self._rows, 0, system.n_total)
+        self._begin_ghosts()
         ready = clock()
         exchange = HaloFieldExchange(halo) if self.bound.exchanges_fields else None
-        self.bound.compute(system, packed, 0, system.n_owned, output, exchange)
+        self.bound.compute(system, self._packed, 0, system.n_owned, output, exchange)
         computed = clock()
         self._reverse_begin(output)
         halo.reverse_finish()
         self._add_times(ready - start, computed - ready, clock() - computed)
 
-    def _compute_overlapped(self, packed: PackedPositions, output: ForceArrays) -> None:
+    def _compute_overlapped(self, output: ForceArrays, look: Look | None) -> None:
         """Half of the interior while positions fly out, the boundary, the rest while forces fly back."""
         system, halo, clock = self.system, self.domain.halo, time.perf_counter
         n, n_interior = system.n_owned, self.domain.n_interior
         half = n_interior // 2
         start = clock()
         halo.forward_positions_begin(system.positions, system.cell)
-        pack_rows(system, self.backend, self._frame, self._rows, 0, n)
+        if look is not None:
+            look.reduce()
         sent = clock()
-        self._compute_interior(packed, output, 0, half)
+        self._compute_interior(output, 0, half)
         first = clock()
         halo.forward_finish()
-        pack_rows(system, self.backend, self._frame, self._rows, n, system.n_total)
+        self._begin_ghosts()
         arrived = clock()
-        self.bound.compute(system, packed, n_interior, n, output)
+        self.bound.compute(system, self._packed, n_interior, n, output)
         boundary = clock()
         self._reverse_begin(output)
         returning = clock()
-        self._compute_interior(packed, output, half, n_interior)
+        self._compute_interior(output, half, n_interior)
         second = clock()
         halo.reverse_finish()
         force = (first - sent) + (boundary - arrived) + (second - returning)
         self._add_times((sent - start) + (arrived - first), force, (returning - boundary) + (clock() - second))
 
-    def _compute_interior(self, packed: PackedPositions, output: ForceArrays, begin: int, end: int) -> None:
+    def _compute_interior(self, output: ForceArrays, begin: int, end: int) -> None:
         # a GPU computes while the host waits for messages, so it gets its atoms in one launch
         step = _PROGRESS_ATOMS if self.backend.device == "cpu" else max(end - begin, 1)
         for first in range(begin, end, step):
-            self.bound.compute(self.system, packed, first, min(first + step, end), output)
+            self.bound.compute(self.system, self._packed, first, min(first + step, end), output)
             self.domain.halo.progress()
 
     def _reverse_begin(self, output: ForceArrays) -> None:
@@ -323,7 +318,7 @@ class Engine:
 
         Call it after `compute`, while its virial is still valid.
         """
-        if self._reference is None:
+        if self._criterion.reference is None:
             raise ValueError("the engine has no state before its first compute")
         system, grid, host = self.system, self.domain.grid, self.backend.to_host
         state = {name: value.copy() for name, value in owned_fields(system, self.backend).items()}
@@ -331,8 +326,8 @@ class Engine:
             energies=host(self.energies).copy(),
             cell=system.cell.copy(),
             virial=self._local_virial().copy(),
-            reference_positions=host(self._reference).copy(),
-            reference_cell=self._reference_cell.copy(),
+            reference_positions=host(self._criterion.reference).copy(),
+            reference_cell=self._criterion.reference_cell.copy(),
             skin=np.array(self.skin),
             n_interior=np.array(self.domain.n_interior),
             rebuilds=np.array(self.rebuilds),

@@ -271,7 +271,7 @@ class Simulation:
         """Choose the skin once, if the job leaves it open, and remember it."""
         from hpcthermo.skin import tune_skin
 
-        if self.job.execution.skin_A == "auto" and phase.timestep_fs > 0.0:
+        if self.job.execution.tunes_skin and phase.timestep_fs > 0.0:
             tune_skin(self.engine, phase.timestep_fs / TIME_FS)
             self._just_tuned = True
         self.tuned = {"skin_A": self.engine.skin}

@@ -20,10 +20,17 @@ class Execution(Section):
     """Pair arithmetic in float32 ("mixed") or float64; state and sums are float64 always."""
     skin_A: Literal["auto"] | Annotated[float, Field(ge=0.0, le=20.0, strict=True)] = "auto"
     """Margin of the neighbour lists; "auto" tunes it before step 0 and stores it with the results."""
+    deterministic: Boolean = False
+    """Separate runs on as many CPU ranks end in the same bits: a skin that is not given is 1 A, not tuned by timing."""
     decomposition: Literal["auto", "slab"] | tuple[RankCount, RankCount, RankCount] = "auto"
     """Ranks along x, y, z; "auto" takes the least ghost surface."""
     replicas: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
     """Independent runs with different seeds; ranks are shared out among them."""
+
+    @property
+    def tunes_skin(self) -> bool:
+        """Whether the skin is chosen by timing."""
+        return self.skin_A == "auto" and not self.deterministic
 
 
 class Trajectory(Section):

@@ -90,13 +90,13 @@ class Integrator:
         for thermostat in self.thermostats:
             thermostat.half_step(engine, timestep, step, BEFORE)
         moves_cell = self.barostat is not None and self.barostat.begin(engine, step)
-        self._kick(engine)
         if moves_cell and self.barostat is not None:
+            self._kick(engine)
             self._drift(engine, 0.5 * timestep)
             self.barostat.move(engine, timestep, step)
             self._drift(engine, 0.5 * timestep)
         else:
-            self._drift(engine, timestep)
+            self._kick_drift(engine)
         flag = engine.compute(virials, flag)
         if moves_cell and self.barostat is not None:
             self.barostat.finish(engine)
@@ -143,22 +143,30 @@ class Integrator:
 
     def _kick(self, engine: Engine) -> None:
         system = engine.system
-        if self._tags is not system.tags:
-            self._after_rebuild(engine)
         engine.backend.launch("integrate", "kick", 0, system.n_owned, 0.5 * self.timestep, system.forces,
-                              self._inverse_masses, system.velocities, per="thread")
+                              self._inverse_masses_of(engine), system.velocities, per="thread")
+
+    def _kick_drift(self, engine: Engine) -> None:
+        system = engine.system
+        engine.backend.launch("integrate", "kick_drift", 0, system.n_owned, self.timestep, system.forces,
+                              self._inverse_masses_of(engine), system.velocities, system.positions, per="thread")
 
     def _drift(self, engine: Engine, timestep: float) -> None:
         system = engine.system
         engine.backend.launch("integrate", "drift", 0, system.n_owned, timestep, system.velocities, system.positions,
                               per="thread")
 
-    def _after_rebuild(self, engine: Engine) -> None:
+    def _inverse_masses_of(self, engine: Engine) -> Any:
         """Inverse masses by atom, 0 for frozen atoms, which also stand still."""
-        xp, system, n = engine.backend.xp, engine.system, engine.system.n_owned
+        system = engine.system
+        if self._tags is system.tags:
+            return self._inverse_masses
+        # a rebuild gives the system new arrays
+        xp, n = engine.backend.xp, system.n_owned
         self._tags = system.tags
         self._inverse_masses = xp.asarray(1.0 / system.masses)[system.types[:n]]
         if system.frozen_groups:
             frozen = xp.isin(system.groups[:n], xp.asarray(sorted(system.frozen_groups), dtype=np.int32))
             self._inverse_masses[frozen] = 0.0
             system.velocities[frozen] = 0.0
+        return self._inverse_masses

@@ -65,6 +65,17 @@ def _processor_flags() -> frozenset[str]:
     return frozenset()
 
 
+class Reading:
+    """Values on their way from the device to the host (there already, on a CPU)."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def value(self) -> np.ndarray:
+        """The values as they were when the reading began; waits for them."""
+        return self._values
+
+
 class Backend:
     """Arrays and kernels of one device in one precision.
 
@@ -134,9 +145,23 @@ class Backend:
     def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         raise NotImplementedError
 
+    def repeat(self, key: Hashable, work: Callable[[], None]) -> None:
+        """Do work that launches the same kernels on the same memory each time it comes with this key.
+
+        A device may record the launches and play them back; `forget` ends that.
+        """
+        work()
+
+    def forget(self) -> None:
+        """Forget what `repeat` has recorded: memory has changed."""
+
     def to_host(self, array: Any) -> np.ndarray:
         """Copy (GPU) or view (CPU) of an array in host memory."""
         raise NotImplementedError
+
+    def begin_read(self, array: Any) -> Reading:
+        """Begin to read a small array without waiting for the device."""
+        return Reading(self.to_host(array).copy())
 
     def synchronize(self) -> None:
         """Wait until all work given to the device is done."""

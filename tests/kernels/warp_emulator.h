@@ -384,6 +384,7 @@ EMULATED_ATOMIC(atomicMin, int, old < value ? old : value)
 EMULATED_ATOMIC(atomicOr, unsigned, old | value)
 EMULATED_ATOMIC(atomicExch, int, value)
 
+static inline long long __double_as_longlong(double v) { long long bits; __builtin_memcpy(&bits, &v, sizeof bits); return bits; }
 static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 static inline int __ffs(int v) { return __builtin_ffs(v); }

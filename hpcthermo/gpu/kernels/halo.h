@@ -2,10 +2,12 @@
 //
 //   forward   ghost row = owner's row (+ image @ cell for positions), packed in the order of sending
 //   reverse   owner's row += rows of its copies, each owner summed by one thread in a fixed order
+//   begin     what a force call finds ready: packed rows, zeros, and how far atoms have moved
 //
 // Sums run over chunks of CHUNK rows, one thread each, so that they do not depend on the machine's
 // order of threads; the caller adds the partial results.
 #include "portable.h"
+#include "packing.h"
 
 #define CHUNK 512
 
@@ -60,27 +62,41 @@ KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const
     }
 }
 
-// largest |r - r_reference D|^2 of each chunk; NOT_FINITE where a position is not a number
+// What a force call begins with, for each owned atom: its packed row, zero energy and force; zero in the n_more values
+// of `more`; and the largest |r - r_reference D|^2 of all atoms in largest[slot], NOT_FINITE where a position is not a
+// number. The other slot is made ready for the next call.
 #define NOT_FINITE 1e300
-KERNEL(largest_displacement)(int begin, int end, int n_atoms, const double* positions, const double* reference,
-                             const double* deformation, double* partial)
+KERNEL(begin_owned)(int begin, int end, int n_owned, int n_atoms, const double* positions, const int* types,
+                    const double* reference, const double* deformation, const double* frame, Position* packed,
+                    double* energies, double* forces, int n_more, double* more, int slot, double* largest)
 {
-    FOR_EACH_THREAD(chunk, begin, end)
+    FOR_EACH_THREAD(i, begin, end)
     {
-        const int last = (chunk + 1) * CHUNK < n_atoms ? (chunk + 1) * CHUNK : n_atoms;
-        double largest = 0;
-        for (int i = chunk * CHUNK; i < last; ++i) {
-            const double* r = positions + 3 * (size_t)i;
-            const double* s = reference + 3 * (size_t)i;
-            double d2 = 0;
-            for (int a = 0; a < 3; ++a) {
-                const double d = r[a] - (s[0] * deformation[a] + s[1] * deformation[3 + a] + s[2] * deformation[6 + a]);
-                d2 += d * d;
-            }
-            if (!(d2 < NOT_FINITE)) d2 = NOT_FINITE;
-            largest = d2 > largest ? d2 : largest;
+        if (i == 0) largest[1 - slot] = 0;
+        if (i < n_more) more[i] = 0;
+        if (i >= n_owned) continue;
+        const double* r = positions + 3 * (size_t)i;
+        const double* s = reference + 3 * (size_t)i;
+        double d2 = 0;
+        for (int a = 0; a < 3; ++a) {
+            const double d = r[a] - (s[0] * deformation[a] + s[1] * deformation[3 + a] + s[2] * deformation[6 + a]);
+            d2 += d * d;
         }
-        partial[chunk] = largest;
+        atomic_maximum(largest + slot, d2 < NOT_FINITE ? d2 : NOT_FINITE);
+        packed[i] = packed_position(i, n_atoms, positions, types, frame);
+        energies[i] = 0;
+        for (int a = 0; a < 4; ++a) forces[4 * (size_t)i + a] = 0;
+    }
+}
+
+// the same for ghosts, which have no energy; the force row n_atoms takes what padding slots scatter
+KERNEL(begin_ghosts)(int begin, int end, int n_atoms, const double* positions, const int* types, const double* frame,
+                     Position* packed, double* forces)
+{
+    FOR_EACH_THREAD(i, begin, end)
+    {
+        packed[i] = packed_position(i, n_atoms, positions, types, frame);
+        for (int a = 0; a < 4; ++a) forces[4 * (size_t)i + a] = 0;
     }
 }
 

@@ -29,6 +29,22 @@ KERNEL(drift)(int begin, int end, double timestep, const double* velocities, dou
     }
 }
 
+// v += dt/2 F/m, then r += dt v
+KERNEL(kick_drift)(int begin, int end, double timestep, const double* forces, const double* inverse_masses,
+                   double* velocities, double* positions)
+{
+    FOR_EACH_THREAD(i, begin, end)
+    {
+        const double scale = 0.5 * timestep * inverse_masses[i];
+        for (int a = 0; a < 3; ++a) {
+            const size_t k = 3 * (size_t)i + a;
+            const double v = velocities[k] + scale * forces[4 * (size_t)i + a];
+            velocities[k] = v;
+            positions[k] += timestep * v;
+        }
+    }
+}
+
 // partial[chunk] = sum of m v^2 / 2
 KERNEL(kinetic_rows)(int begin, int end, int count, const int* rows, const int* types, const double* masses,
                      const double* velocities, double* partial)

@@ -11,6 +11,7 @@
 //
 // Rows may also belong to tiles of TILE_ATOMS atoms that stand close together; their neighbours are those of any member.
 #include "portable.h"
+#include "packing.h"
 
 #define TILE_ATOMS 4  // neighbors.TILE_ATOMS
 #define CHUNK 512     // neighbors._CHUNK
@@ -90,26 +91,7 @@ KERNEL(order_cells)(int begin, int end, const int* cell_start, int* cell_atoms)
 KERNEL(pack_positions)(int begin, int end, const double* positions, const int* types, const double* frame,
                        int n_atoms, Position* packed)
 {
-    // frame: origin (3), scale (length of one integer step), padding coordinate
-    const double steps = 1.0 / frame[3];
-    FOR_EACH_THREAD(i, begin, end)
-    {
-        Position p;
-        double r[3];
-        for (int a = 0; a < 3; ++a) r[a] = i < n_atoms ? positions[3 * (size_t)i + a] - frame[a] : frame[4];
-        if (sizeof(REAL) == 4) {
-            // round half up, the same on both machines
-            p.x = (decltype(p.x))floor(r[0] * steps + 0.5);
-            p.y = (decltype(p.y))floor(r[1] * steps + 0.5);
-            p.z = (decltype(p.z))floor(r[2] * steps + 0.5);
-        } else {
-            p.x = (decltype(p.x))r[0];
-            p.y = (decltype(p.y))r[1];
-            p.z = (decltype(p.z))r[2];
-        }
-        p.type = (decltype(p.type))(i < n_atoms ? types[i] : 0);
-        packed[i] = p;
-    }
+    FOR_EACH_THREAD(i, begin, end) packed[i] = packed_position(i, n_atoms, positions, types, frame);
 }
 
 // Atoms in cell order, relative to the grid's origin, for contiguous loads; slot_of_atom inverts cell_atoms.

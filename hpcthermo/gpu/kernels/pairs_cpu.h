@@ -103,5 +103,6 @@ DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, 
 // plain and atomic adds of one value to one address
 DEVICE void atomic_add(double* address, double value) { *address += value; }
 DEVICE void atomic_maximum(int* address, int value) { if (value > *address) *address = value; }
+DEVICE void atomic_maximum(double* address, double value) { if (value > *address) *address = value; }
 // the value before
 DEVICE int atomic_increment(int* address) { return (*address)++; }

@@ -98,5 +98,10 @@ DEVICE void atomic_add(int64_t* address, int64_t value)
     atomicAdd((unsigned long long*)address, (unsigned long long)value);
 }
 DEVICE void atomic_maximum(int* address, int value) { atomicMax(address, value); }
+// of values above or at 0, whose bits are in the order of the values; most threads see that theirs is not the largest
+DEVICE void atomic_maximum(double* address, double value)
+{
+    if (value > *(volatile double*)address) atomicMax((long long*)address, __double_as_longlong(value));
+}
 // the value before
 DEVICE int atomic_increment(int* address) { return atomicAdd(address, 1); }
