@@ -6,8 +6,9 @@
 Ours is `hpcthermo bench`: dynamics at constant energy and 300 K with 0.5 fs, energy and forces each step, neighbour
 lists rebuilt as needed, integrator and halo included. calorine (NEP_CPU) gives energy, forces and virials of static
 positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics with a skin of its own.
-All runs share one core and take turns (peer, ours, peer, ours, ...); a ratio is taken within its round. Before anything
-is timed the peer's energy and forces of the start structure must be ours.
+All runs start from the same positions and velocities, made by a short run at 300 K, share one core and take turns
+(peer, ours, peer, ours, ...); a ratio is taken within its round. Before anything is timed the peer's energy and forces
+of the start must be ours.
 
 PYTHON is an interpreter of an environment that holds the peer (README.md); --data a folder with the potentials.
 """
@@ -34,7 +35,7 @@ from rounds import Spread, interleaved, ratios, spread
 from systems import standard_system
 
 DEFAULT_DATA = ROOT.parent / "shared" / "data"
-TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0
+TIMESTEP_FS, TEMPERATURE_K, HEATING_STEPS, COUPLING_FS, SKIN_A = 0.5, 300.0, 200, 20.0, 1.0
 #: a start structure on which two codes differ by more than this is not the same problem, eV/atom and eV/A
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-6, 1e-5
 
@@ -121,6 +122,33 @@ def located(potential: str, data: Path) -> list[str]:
     return parts
 
 
+def warmed(atoms: Atoms, potential: list[str]) -> Atoms:
+    """The atoms after a short run at 300 K, with velocities."""
+    from hpcthermo.domain.comm import SingleProcess
+    from hpcthermo.dynamics.integrate import Integrator
+    from hpcthermo.dynamics.thermostats import VelocityRescaling
+    from hpcthermo.dynamics.velocities import draw_velocities
+    from hpcthermo.engine import make_engine
+    from hpcthermo.gpu.backend import make_backend
+    from hpcthermo.potentials.load import load_potential
+    from hpcthermo.structure.build import make_snapshot
+
+    snapshot = make_snapshot(atoms.cell.array, atoms.pbc, atoms.get_chemical_symbols(), atoms.positions,
+                             masses=atoms.get_masses(), layers=atoms.arrays.get("layer"))
+    engine = make_engine(snapshot, load_potential(potential), SingleProcess(), make_backend("cpu", "mixed"), SKIN_A)
+    engine.compute()
+    draw_velocities(engine, TEMPERATURE_K, seed=1)
+    thermostat = VelocityRescaling(engine, TEMPERATURE_K, coupling_fs=COUPLING_FS, seed=1)
+    mover = Integrator(engine, TIMESTEP_FS, [thermostat])
+    for step in range(HEATING_STEPS):
+        mover.step(engine, step)
+    warm, last = atoms.copy(), engine.domain.gather(engine.system)
+    assert last is not None
+    warm.positions = last.positions
+    warm.set_velocities(last.velocities)  # both in sqrt(eV/amu)
+    return warm
+
+
 def lammps_setup(atoms: Atoms, potential: list[str]) -> dict[str, Any]:
     """Types, masses and commands. A type is a species, or with interlayer pairs a species in one layer."""
     tersoff, interlayer = potential[0], len(potential) > 1
@@ -167,7 +195,8 @@ def agreement(atoms: Atoms, potential: list[str], peer: dict[str, Any]) -> str:
     ours.calc = Calculator(potential)
     energy = abs(ours.get_potential_energy() - peer["energy"]) / len(atoms)
     force = float(np.abs(ours.get_forces() - peer["forces"]).max())
-    text = f"start structure: energies differ by {energy:.1e} eV/atom, forces by at most {force:.1e} eV/A"
+    text = (f"start at {ours.get_temperature():.0f} K: energies differ by {energy:.1e} eV/atom, forces by at most "
+            f"{force:.1e} eV/A")
     if not (energy < ENERGY_TOLERANCE and force < FORCE_TOLERANCE):
         raise RefusedError(f"{text}: the two codes do not compute the same thing")
     return text
@@ -177,8 +206,7 @@ def peer_runner(case: Case, atoms: Atoms, potential: list[str], options: argpars
     """Number of steps or evaluations to the peer's answer."""
     if case.peer == "calorine":
         return lambda steps: calorine_run(options.calorine, atoms, Path(potential[0]), steps)
-    setup = {**lammps_setup(atoms, potential), "skin_A": options.lammps_skin, "timestep_fs": TIMESTEP_FS,
-             "temperature_K": TEMPERATURE_K, "warm_up": 20}
+    setup = {**lammps_setup(atoms, potential), "skin_A": options.lammps_skin, "timestep_fs": TIMESTEP_FS, "warm_up": 10}
     return lambda steps: lammps_run(options.lammps, atoms, {**setup, "steps": steps})
 
 
@@ -193,7 +221,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
     if getattr(options, case.peer) is None:
         raise RefusedError(f"case {name} needs --{case.peer} PYTHON (README.md)")
     potential = located(case.potential, options.data)
-    atoms = standard_system(case.system)
+    atoms = warmed(standard_system(case.system), potential)
     run_peer = peer_runner(case, atoms, potential, options)
     agrees = agreement(atoms, potential, run_peer(1))
     steps = options.steps or case.steps

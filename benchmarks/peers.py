@@ -9,6 +9,7 @@ one request from standard input and answers with one line of JSON. It then needs
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -50,7 +51,7 @@ def lammps_run(python: str, atoms: Any, setup: dict[str, Any]) -> dict[str, Any]
     ----------
     setup : dict
         ``types`` (1, 2, ...) by atom, ``masses`` by type, ``commands`` (pair style and coefficients), ``skin_A``,
-        ``temperature_K`` of the initial velocities, ``timestep_fs``, ``warm_up`` and ``steps``.
+        ``timestep_fs``, ``warm_up`` and ``steps``. Velocities are those of the atoms.
 
     Returns
     -------
@@ -61,11 +62,14 @@ def lammps_run(python: str, atoms: Any, setup: dict[str, Any]) -> dict[str, Any]
 
 
 def _ask(python: str, peer: str, atoms: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from ase import units
+
     if not os.access(python, os.X_OK) or Path(python).is_dir():
         raise PeerError(f"{peer}: no interpreter {python}; benchmarks/README.md says how to make its environment")
     with tempfile.TemporaryDirectory() as folder:
         structure, forces = Path(folder, "structure.npz"), Path(folder, "forces.npy")
-        np.savez(structure, symbols=atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell.array)
+        np.savez(structure, symbols=atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell.array,
+                 velocities_A_ps=atoms.get_velocities() * 1000.0 * units.fs)
         request = {**request, "peer": peer, "structure": str(structure), "forces": str(forces)}
         done = subprocess.run([python, __file__], input=json.dumps(request), capture_output=True, text=True,
                               env=_environment(python), check=False)
@@ -124,8 +128,10 @@ def _lammps(request: dict[str, Any], structure: Any) -> dict[str, Any]:
         engine.command(command)
     np.save(request["forces"], np.array(engine.gather_atoms("f", 1, 3)).reshape(n, 3))
     energy = engine.get_thermo("pe")
-    for command in (f"velocity all create {request['temperature_K']} 1 mom yes", "fix 1 all nve",
-                    f"timestep {request['timestep_fs'] / 1000.0}", "thermo 1000000", f"run {request['warm_up']}"):
+    velocities = np.ascontiguousarray(structure["velocities_A_ps"])
+    engine.scatter_atoms("v", 1, 3, (ctypes.c_double * velocities.size).from_buffer(velocities))
+    for command in ("fix 1 all nve", f"timestep {request['timestep_fs'] / 1000.0}", "thermo 1000000",
+                    f"run {request['warm_up']}"):
         engine.command(command)
     steps = request["steps"]
     processor, wall = time.process_time(), time.perf_counter()

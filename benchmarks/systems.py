@@ -12,6 +12,7 @@ cell. Layered systems carry an integer array ``layer``, numbered from the bottom
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import sys
 import tomllib
@@ -34,7 +35,7 @@ SILICON_A, DIAMOND_A = 5.432, 3.567
 #: face-centred cubic cell of the alloy; its third shell (4.96 A) straddles the angular cutoff of UNEP
 ALLOY_A = 4.05
 ALLOY_ELEMENTS = ("Ag", "Al", "Au", "Cr", "Cu", "Mg", "Mo", "Ni", "Pb", "Pd", "Pt", "Ta", "Ti", "V", "W", "Zr")
-#: standard deviation of each coordinate about its lattice site where a static evaluation is timed too, A
+#: standard deviation of each coordinate about its lattice site, A
 DISPLACEMENT_A = 0.03
 
 
@@ -57,7 +58,7 @@ class StandardSystem:
     about: str
 
 
-def standard_system(name: str, atoms: int | None = None, vacuum: float = 0.0) -> Atoms:
+def standard_system(name: str, atoms: int | None = None, vacuum: float = 0.0, displaced: bool = True) -> Atoms:
     """A system by name.
 
     Parameters
@@ -66,6 +67,8 @@ def standard_system(name: str, atoms: int | None = None, vacuum: float = 0.0) ->
         Number of atoms wanted.
     vacuum : float
         Empty height added above the atoms, A; the cell stays periodic, so the atoms fill its lower part only.
+    displaced : bool
+        Move each atom off its site at random, as in a warm crystal; without, all sit on their sites.
     """
     if name not in SYSTEMS:
         raise ValueError(f"no system {name!r}; expected one of {', '.join(SYSTEMS)}")
@@ -73,6 +76,8 @@ def standard_system(name: str, atoms: int | None = None, vacuum: float = 0.0) ->
     if atoms is not None and atoms < 1:
         raise ValueError(f"--atoms: expected a positive number, got {atoms}")
     built = system.build(system.atoms if atoms is None else atoms)
+    if displaced:
+        built.positions += np.random.default_rng(0).normal(0.0, DISPLACEMENT_A, built.positions.shape)
     if vacuum:
         built.cell[2, 2] += vacuum
     return built
@@ -95,8 +100,8 @@ def alternating_stack(wanted: int, layers: int, lattice: float, spacing: float) 
     return as_atoms(build_layered_stack(blocks, spacing, 0.0, edges))
 
 
-def nep_stack(layers: int) -> Callable[[int], Atoms]:
-    return lambda wanted: displaced(alternating_stack(wanted, layers, NEP_LATTICE_A, NEP_SPACING_A))
+def alternating(layers: int, lattice: float, spacing: float) -> Callable[[int], Atoms]:
+    return functools.partial(alternating_stack, layers=layers, lattice=lattice, spacing=spacing)
 
 
 def moire_bilayer(wanted: int) -> Atoms:
@@ -138,7 +143,7 @@ def cube(cells: float) -> tuple[int, int, int]:
 def diamond_crystal(element: str, lattice: float) -> Callable[[int], Atoms]:
     def build(wanted: int) -> Atoms:
         cell = ase.build.bulk(element, "diamond", a=lattice, cubic=True)
-        return displaced(cell.repeat(cube(wanted / 8)))
+        return cell.repeat(cube(wanted / 8))
 
     return build
 
@@ -148,27 +153,22 @@ def alloy(wanted: int) -> Atoms:
     atoms = ase.build.bulk("Al", "fcc", a=ALLOY_A, cubic=True).repeat(cube(wanted / 4))
     symbols = np.resize(ALLOY_ELEMENTS, len(atoms))
     atoms.symbols[:] = np.random.default_rng(16).permutation(symbols)
-    return displaced(atoms)
-
-
-def displaced(atoms: Atoms) -> Atoms:
-    """Atoms moved off their sites at random, so that no list is more regular than in a warm crystal."""
-    atoms.positions += np.random.default_rng(0).normal(0.0, DISPLACEMENT_A, atoms.positions.shape)
     return atoms
 
 
 SYSTEMS = {
-    "gr_hbn_multilayer": StandardSystem(7_680, nep_stack(8), "8 layers graphene/h-BN, periodic, 245 neighbours in 8 A"),
-    "gr_hbn_column": StandardSystem(99_840, nep_stack(64), "64 layers graphene/h-BN, periodic, longest along z"),
+    "gr_hbn_multilayer": StandardSystem(7_680, alternating(8, NEP_LATTICE_A, NEP_SPACING_A),
+                                        "8 layers graphene/h-BN, periodic, 245 neighbours in 8 A"),
+    "gr_hbn_column": StandardSystem(99_840, alternating(64, NEP_LATTICE_A, NEP_SPACING_A),
+                                    "64 layers graphene/h-BN, periodic, longest along z"),
     "gr_hbn_bilayer": StandardSystem(24_644, moire_bilayer, "graphene on h-BN, 56:55 moire cell, z open"),
     "gr_hbn_stack": StandardSystem(307_828, paper_stack, "12 graphene on 13 h-BN layers of jobs/gr_hbn_itc, z open"),
     "silicon": StandardSystem(8_000, diamond_crystal("Si", SILICON_A), "diamond structure"),
     "silicon_64000": StandardSystem(64_000, diamond_crystal("Si", SILICON_A), "diamond structure"),
     "diamond": StandardSystem(8_000, diamond_crystal("C", DIAMOND_A), "carbon"),
     "alloy": StandardSystem(4_000, alloy, "random alloy of the 16 elements of UNEP, face-centred cubic"),
-    "bnc_layers": StandardSystem(
-        15_360, lambda wanted: displaced(alternating_stack(wanted, 4, TERSOFF_LATTICE_A, TERSOFF_SPACING_A)),
-        "4 layers graphene/h-BN, periodic, for Tersoff and interlayer pairs"),
+    "bnc_layers": StandardSystem(15_360, alternating(4, TERSOFF_LATTICE_A, TERSOFF_SPACING_A),
+                                 "4 layers graphene/h-BN, periodic, for Tersoff and interlayer pairs"),
 }
 
 
@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--atoms", type=int)
     parser.add_argument("--vacuum", type=float, default=0.0, metavar="A")
+    parser.add_argument("--on-sites", action="store_true", help="no random displacements")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.name is None:
@@ -185,7 +186,7 @@ def main() -> None:
     if options.output is None:
         parser.error("give -o FILE")
     try:
-        atoms = standard_system(options.name, options.atoms, options.vacuum)
+        atoms = standard_system(options.name, options.atoms, options.vacuum, not options.on_sites)
         ase.io.write(options.output, atoms, format="extxyz")
     except (ValueError, OSError) as error:
         print(f"systems: {error}", file=sys.stderr)
