@@ -5,14 +5,7 @@
 
 Any number of ranks may share few cores: what is counted does not depend on speed. Systems: silicon (64,000 atoms) and
 layers of about as many, cut as `auto` decides. Without a potential no forces are computed and the halo is 9 A (the 8 A
-of a NEP and 1 A of skin), so 64 ranks take a minute on two cores.
-
-    s_a      edge of a brick along axis a, of p_a along that axis         h      halo
-    ghosts   rho ( prod (s_a + 2h) - prod s_a )                           rho    atoms per volume
-    remote   rho ( prod (s_a + 2h) - prod_{p_a = 1} (s_a + 2h) prod_{p_a > 1} s_a ),   the others are own images
-    peers    prod min(p_a, 1 + 2 ceil(h / s_a)) - 1
-    messages 2 peers a step: positions out, forces back
-    bytes    24 remote out + 32 remote back; 96 more back for per-atom virials
+of a NEP and 1 A of skin), so 64 ranks take a minute on two cores. The model is hpcthermo/performance_model.py.
 """
 
 from __future__ import annotations
@@ -29,16 +22,18 @@ from typing import Any
 import numpy as np
 from record import write_record
 
+from hpcthermo.performance_model import Box, all_ghosts, message_bytes, peers, remote_ghosts
+
 SYSTEMS = {"silicon": "silicon_64000", "layered": "gr_hbn_multilayer"}
 ATOMS = 64_000
 RANKS = "1,2,4,8,16,32,64"
 CUTOFF_A, SKIN_A, STEPS = 8.0, 1.0, 4
-#: ecosystem estimate for 10 million Si atoms (0.05 per A^3) and a halo of 9 A: ghosts per rank by number of ranks
+#: ghosts per rank by number of ranks, estimated beforehand for 10 million Si atoms (0.05 per A^3) and a halo of 9 A
 TEN_MILLION = {8: 245_000, 64: 65_000, 512: 18_000, 1024: 12_900}
 
 
 def expected(lengths: np.ndarray, parts: np.ndarray, halo: float, density: float) -> dict[str, float]:
-    """Ghosts, remote ghosts, peers, messages and bytes of one rank and step.
+    """Ghosts, messages and bytes of one rank and step by the model.
 
     Parameters
     ----------
@@ -47,13 +42,12 @@ def expected(lengths: np.ndarray, parts: np.ndarray, halo: float, density: float
     parts : (3,) int
         Bricks along each.
     """
-    edges, cut = lengths / parts, parts > 1
-    ghosts = density * float(np.prod(edges + 2 * halo) - np.prod(edges))
-    own_images = density * float(np.prod(np.where(cut, edges, edges + 2 * halo)) - np.prod(edges))
-    remote = ghosts - own_images
-    peers = int(np.prod(np.minimum(parts, 1 + 2 * np.ceil(halo / edges)))) - 1
-    return {"ghosts": ghosts, "remote": remote, "messages": 2 * peers, "bytes": 56 * remote,
-            "virial_bytes": (56 + 96) * remote}
+    a, b, c = lengths.tolist()
+    box = Box((a, b, c), (True, True, True), density * a * b * c, halo)
+    bricks = parts.tolist()
+    remote = remote_ghosts(box, bricks)
+    return {"ghosts": all_ghosts(box, bricks), "messages": 2 * peers(box, bricks), "bytes": message_bytes(remote),
+            "virial_bytes": message_bytes(remote, virials_every=1)}
 
 
 # ---- on the ranks ---------------------------------------------------------------------------------
@@ -137,8 +131,8 @@ HEAD = (f"{'ranks':>5s}  {'bricks':8s}{'owned':>8s}{'ghosts /  model':>18s}{'mos
 
 
 def ten_million() -> list[str]:
-    """The same formulas for 10 million atoms, where no machine at hand can count."""
-    lines = ["10 million Si atoms (0.05 per A^3), halo 9 A: ghosts per rank by these formulas / estimated before"]
+    """The model for 10 million atoms, where no machine at hand can count."""
+    lines = ["10 million Si atoms (0.05 per A^3), halo 9 A: ghosts per rank by the model / estimated beforehand"]
     for ranks, estimate in TEN_MILLION.items():
         edge = (1e7 / 0.05) ** (1.0 / 3.0)
         # as equal as three factors of a power of two can be

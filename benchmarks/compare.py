@@ -28,8 +28,8 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
-from own import BenchError, bench
-from peers import PeerError, calorine_run, lammps_run
+from own import BenchError, TunedBench
+from peers import PeerError, calorine_run, lammps_run, require_interpreter
 from record import ROOT, write_record
 from rounds import Spread, interleaved, ratios, spread
 from systems import standard_system
@@ -72,10 +72,10 @@ class Case:
 
 
 CASES = {
-    "nep_gr_hbn": Case("gr_hbn_multilayer", "gr_hbn_liang2025.nep.txt", "calorine", 150, {"mixed": 45, "double": 24}),
-    "nep_si": Case("silicon", "Si_2022_NEP4_4body.txt", "calorine", 150, {"mixed": 40, "double": 20}),
-    "nep_c": Case("diamond", "C_2024_NEP4.txt", "calorine", 150, {"mixed": 20}),
-    "nep_unep": Case("alloy", "UNEP_v1_16metals.txt", "calorine", 150, {"mixed": 20}),
+    "nep_gr_hbn": Case("gr_hbn_multilayer", "gr_hbn_liang2025.nep.txt", "calorine", 100, {"mixed": 45, "double": 24}),
+    "nep_si": Case("silicon", "Si_2022_NEP4_4body.txt", "calorine", 100, {"mixed": 40, "double": 20}),
+    "nep_c": Case("diamond", "C_2024_NEP4.txt", "calorine", 100, {"mixed": 20}),
+    "nep_unep": Case("alloy", "UNEP_v1_16metals.txt", "calorine", 100, {"mixed": 20}),
     "tersoff_bnc": Case("bnc_layers", "BNC.tersoff", "lammps", 300, {"mixed": 1.5, "double": 1.5}),
     "tersoff_si": Case("silicon_64000", "SiC_1989.tersoff", "lammps", 60, {"mixed": 1.5, "double": 1.5}),
     "tersoff_lj": Case("bnc_layers", "BNC.tersoff,lj_gr_hbn", "lammps", 100, {"mixed": 3, "double": 3}),
@@ -220,6 +220,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
     case = CASES[name]
     if getattr(options, case.peer) is None:
         raise RefusedError(f"case {name} needs --{case.peer} PYTHON (README.md)")
+    require_interpreter(case.peer, getattr(options, case.peer))
     potential = located(case.potential, options.data)
     atoms = warmed(standard_system(case.system), potential)
     run_peer = peer_runner(case, atoms, potential, options)
@@ -232,9 +233,9 @@ def compare(name: str, options: argparse.Namespace) -> None:
         runs: dict[str, Callable[[], dict]] = {
             case.peer: lambda: run_peer(options.evaluations if case.peer == "calorine" else steps)}
         for label, variant in variants_for(case, supported_instruction_set()).items():
-            runs[label] = functools.partial(
-                bench, ",".join(potential), structure, precision=variant.precision, steps=steps, skin=options.skin,
-                temperature=TEMPERATURE_K, timestep=TIMESTEP_FS, virials_every=1 if variant.virials else None,
+            runs[label] = TunedBench(
+                ",".join(potential), structure, precision=variant.precision, steps=steps, skin=options.skin,
+                timestep=TIMESTEP_FS, virials_every=1 if variant.virials else None,
                 instruction_set=variant.instruction_set)
         results = interleaved(runs, options.rounds, say)
     title = (f"compare.py {name}: {len(atoms):,} atoms ({case.system}), {case.potential}; one core, {options.rounds} "
@@ -292,7 +293,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="steps in a round (default: those of the case)")
     parser.add_argument("--evaluations", type=int, default=2, help="calls of calorine in a round")
-    parser.add_argument("--skin", type=float, help="ours, A (default: bench decides)")
+    parser.add_argument("--skin", type=float, help="ours, A (default: tuned in the first round)")
     parser.add_argument("--lammps-skin", type=float, default=1.0, help="A; the default of LAMMPS, 2 A, is slower")
     parser.add_argument("--core", type=int, default=0, help="core that all runs share")
     parser.add_argument("--record", action="store_true", help="append to results/compare_CASE.txt")

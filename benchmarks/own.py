@@ -43,6 +43,22 @@ def bench(potential: str, structure: Path, *, ranks: int = 1, instruction_set: s
     return json.loads(done.stdout)
 
 
+class TunedBench:
+    """One case measured again and again: the skin that the first call finds is kept for the others.
+
+    Parameters are those of `bench`; a ``skin`` that is given is used from the start.
+    """
+
+    def __init__(self, potential: str, structure: Path, **options: Any) -> None:
+        self._potential, self._structure, self._options = potential, structure, options
+
+    def __call__(self) -> dict[str, Any]:
+        """Measure once."""
+        answer = bench(self._potential, self._structure, **self._options)
+        self._options["skin"] = answer["skin_A"]
+        return answer
+
+
 def _flags(options: dict[str, Any]) -> Sequence[str]:
     return [word for name, value in options.items() if value is not None
             for word in (f"--{name.replace('_', '-')}", str(value))]

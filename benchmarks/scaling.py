@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
-from own import BenchError, bench
+from own import BenchError, TunedBench
 from record import write_record
 from rounds import interleaved, ratios, spread
 from systems import standard_system
@@ -84,8 +84,8 @@ def measure(study: Study, options: argparse.Namespace, folder: Path) -> dict[str
         if not structure.exists():
             atoms = standard_system(run.system, run.atoms, run.vacuum, displaced=False)
             ase.io.write(structure, atoms, format="extxyz")
-        calls[label] = functools.partial(
-            bench, str(options.potential), structure, ranks=run.ranks, precision=options.precision, skin=options.skin,
+        calls[label] = TunedBench(
+            str(options.potential), structure, ranks=run.ranks, precision=options.precision, skin=options.skin,
             steps=options.steps or run.steps, temperature=TEMPERATURE_K, timestep=TIMESTEP_FS)
     return interleaved(calls, options.rounds, functools.partial(print, file=sys.stderr, flush=True))
 
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("mixed", "double"), default="mixed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="steps of every run (default: those of the study)")
-    parser.add_argument("--skin", type=float, help="A (default: bench decides)")
+    parser.add_argument("--skin", type=float, help="A (default: tuned in the first round)")
     parser.add_argument("--record", action="store_true", help="append to results/scaling.txt")
     options = parser.parse_args()
     if options.rounds < 1:

@@ -19,7 +19,6 @@ def test_cube_of_eight_bricks():
     # edge 10, halo 1, density 1: (12^3 - 10^3) ghosts, none of them an own image, 26 neighbours of which 7 ranks
     model = expected(np.full(3, 20.0), np.array([2, 2, 2]), 1.0, 1.0)
     assert model["ghosts"] == pytest.approx(728.0)
-    assert model["remote"] == pytest.approx(728.0)
     assert model["messages"] == 14
     assert model["bytes"] == pytest.approx(56 * 728.0)
 
@@ -29,10 +28,11 @@ def test_own_images_are_not_sent():
 
     alone = expected(np.full(3, 20.0), np.array([1, 1, 1]), 1.0, 1.0)
     assert alone["ghosts"] == pytest.approx(22.0**3 - 20.0**3)
-    assert alone["remote"] == alone["messages"] == 0
+    assert alone["bytes"] == alone["messages"] == 0
     # two slabs of 10 x 20 x 20: the two faces of 22 x 22 go to the other rank, in one message each way
     slabs = expected(np.full(3, 20.0), np.array([2, 1, 1]), 1.0, 1.0)
-    assert slabs["remote"] == pytest.approx(2 * 22.0**2)
+    assert slabs["bytes"] == pytest.approx(56 * 2 * 22.0**2)
+    assert slabs["virial_bytes"] == pytest.approx(152 * 2 * 22.0**2)
     assert slabs["messages"] == 2
 
 

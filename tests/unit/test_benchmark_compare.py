@@ -88,7 +88,7 @@ def test_table_says_what_is_missed():
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["nep_si", "--data", "."], "needs --calorine"),
-    (["nep_si", "--data", ".", "--calorine", "no_such_python"], "no file Si_2022_NEP4_4body.txt"),
+    (["nep_si", "--data", ".", "--calorine", sys.executable], "no file Si_2022_NEP4_4body.txt"),
     (["tersoff_si", "--lammps", "no_such_python"], "no interpreter no_such_python"),
 ])
 def test_refusals_are_one_line(arguments, words, tmp_path):
