@@ -293,7 +293,7 @@ class CudaBackend(Backend):
     def forget(self) -> None:
         self._recorder.forget()
 
-    def begin_read(self, array: Any) -> Any:
+    def begin_read(self, array: Any) -> Reading:
         return self._cuda.PinnedReading(array)
 
     def to_host(self, array: Any) -> np.ndarray:

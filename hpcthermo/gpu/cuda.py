@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hpcthermo.errors import ResourceError
+from hpcthermo.gpu.backend import Reading
 from hpcthermo.gpu.compile import PRECISIONS, module_source
 
 THREADS_PER_BLOCK = 128
@@ -276,7 +277,7 @@ def join_copies() -> None:
     work.wait_event(copies.record())
 
 
-class PinnedReading:
+class PinnedReading(Reading):
     """A small device array on its way to the host."""
 
     #: buffers that may still be written to, though nobody may want their values any more
@@ -284,17 +285,17 @@ class PinnedReading:
 
     def __init__(self, array: Any) -> None:
         stream, _ = _streams()
-        self._host = pinned_buffer(array.size, array.dtype)
-        array.data.copy_to_host_async(self._host.ctypes.data, array.nbytes, stream)
+        host = pinned_buffer(array.size, array.dtype)
+        super().__init__(host.reshape(array.shape))
+        array.data.copy_to_host_async(host.ctypes.data, array.nbytes, stream)
         self._arrived = stream.record()
-        self._shape = array.shape
         PinnedReading._in_flight = [r for r in PinnedReading._in_flight if not r._arrived.done]
         PinnedReading._in_flight.append(self)
 
     def value(self) -> np.ndarray:
         """The values as they were when the reading began; waits for them, not for later work."""
         self._arrived.synchronize()
-        return self._host.reshape(self._shape)
+        return super().value()
 
 
 def device_count() -> int:

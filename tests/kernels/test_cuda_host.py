@@ -3,13 +3,16 @@
 import nep_reference
 import numpy as np
 import pytest
-from device_cases import compare_flights, nep_engine
+from device_cases import compare_flights, nep_engine, same_results, stages
 from fake_cupy import BLOCKS_PER_MULTIPROCESSOR, MULTIPROCESSORS, USED, FakeCudaError, installed_cupy
 
+from hpcthermo import preparation
 from hpcthermo.domain.comm import SingleProcess, Transport, world_communicator
+from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.gpu import cuda
-from hpcthermo.gpu.backend import CudaBackend
+from hpcthermo.gpu.backend import CpuBackend, CudaBackend
 from hpcthermo.gpu.clock import LaunchClock
+from hpcthermo.run import run_md
 
 WORK, COPIES = 0, 1  # numbers of the streams
 
@@ -180,3 +183,29 @@ def test_engine(ranks, cupy, tmp_path):
     if comm.size > 1:
         assert ("copy to device", COPIES) in cupy.calls
     comm.barrier()
+
+
+def test_recorded_steps_give_the_same_bits(tmp_path):
+    path, ends = nep_reference.write_model(tmp_path / "nep.txt"), []
+    for recorded in (True, False):
+        with installed_cupy() as fake:
+            backend = CudaBackend("mixed")
+            if not recorded:
+                backend.repeat = lambda key, work: work()
+            engine = nep_engine(SingleProcess(), backend, path)
+            mover = Integrator(engine, 0.5)
+            for step in range(60):
+                mover.step(engine, step, virials=step % 7 == 0)
+            assert engine.rebuilds > 1
+            assert (("launch graph", WORK) in fake.calls) == recorded
+            ends.append(engine.domain.gather(engine.system))
+    for name in ("positions", "velocities", "forces"):
+        assert np.array_equal(getattr(ends[0], name), getattr(ends[1], name))
+
+
+@pytest.mark.slow
+def test_every_ensemble(cupy, monkeypatch, tmp_path):
+    monkeypatch.setattr(preparation, "make_backend", lambda device, precision, *_, **__: (
+        CudaBackend if device == "cuda" else CpuBackend)(precision))
+    same_results(run_md, SingleProcess(), tmp_path, kind="md", stage=stages(12))
+    assert ("launch graph", WORK) in cupy.calls
