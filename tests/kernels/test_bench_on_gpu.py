@@ -1,4 +1,4 @@
-"""`hpcthermo bench` on the emulated GPU: every launch is timed in a second stretch of steps, stages come from cycles."""
+"""`hpcthermo bench` on the emulated GPU: launches are timed in a second stretch of steps, stages come from cycles."""
 
 import ase.build
 import ase.io
