@@ -1,6 +1,6 @@
-"""Lets tests on a GPU use the cases of the other folders."""
+"""Lets tests on a GPU use the cases of the kernel tests."""
 
 import sys
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("kernels", "physics")]
+sys.path.append(str(Path(__file__).parents[1] / "kernels"))

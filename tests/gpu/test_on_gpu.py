@@ -3,7 +3,6 @@
     pytest tests/gpu -m gpu           (with -m "gpu and not slow" in about a minute)
 """
 
-import argon
 import nep_reference
 import numpy as np
 import pytest
@@ -236,19 +235,6 @@ def test_a_stopped_job_goes_on(tmp_path):
     # Tersoff and Lennard-Jones add forces in any order: equal to rounding only
     close([q.values for q in whole.values() if q.values.dtype.kind == "f"],
           [q.values for q in parts.values() if q.values.dtype.kind == "f"], 1e-8)
-
-
-def test_ordinary_steps_do_not_wait(monkeypatch):
-    cupyx = pytest.importorskip("cupyx")
-    monkeypatch.setattr(argon, "make_backend", lambda device, precision: gpu(precision))
-    engine = argon.argon_engine(argon.fcc(), 30.0, precision="mixed")
-    mover = Integrator(engine, 1.0)
-    for step in range(5):
-        mover.step(engine, step)
-    rebuilds = engine.rebuilds
-    with cupyx.allow_synchronize(False):
-        mover.step(engine, 5)
-    assert engine.rebuilds == rebuilds
 
 
 @PRECISIONS

@@ -203,6 +203,22 @@ def test_recorded_steps_give_the_same_bits(tmp_path):
         assert np.array_equal(getattr(ends[0], name), getattr(ends[1], name))
 
 
+def test_an_ordinary_step_reads_only_the_displacement_and_late(cupy, tmp_path):
+    engine = nep_engine(SingleProcess(), CudaBackend("mixed"), nep_reference.write_model(tmp_path / "nep.txt"))
+    engine.system.velocities[...] = 0.0
+    mover = Integrator(engine, 0.1)
+    for step in range(4):
+        mover.step(engine, step)
+    rebuilds, transfers = engine.rebuilds, cupy.transfers
+    cupy.calls.clear()
+    transfers.to_host = transfers.to_device = 0
+    mover.step(engine, 4)
+    assert engine.rebuilds == rebuilds
+    assert (transfers.to_host, transfers.to_device) == (0, 0)
+    # the forces are on their way before the host looks
+    assert cupy.calls == [("copy to host", WORK), ("record", WORK), ("launch graph", WORK), ("wait for event", None)]
+
+
 @pytest.mark.slow
 def test_every_ensemble(cupy, monkeypatch, tmp_path):
     monkeypatch.setattr(preparation, "make_backend", lambda device, precision, *_, **__: (

@@ -7,7 +7,8 @@
 // one of them. A lane that never arrives is an error with the lines where the others wait.
 //
 // Blocks run one after the other. Atomics are plain: only one lane runs at a time. So two groups that add to one
-// address without an atomic are not caught here.
+// address without an atomic are not caught here, nor are lanes that rely on a shuffle or a vote to make memory
+// visible, which on a GPU only __syncwarp does.
 #pragma once
 #include <stdio.h>
 #include <string.h>
