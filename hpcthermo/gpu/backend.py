@@ -7,8 +7,9 @@ import functools
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -212,7 +213,7 @@ class CpuBackend(Backend):
 
     def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         function = _cpu_function(module, kernel, self.instruction_set, self.precision)
-        function(ctypes.c_int(begin), ctypes.c_int(end), *[_cpu_argument(a) for a in arguments])
+        function(int(begin), int(end), *[_cpu_argument(a) for a in arguments])
 
     def to_host(self, array: Any) -> np.ndarray:
         return np.asarray(array)
@@ -251,17 +252,38 @@ def _cpu_function(module: str, kernel: str, instruction_set: str, precision: str
 
 def _cpu_argument(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        if not value.flags.c_contiguous:
-            raise ValueError("kernel arguments must be C-contiguous")
-        if value.size and value.flags.writeable:
-            # several times faster than value.ctypes, which counts in small systems
-            return ctypes.byref(ctypes.c_char.from_buffer(value.data))
-        return ctypes.c_void_p(value.ctypes.data)
-    if value is None:
-        return ctypes.c_void_p(None)
+        known = _Address.of.get(id(value))
+        # most arrays come again in every step
+        return known.pointer if known is not None and known() is value else _Address(value).pointer
     if isinstance(value, float):
         return ctypes.c_double(value)
-    return ctypes.c_int(value)
+    # ctypes passes int as C int and None as a null pointer
+    return None if value is None else int(value)
+
+
+class _Address(weakref.ref):
+    """Where an array lies, noted until the array ends: to ask NumPy takes several times longer."""
+
+    __slots__ = ("key", "pointer")
+    #: by id of the array
+    of: ClassVar[dict[int, _Address]] = {}
+
+    def __new__(cls, array: np.ndarray) -> _Address:
+        return super().__new__(cls, array, _Address._forget)
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(array, _Address._forget)  # type: ignore[call-arg]
+        if not array.flags.c_contiguous:
+            raise ValueError("kernel arguments must be C-contiguous")
+        self.key = id(array)
+        self.pointer = ctypes.c_void_p(array.ctypes.data)
+        _Address.of[self.key] = self
+
+    @staticmethod
+    def _forget(address: _Address) -> None:
+        # the id may belong to another array by now
+        if _Address.of.get(address.key) is address:
+            del _Address.of[address.key]
 
 
 class CudaBackend(Backend):
