@@ -178,8 +178,8 @@ def calls_by_step(engine: Engine, steps: int = 5) -> list[str]:
     return ["  per step: " + ", ".join(f"{name} {n / steps:.3g}" for name, n in sorted(counts.items())) + among]
 
 
-def kernels_of_step(engine: Engine, steps: int = 10) -> list[str]:
-    """Seconds by kernel, with registers, local memory and occupancy on a GPU."""
+def kernels_of_step(engine: Engine, steps: int = 10) -> tuple[list[str], float]:
+    """Seconds by kernel, with registers, local memory and occupancy on a GPU; seconds of NEP's kernels per step."""
     mover, backend = Integrator(engine, TIMESTEP_FS), engine.backend
     backend.clock = clock = LaunchClock()
     run_steps(engine, mover, 0, steps)
@@ -189,7 +189,8 @@ def kernels_of_step(engine: Engine, steps: int = 10) -> list[str]:
         calls = clock.calls[module, kernel]
         lines.append(f"  {kernel:28s} {calls / steps:10.2f} {1e6 * seconds / steps:10.1f} "
                      f"{100 * seconds / clock.total():5.1f}%   {facts_of(backend, module, kernel)}")
-    return lines
+    nep = sum(seconds for (module, _), seconds in clock.seconds.items() if module.startswith("nep"))
+    return lines, nep / steps
 
 
 def facts_of(backend: Backend, module: str, kernel: str) -> str:
@@ -246,14 +247,21 @@ def recordings_of(engine: Engine, plan: Any) -> list[str]:
     return [f"  plain launches {plain.atom_steps:.4g}, recorded {recorded.atom_steps:.4g} atom-step/s"]
 
 
-def predictions() -> dict[tuple[str, int, str], float]:
-    """(system, atoms, precision) -> atom-step/s, from lines ``SYSTEM ATOMS PRECISION ... VALUE atom-step/s``."""
-    pattern = re.compile(r"^\s*(\S+)\s+([\d,]+)\s+(mixed|double)\b.*?([\d.]+(?:e[+-]?\d+)?)\s+atom-step/s",
-                         re.MULTILINE)
+def predictions() -> dict[int, list[float]]:
+    """Atoms -> atom-step/s of the NEP kernels in mixed precision, from lines ``ATOMS atoms VALUE VALUE ...``."""
     if not PREDICTION.exists():
         return {}
-    return {(name, int(atoms.replace(",", "")), precision): float(value)
-            for name, atoms, precision, value in pattern.findall(PREDICTION.read_text())}
+    lines = re.findall(r"^\s+([\d,]+) atoms((?:\s+[\d.]+e[+-]?\d+)+)\s*$", PREDICTION.read_text(), re.MULTILINE)
+    return {int(atoms.replace(",", "")): [float(value) for value in values.split()] for atoms, values in lines}
+
+
+def against_prediction(case: Case, precision: str, n_atoms: int, nep_seconds: float) -> list[str]:
+    """NEP's kernels alone beside what was predicted for this system."""
+    predicted = predictions().get(case.atoms) if case.potential == "nep" and precision == "mixed" else None
+    if predicted is None:
+        return []
+    return [f"  NEP kernels alone {n_atoms / nep_seconds:.4g} atom-step/s; predicted "
+            + ", ".join(f"{value:.4g}" for value in predicted)]
 
 
 def measure(case: Case, precision: str, backend: Backend, model: Path, tiny: bool) -> list[str]:
@@ -265,13 +273,12 @@ def measure(case: Case, precision: str, backend: Backend, model: Path, tiny: boo
         atoms = standard_system(case.system, case.tiny_atoms if tiny else case.atoms)
     engine = engine_of(case, atoms, backend, model)
     speed = speed_of(engine, plan)
-    expected = predictions().get((case.system, case.atoms, precision))
-    against = f", predicted {expected:.4g} ({speed.atom_steps / expected:.2f} of it)" if expected else ""
     name = "NEP" if case.potential == "nep" else " + ".join(np.atleast_1d(case.potential))
     lines = [f"{case.system} {speed.atoms:,} atoms, {name}, {precision}: {speed.atom_steps:.4g} atom-step/s, "
-             f"{1e3 * speed.seconds / speed.steps:.4g} ms a step ({speed.steps} steps, {speed.rebuilds} rebuilds)"
-             f"{against}"]
-    lines += [*calls_by_step(engine), *kernels_of_step(engine), *stages_of(engine)]
+             f"{1e3 * speed.seconds / speed.steps:.4g} ms a step ({speed.steps} steps, {speed.rebuilds} rebuilds)"]
+    kernel_lines, nep_seconds = kernels_of_step(engine)
+    lines += [*calls_by_step(engine), *kernel_lines, *against_prediction(case, precision, speed.atoms, nep_seconds),
+              *stages_of(engine)]
     if speed.atoms <= SMALL_SYSTEM and hasattr(backend, "repeat"):
         lines += recordings_of(engine, plan)
     del engine

@@ -51,6 +51,9 @@ def test_rehearsal_on_the_emulated_gpu(benchmark, nep_model):
 
 def test_predictions_are_found(benchmark, tmp_path, monkeypatch):
     record = tmp_path / "gpu_prediction.txt"
-    record.write_text("# title\n\ngr_hbn_stack 307,828 mixed  shared memory  6.1e7 atom-step/s\nother line\n")
+    record.write_text("# title\n\nforce call:\n  24,644 atoms  6.56e+07  1.03e+08\nfor 10 atoms 1e3 more\n")
     monkeypatch.setattr(benchmark, "PREDICTION", record)
-    assert benchmark.predictions() == {("gr_hbn_stack", 307_828, "mixed"): 6.1e7}
+    assert benchmark.predictions() == {24_644: [6.56e7, 1.03e8]}
+    assert benchmark.against_prediction(benchmark.CASES[0], "mixed", 24_644, 1e-3) == [
+        "  NEP kernels alone 2.464e+07 atom-step/s; predicted 6.56e+07, 1.03e+08"]
+    assert benchmark.against_prediction(benchmark.CASES[3], "mixed", 100, 1e-3) == []
