@@ -74,7 +74,8 @@ enum Primitive { SYNC_WARP, BALLOT, ANY, ALL, SHUFFLE, SHUFFLE_XOR, SHUFFLE_UP, 
 static const char* const NAMES[] = {"__syncwarp", "__ballot_sync", "__any_sync", "__all_sync", "__shfl_sync", "__shfl_xor_sync",
                                     "__shfl_up_sync", "__shfl_down_sync", "__match_any_sync", "__reduce_add_sync", "__syncthreads"};
 static const int MOST_WARPS = 32;
-static const size_t STACK_BYTES = 256 * 1024, GUARD_BYTES = 4096;
+static const size_t STACK_BYTES = 256 * 1024;
+static const unsigned long long STACK_END = 0x5eafed0057ac4e9dull;  // stands at the lowest address of each stack
 
 struct Lane {
     void* stack_pointer;
@@ -303,6 +304,7 @@ static void run_block(int threads)
         void** top = (void**)(stacks + (size_t)(i + 1) * STACK_BYTES);
         memset(top - 8, 0, 8 * sizeof(void*));
         top[-2] = (void*)&fibre;
+        *(unsigned long long*)(stacks + (size_t)i * STACK_BYTES) = STACK_END;
         lane.stack_pointer = top - 8;
     }
     for (int w = 0; w < n_warps; ++w) {
@@ -312,6 +314,8 @@ static void run_block(int threads)
     }
     turn = descending ? n_warps - 1 : 0;
     run_next(&launcher);
+    for (int i = 0; i < threads; ++i)
+        if (*(unsigned long long*)(stacks + (size_t)i * STACK_BYTES) != STACK_END) describe("a lane has run over its stack");
 }
 
 template <auto kernel> static const char* launch(void** arguments, const char* codes, int blocks, int threads, int from_last)
@@ -320,9 +324,10 @@ template <auto kernel> static const char* launch(void** arguments, const char* c
     if (!Launch<kernel>::fits(codes)) return message;
     if (!stacks) {
         const size_t bytes = STACK_BYTES * 32 * MOST_WARPS;
-        stacks = (char*)mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        // the lowest page of each stack: running over its end is a fault
-        for (int i = 0; i < 32 * MOST_WARPS; ++i) mprotect(stacks + (size_t)i * STACK_BYTES, GUARD_BYTES, PROT_NONE);
+        // one mapping for all, because a process may hold many libraries and few mappings
+        void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) return "no memory for the stacks of the lanes";
+        stacks = (char*)memory;
     }
     call = {&Launch<kernel>::invoke, arguments};
     descending = from_last != 0;
