@@ -60,7 +60,7 @@ class Study:
 
 STUDIES = {
     "strong": Study(
-        {"10,000 atoms, 1 rank": Run(LAYERS, 10_000, 1, 200), "10,000 atoms, 2 ranks": Run(LAYERS, 10_000, 2, 200),
+        {"10,000 atoms, 1 rank": Run(LAYERS, 10_000, 1, 120), "10,000 atoms, 2 ranks": Run(LAYERS, 10_000, 2, 120),
          "100,000 atoms, 1 rank": Run(LAYERS, 100_000, 1, 40), "100,000 atoms, 2 ranks": Run(LAYERS, 100_000, 2, 40)},
         (Question("10,000 atoms, 2 ranks", "10,000 atoms, 1 rank", 1.7),
          Question("100,000 atoms, 2 ranks", "100,000 atoms, 1 rank", 1.9))),
@@ -70,7 +70,7 @@ STUDIES = {
     "vacuum": Study(
         {"full": Run(COLUMN, 50_000, 2, 80), "half empty": Run(COLUMN, 50_000, 2, 80, vacuum=214.4)},
         (Question("half empty", "full", 0.9),)),
-    "host": Study({"10,000 atoms": Run(LAYERS, 10_000, 1, 200), "100,000 atoms": Run(LAYERS, 100_000, 1, 40)}, ()),
+    "host": Study({"10,000 atoms": Run(LAYERS, 10_000, 1, 120), "100,000 atoms": Run(LAYERS, 100_000, 1, 40)}, ()),
 }
 #: largest share of the time outside kernels that is asked for, by label of the host study
 HOST_SHARES = {"10,000 atoms": 0.10, "100,000 atoms": 0.02}
