@@ -5,10 +5,10 @@ search for a skin are not. Atoms at rest get velocities of twice the temperature
 
 Seconds per step by stage, means over ranks, which add up to the wall time:
 
-    neighbours   rebuilds with all that belongs to them (migration, order, ghosts, lists), and the displacement check
+    neighbours   rebuilds with all that belongs to them: migration, order, ghosts, lists
     descriptor   force kernels up to dU/dq: compaction, descriptors, network (potentials without stages: nothing)
     forces       the rest of the force kernels
-    halo         packing, gathering and adding rows, waiting for messages
+    halo         packing positions (with the displacement check), gathering and adding rows, waiting for messages
     integrate    kick and drift
     observers    energies and virial sums on sampling steps (per-atom virials are made by the force kernels)
     host         the rest: Python between kernels
@@ -319,7 +319,6 @@ def _timed_steps(engine: MeasuredEngine, mover: Integrator, case: BenchCase, fir
     if clock is not None:
         stages = {stage: engine.apart[stage] - apart[stage] for stage in apart}
         stages |= _kernel_stages(clock, engine, counters.waiting_seconds - waited)
-        stages["neighbours"] += clock.seconds["halo", "largest_displacement"]
         stages["host"] = wall - sum(stages.values())
     return Timing(wall, processor, stages, engine.rebuilds - rebuilds, counters.messages_sent - messages,
                   counters.bytes_sent - sent)
@@ -328,10 +327,9 @@ def _timed_steps(engine: MeasuredEngine, mover: Integrator, case: BenchCase, fir
 def _kernel_stages(clock: LaunchClock, engine: Engine, waited: float) -> dict[str, float]:
     """Seconds of the kernels outside rebuilds and observers, and of waiting for messages."""
     potential = sum(s for (module, _), s in clock.seconds.items() if module not in _OTHER_MODULES)
-    displacement = clock.seconds["halo", "largest_displacement"]
     return {
         "forces": potential,
-        "halo": clock.of_module("halo") - displacement + clock.of_module("neighbors") + waited,
+        "halo": clock.of_module("halo") + clock.of_module("neighbors") + waited,
         "integrate": clock.of_module("integrate"),
     }
 
