@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def nvrtc():
 
 
 def compile_to_cubin(nvrtc, source, options):
-    """Cubin of a CUDA source; fails with the compiler's log."""
+    """Cubin of a CUDA source and the compiler's log; fails with the log."""
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None) == 0
     arguments = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
@@ -49,7 +50,7 @@ def compile_to_cubin(nvrtc, source, options):
     cubin = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetCUBIN(program, cubin)
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return cubin.raw
+    return cubin.raw, log.value.decode()
 
 
 def combinations():
@@ -64,4 +65,14 @@ def combinations():
 @pytest.mark.parametrize(("module", "precision", "architecture"), list(combinations()))
 def test_kernel_compiles_for_the_gpu(nvrtc, module, precision, architecture):
     options = ["-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
-    assert compile_to_cubin(nvrtc, module_source(SOURCES[module]), options).startswith(b"\x7fELF")
+    assert compile_to_cubin(nvrtc, module_source(SOURCES[module]), options)[0].startswith(b"\x7fELF")
+
+
+def test_nep_keeps_its_numbers_in_registers(nvrtc):
+    """What is spilled is at most a few values that are kept from atom to atom."""
+    options = ["-std=c++17", "--gpu-architecture=sm_90", "-DREAL=float", "--ptxas-options=-v"]
+    _, log = compile_to_cubin(nvrtc, module_source(NEP_MODULES["nep"]), options)
+    local = dict(re.findall(r"Function properties for (nep_\w+).*?(\d+) bytes stack frame", log, re.DOTALL))
+    assert local.keys() == {"nep_sites", "nep_gather", "nep_settle"}
+    assert int(local["nep_gather"]) == 0
+    assert int(local["nep_sites"]) <= 16

@@ -1,7 +1,7 @@
 // NEP on a GPU: the equations of nep.h and its functions of r and u, arranged for one warp per atom.
 //
-// Its own text, because the stages of nep.h that go through scratch arrays cost a warp 2.5 times the
-// instructions of the forms below (benchmarks/results/gpu_prediction.txt):
+// Its own text, because the stages of nep.h, which go through scratch arrays, cost a warp twice the instructions of the
+// forms below (benchmarks/results/gpu_prediction.txt):
 //
 //   - f_c vanishes beyond the cutoff, so the radial sums run over the list as it is, in registers;
 //   - lanes of one vector have neighbours of several types: each lane reads its own coefficients;
@@ -24,9 +24,10 @@
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
-// blocks on a multiprocessor at once: 20 warps with 96 registers each, 32 with 64
-#define SITE_BLOCKS (20 / GROUPS_PER_BLOCK)
-#define GATHER_BLOCKS (32 / GROUPS_PER_BLOCK)
+// blocks on a multiprocessor at once, which sets the registers of a thread: 20 and 24 warps with 96 and 80 of them
+// (mixed), 12 and 16 warps with 168 and 128 (double)
+#define SITE_BLOCKS ((sizeof(REAL) == 4 ? 20 : 12) / GROUPS_PER_BLOCK)
+#define GATHER_BLOCKS ((sizeof(REAL) == 4 ? 24 : 16) / GROUPS_PER_BLOCK)
 
 constexpr int QUAD = 16 / (int)sizeof(REAL);  // numbers of one 16-byte load
 constexpr int N_HARMONICS = (DEGREE + 1) * (DEGREE + 1) - 1;
@@ -142,6 +143,8 @@ DEVICE int radial_descriptors(const NepTables& m, NepScratch& scratch, const Pos
     int angular = 0;
     bool ghost = false;
     REAL q = 0;
+    REAL polynomial[CUTOFF_TERMS];  // in registers, not to be read again after each store
+    UNROLL for (int k = 0; k < (int)CUTOFF_TERMS; ++k) polynomial[k] = m.cutoff_polynomial[k];
     int next_neighbor = end > 0 ? row.neighbors[lane] : 0;
     Position next = end > 0 ? positions[next_neighbor] : centre;
 #pragma unroll 1
@@ -171,7 +174,7 @@ DEVICE int radial_descriptors(const NepTables& m, NepScratch& scratch, const Pos
                 angular += count_bits(near);
             }
             const RadialArgument at = radial_argument(r2 * inverse_sqrt(r2), inverse_cutoff);
-            const lanes f_c[1] = {cutoff_function(m.cutoff_polynomial, at.s * at.s)}, x[1] = {at.x};
+            const lanes f_c[1] = {cutoff_function(polynomial, at.s * at.s)}, x[1] = {at.x};
             add_chebyshev_terms<K_RADIAL, 1>(f_c, x, phi);
         }
         REAL* sums = scratch.hidden;  // not yet in use
@@ -334,11 +337,12 @@ DEVICE void angular_sums(const NepTables& m, NepScratch& scratch, const Position
         GROUP_SYNC();
     }
     UNROLL for (int k = 0; k < TILES_BY_LANE; ++k) {
-        const int number = lane_index() + k * LANES, first_a = number / N_TILES * A_TILE, first_n = number % N_TILES * N_TILE;
+        const int number = lane_index() + k * LANES;
+        if (number >= A_TILES * N_TILES) continue;
+        // tiles at the edge fill the padding of a row, and rows that are not yet in use
+        REAL* sums = scratch.sums() + number / N_TILES * A_TILE * ANGULAR_ROW + number % N_TILES * N_TILE;
         UNROLL for (int a = 0; a < A_TILE; ++a)
-            UNROLL for (int n = 0; n < N_TILE; ++n)
-                if (first_a + a < N_HARMONICS && first_n + n < N_ANGULAR)
-                    scratch.sums()[(first_a + a) * ANGULAR_ROW + first_n + n] = tile[k][a][n];
+            UNROLL for (int n = 0; n < N_TILE; ++n) sums[a * ANGULAR_ROW + n] = tile[k][a][n];
     }
     GROUP_SYNC();
 }
@@ -452,13 +456,18 @@ DEVICE REAL angular_forces(const NepTables& m, NepScratch& scratch, const Positi
 }
 
 // ---- network --------------------------------------------------------------------------------------
+// V neighbouring numbers, in one load where there is one
+template <int V> struct alignas(V == 2 || V == 4 ? V * sizeof(REAL) : sizeof(REAL)) Columns { REAL of[V]; };
+
 // sum[v] += sum_row in[row] matrix[row][V lane + v]; the lane owns V neighbouring columns
 template <int ROWS, int V> DEVICE void multiply(const REAL* matrix, const REAL* in, REAL (&sum)[V])
 {
-    const REAL* column = matrix + V * lane_index();
+    const Columns<V>* columns = (const Columns<V>*)matrix + lane_index();
 #pragma unroll 8
-    for (int row = 0; row < ROWS; ++row)
-        UNROLL for (int v = 0; v < V; ++v) sum[v] += in[row] * column[row * V * LANES + v];
+    for (int row = 0; row < ROWS; ++row) {
+        const Columns<V> weights = columns[row * LANES];
+        UNROLL for (int v = 0; v < V; ++v) sum[v] += in[row] * weights.of[v];
+    }
 }
 
 // U_i of this atom; dU/dq into scratch.slopes
@@ -538,18 +547,19 @@ KERNEL_RESIDENT(nep_sites, SITE_BLOCKS)(
             GROUP_SYNC();
             continue;
         }
-        REAL energy = network(m, scratch, type_of(centre));
+        // the centre is read again rather than kept in registers
+        REAL energy = network(m, scratch, type_of(positions[i])), on_centre[3] = {0, 0, 0};
         clock.end(NETWORK);
-        REAL on_centre[3] = {0, 0, 0};
+        contract_series(m, scratch, type_of(positions[i]), i, n_owned, series);
+        clock.end(RADIAL_FORCE);
         angular_sum_slopes(m, scratch);
-        energy += angular_forces(m, scratch, positions, scale, centre, n_angular, padding_index, rows, on_centre);
+        energy += angular_forces(m, scratch, positions, scale, positions[i], n_angular, padding_index, rows, on_centre);
         clock.end(ANGULAR_FORCE);
-        contract_series(m, scratch, type_of(centre), i, n_owned, series);
         if (!GATHER || ghost_seen)
-            scatter_radial_forces(m, positions, scale, centre, row, i, n_owned, GATHER ? n_owned : 0, series, rows, on_centre);
+            scatter_radial_forces(m, positions, scale, positions[i], row, i, n_owned, GATHER ? n_owned : 0, series, rows, on_centre);
         clock.end(RADIAL_FORCE);
         energy = reduce_add(energy);
-        ONE_LANE energies[i] += (double)energy - (double)output_bias[type_of(centre)];
+        ONE_LANE energies[i] += (double)energy - (double)output_bias[type_of(positions[i])];
         UNROLL for (int a = 0; a < 3; ++a) {
             const REAL sum = reduce_add(on_centre[a]);
             ONE_LANE atomic_add(forces + 4 * (size_t)i + a, (double)sum);
