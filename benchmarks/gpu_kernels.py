@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcthermo.gpu.compile import GPU_ARCHITECTURES, MODULES, PRECISIONS, module_source, specialised
+from hpcthermo.gpu.compile import GPU_ARCHITECTURES, GPU_FLAGS, MODULES, PRECISIONS, module_source, specialised
 
 #: models for which NEP is compiled: sizes as `potentials/nep_gpu.py` finds them
 NEP_MODELS = {
@@ -74,7 +74,7 @@ def compile_module(module: str, precision: str, architecture: str) -> tuple[byte
     import nvidia.cuda_nvrtc as wheel
 
     nvrtc = ctypes.CDLL(str(next((Path(next(iter(wheel.__path__))) / "lib").glob("libnvrtc.so*"))))
-    texts = ("-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}",
+    texts = (*GPU_FLAGS, f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}",
              f"-DGROUPS_PER_BLOCK={GROUPS_PER_BLOCK}", "--ptxas-options=-v")
     options = [text.encode() for text in texts]
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -155,8 +155,8 @@ def main() -> None:
     modules |= {m: m for m in MODULES if m != "nep"}
     version = importlib.metadata.version("nvidia-cuda-nvrtc-cu12")
     print(f"Kernels as NVRTC {version} compiles them: registers and local bytes")
-    print("per thread, bytes spilled, shared bytes per block, instructions in the code, warps resident on a multiprocessor")
-    print(f"in blocks of {GROUPS_PER_BLOCK}.")
+    print("per thread, bytes spilled, shared bytes per block, instructions in the code, warps resident on a")
+    print(f"multiprocessor in blocks of {GROUPS_PER_BLOCK}.")
     for architecture in options.architectures:
         for precision in PRECISIONS:
             print(f"\n{architecture}, {precision}")

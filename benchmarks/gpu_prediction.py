@@ -172,8 +172,8 @@ def rate_of_issue(instructions: float, share: float) -> float:
 
 def print_sizes(totals: dict[str, float]) -> None:
     """Rates by number of atoms: whole rounds of resident warps, launches; expected and range."""
-    print("Predicted force call (gather: nep_sites, nep_settle, nep_gather), atom-step/s at 50, 65 and 80 % of the issue")
-    print("slots:")
+    print("Predicted force call (gather: nep_sites, nep_settle, nep_gather), atom-step/s at 50, 65 and 80 % of the")
+    print("issue slots:")
     for n in (24_644, 307_828, 2_000_000):
         rounds = n / (MULTIPROCESSORS * BLOCK_WARPS)
         filled = rounds / -(-rounds // 1)
@@ -196,8 +196,8 @@ def print_next_steps() -> None:
 1. Products of the angular part on tensor cores (3 x TF32, 24 x 9 x 32): about 700 instructions of nep_sites become 120,
    8 % of a step. Lists of rc + 0.3 A renewed every few steps from the long ones: 6 %, as a quarter of the lanes of the
    radial sums hold neighbours beyond the cutoff.
-2. Network for 4 atoms of a type at once, so that weights are loaded once: 250 instructions by atom, 3 %, and 27 kB of L1
-   traffic by atom become 7 kB.""")
+2. Network for 4 atoms of a type at once, so that weights are loaded once: 200 instructions by atom, 3 %, and 27 kB of
+   L1 traffic by atom become 7 kB.""")
 
 
 if __name__ == "__main__":

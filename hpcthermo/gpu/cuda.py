@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcthermo.errors import ResourceError
 from hpcthermo.gpu.backend import Reading
-from hpcthermo.gpu.compile import PRECISIONS, module_source
+from hpcthermo.gpu.compile import GPU_FLAGS, PRECISIONS, module_source
 
 THREADS_PER_BLOCK = 128
 #: groups for which each multiprocessor gets scratch memory: those of a kernel with 64 registers a thread
@@ -81,7 +81,7 @@ def _streams() -> tuple[Any, Any]:
 def _module(name: str, precision: str, groups_per_block: int) -> Any:
     import cupy
 
-    options = ("-std=c++17", f"-DREAL={PRECISIONS[precision]}", f"-DGROUPS_PER_BLOCK={groups_per_block}")
+    options = (*GPU_FLAGS, f"-DREAL={PRECISIONS[precision]}", f"-DGROUPS_PER_BLOCK={groups_per_block}")
     return cupy.RawModule(code=module_source(name), options=options)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcthermo.gpu.compile import GPU_ARCHITECTURES, MODULES, PRECISIONS, module_source, specialised
+from hpcthermo.gpu.compile import GPU_ARCHITECTURES, GPU_FLAGS, MODULES, PRECISIONS, module_source, specialised
 
 #: NEP by model: the sizes of the Gr/h-BN model, and the largest that a file may have
 NEP_MODULES = {
@@ -64,13 +64,13 @@ def combinations():
 
 @pytest.mark.parametrize(("module", "precision", "architecture"), list(combinations()))
 def test_kernel_compiles_for_the_gpu(nvrtc, module, precision, architecture):
-    options = ["-std=c++17", f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
+    options = [*GPU_FLAGS, f"--gpu-architecture={architecture}", f"-DREAL={PRECISIONS[precision]}"]
     assert compile_to_cubin(nvrtc, module_source(SOURCES[module]), options)[0].startswith(b"\x7fELF")
 
 
 def test_nep_keeps_its_numbers_in_registers(nvrtc):
     """What is spilled is at most a few values that are kept from atom to atom."""
-    options = ["-std=c++17", "--gpu-architecture=sm_90", "-DREAL=float", "--ptxas-options=-v"]
+    options = [*GPU_FLAGS, "--gpu-architecture=sm_90", "-DREAL=float", "--ptxas-options=-v"]
     _, log = compile_to_cubin(nvrtc, module_source(NEP_MODULES["nep"]), options)
     local = dict(re.findall(r"Function properties for (nep_\w+).*?(\d+) bytes stack frame", log, re.DOTALL))
     assert local.keys() == {"nep_sites", "nep_gather", "nep_settle"}

@@ -35,6 +35,7 @@ constexpr int ANGULAR_ROW = ROUND_UP(N_ANGULAR, QUAD);
 constexpr int HARMONIC_ROW = ROUND_UP(N_HARMONICS, 4) + 4;  // lanes that write one row each meet different banks
 constexpr int RADIAL_ROW = ROUND_UP(N_RADIAL, QUAD);
 constexpr int SERIES = K_RADIAL - 1 + CUTOFF_DEGREE, SERIES_ROW = ROUND_UP(SERIES, QUAD);
+constexpr int MASK_WORDS = ROUND_UP(LIST_SLOTS, LANES * LANES) / (LANES * LANES);
 constexpr int NEURON_COLUMNS = ROUND_UP(N_NEURONS, LANES) / LANES;  // columns of the matrices that one lane owns
 constexpr int DESCRIPTOR_COLUMNS = ROUND_UP(N_DESCRIPTORS, LANES) / LANES;
 constexpr int NEURON_ROW = NEURON_COLUMNS * LANES, DESCRIPTOR_ROW = DESCRIPTOR_COLUMNS * LANES;
@@ -141,8 +142,9 @@ DEVICE int radial_descriptors(const NepTables& m, NepScratch& scratch, const Pos
 {
     const int ti = type_of(centre), lane = lane_index(), end = row.segments[N_TYPES];
     int angular = 0;
-    bool ghost = false;
+    int ghost = 0;
     REAL q = 0;
+    unsigned kept_here[MASK_WORDS] = {};  // lane k keeps the masks of vectors k, k + 32, ...
     REAL polynomial[CUTOFF_TERMS];  // in registers, not to be read again after each store
     UNROLL for (int k = 0; k < (int)CUTOFF_TERMS; ++k) polynomial[k] = m.cutoff_polynomial[k];
     int next_neighbor = end > 0 ? row.neighbors[lane] : 0;
@@ -165,9 +167,10 @@ DEVICE int radial_descriptors(const NepTables& m, NepScratch& scratch, const Pos
             displacement(centre, present, scale, r);
             const REAL r2 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
             const bool inside = r2 < radial2, owned = neighbor < n_owned;
-            ghost |= inside & !owned;
+            if (inside & !owned) ghost = 1;
             const unsigned kept = lane_bits(inside & owned);
-            ONE_LANE masks[slot / LANES] = (int)kept;
+            UNROLL for (int w = 0; w < MASK_WORDS; ++w)
+                if (slot == (lane + w * LANES) * LANES) kept_here[w] = kept;
             if (slot < last_inner) {
                 const unsigned near = lane_bits(r2 < angular2);
                 if (r2 < angular2) scratch.neighbors[angular + bits_before(near)] = neighbor;
@@ -186,7 +189,9 @@ DEVICE int radial_descriptors(const NepTables& m, NepScratch& scratch, const Pos
         GROUP_SYNC();
     }
     if (lane < N_RADIAL) scratch.descriptors[lane] = q;
-    ghost_seen = any_lane(ghost);
+    UNROLL for (int w = 0; w < MASK_WORDS; ++w)
+        if ((lane + w * LANES) * LANES < end) masks[lane + w * LANES] = (int)kept_here[w];
+    ghost_seen = any_lane(ghost != 0);
     return angular;
 }
 

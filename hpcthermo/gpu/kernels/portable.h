@@ -36,7 +36,7 @@
 // ---- packed positions ---------------------------------------------------------------------------
 // mixed:  fixed point, coordinate = origin + scale * integer, so differences are exact;
 // double: float64. The type travels in w. Padding slots point at a row too far from every atom.
-struct PositionFixed { int x, y, z, type; };
+struct alignas(16) PositionFixed { int x, y, z, type; };
 struct alignas(32) PositionFloat { double x, y, z, type; };
 
 template <class R> struct PositionOf;
