@@ -121,6 +121,8 @@ def pack_positions(system: System, backend: Backend, reach: float) -> PackedPosi
 class NeighborList:
     """Neighbours of the owned atoms (or of tiles of them) within per-type-pair cutoffs, which include the skin.
 
+    A list of all types together has one segment and the shapes of ``n_types = 1``.
+
     Attributes
     ----------
     indices : (n_rows, stride) int32
@@ -222,8 +224,9 @@ class NeighborListBuilder:
 
         Parameters
         ----------
-        cutoffs : (n_types, n_types) float64
-            List cutoff (skin included) by type pair, A; 0 leaves the pair out.
+        cutoffs : (n_types, n_types) or (1, 1) float64
+            List cutoff (skin included) by type pair, A; 0 leaves the pair out. A single one: all types together
+            in one segment.
         inner_cutoff : float
             Neighbours within it (skin included) come first in each segment, A.
         members : (n_tiles, TILE_ATOMS) int32, optional
@@ -231,7 +234,7 @@ class NeighborListBuilder:
             among them unless pairs within a layer are left out.
         """
         backend, xp = self._backend, self._backend.xp
-        n, n_types, reach = system.n_total, len(system.species), float(cutoffs.max())
+        n, n_types, reach = system.n_total, len(cutoffs), float(cutoffs.max())
         n_rows = system.n_owned if members is None else len(members)
         segments = xp.zeros((n_rows, n_types + 1), dtype=np.int32)
         inner = xp.zeros((n_rows, n_types), dtype=np.int32)
@@ -239,7 +242,8 @@ class NeighborListBuilder:
             return NeighborList(xp.full((n_rows, backend.lanes), n, dtype=np.int32), segments, inner)
         if self._cutoffs != (cutoffs.tobytes(), inner_cutoff):
             self._cutoffs, self._stride = (cutoffs.tobytes(), inner_cutoff), 0
-        grid = _cell_grid(system, backend, reach, self._different_layers)
+        types = system.types if n_types == len(system.species) else xp.zeros_like(system.types)
+        grid = _cell_grid(system, backend, types, reach, self._different_layers)
         # REAL coordinates of the sweep are off by up to half a unit in the last place of the extent
         margin = 8.0 * float(np.finfo(backend.real).eps) * float(grid.extent.max())
         squared = xp.asarray(np.where(cutoffs > 0.0, cutoffs + margin, 0.0).astype(np.float64) ** 2)
@@ -287,7 +291,7 @@ class _CellGrid:
     sweep: tuple[Any, ...]
 
 
-def _cell_grid(system: System, backend: Backend, reach: float, with_layers: bool) -> _CellGrid:
+def _cell_grid(system: System, backend: Backend, types: Any, reach: float, with_layers: bool) -> _CellGrid:
     xp, n = backend.xp, system.n_total
     low, high = bounding_box(system, backend)
     extent = np.maximum(high - low, 1e-9)
@@ -307,7 +311,7 @@ def _cell_grid(system: System, backend: Backend, reach: float, with_layers: bool
     columns = [xp.empty(n + backend.lanes, dtype=backend.real) for _ in range(5 if with_layers else 4)]
     sweep = (*columns, *([] if with_layers else [None]))
     slot_of_atom = cell  # each cell number is read no more
-    backend.launch("neighbors", "arrange_sweep", 0, n, cell_atoms, system.positions, system.types, system.layers, box,
+    backend.launch("neighbors", "arrange_sweep", 0, n, cell_atoms, system.positions, types, system.layers, box,
                    *sweep, slot_of_atom, per="thread")
     return _CellGrid(extent, box, count_device, cell_start, cell_atoms, slot_of_atom, sweep)
 

@@ -96,8 +96,9 @@ class BoundNep:
 
     def build_lists(self, system: System, skin: float) -> None:
         """Build the neighbour list for the present owned and ghost rows."""
+        cutoffs = self._pair_cutoffs if self._parameters.sorted_lists else self._pair_cutoffs.max(keepdims=True)
         self._list = None  # its memory is used again
-        self._list = self._lists.build(system, self._pair_cutoffs + skin, self._reach + skin)
+        self._list = self._lists.build(system, cutoffs + skin, self._reach + skin)
         self._scratch = self._scratch_arguments(self._list)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
@@ -135,14 +136,12 @@ class BoundNep:
         radial = _odd_multiple(neighbors.stride + 2 * backend.lanes)
         longest_inner = int(backend.to_host(neighbors.inner.sum(axis=1).max())) if len(neighbors.inner) else 0
         angular = _odd_multiple(longest_inner + 2 * backend.lanes)
-        n_types = neighbors.inner.shape[1]
         angular_row = -(-p.shape.n_angular // backend.lanes) * backend.lanes
-        series_row = int(p.arguments[4].shape[-1])
         reals = (
-            6 * radial + (9 + p.shape.n_angular + p.shape.harmonics) * angular + 2 * p.shape.harmonics * angular_row
-            + 2 * (p.descriptor_row + 2 * backend.lanes) + p.neuron_row + n_types * series_row
+            7 * radial + (6 + 2 * p.shape.n_angular + p.shape.harmonics) * angular + 2 * p.shape.harmonics * angular_row
+            + 2 * (p.descriptor_row + 2 * backend.lanes) + p.neuron_row + p.n_types * p.series_row
         )
-        integers = -(-(radial + angular + 2 * (n_types + 1)) // 16) * 16
+        integers = -(-(radial + angular + 2 * (p.n_types + 1)) // 16) * 16
         slices = backend.scratch_slices
         return (
             backend.empty_aligned((slices * reals,), backend.real),

@@ -19,6 +19,10 @@ from hpcthermo.potentials.nep_file import NepModel
 #: terms of f_c = y P(y) and Chebyshev degree of f_c(x) in derivative series, by precision (chebyshev.h)
 CUTOFF_TERMS = {"mixed": 7, "double": 14}
 CUTOFF_DEGREE = {"mixed": 7, "double": 12}
+#: with more types than this a vector of neighbours of one type would be mostly padding
+_MOST_SORTED_TYPES = 4
+#: entries that may be read after the last row over types (whole registers, a warp)
+_ROW_MARGIN = 32
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,10 @@ class NepParameters:
     shape : KernelShape
     descriptor_index : (D,) int
         Place of each descriptor of the file in the kernel's vector.
-    n_descriptors, descriptor_row, neuron_row : int
+    n_types : int
+    sorted_lists : bool
+        Whether the kernel wants lists sorted by type, or all types together.
+    n_descriptors, descriptor_row, neuron_row, series_row : int
         Descriptors in the kernel's vector, and padded lengths of rows.
     arguments : tuple
         Kernel arguments from ``sizes`` to ``screening``.
@@ -83,9 +90,12 @@ class NepParameters:
 
     shape: KernelShape
     descriptor_index: np.ndarray
+    n_types: int
+    sorted_lists: bool
     n_descriptors: int
     descriptor_row: int
     neuron_row: int
+    series_row: int
     arguments: tuple[Any, ...]
 
 
@@ -110,31 +120,40 @@ def nep_parameters(model: NepModel, types: np.ndarray, backend: Backend) -> NepP
     """
     shape = shape_of(model)
     radial_pair, angular_pair, reach = pair_cutoffs(model, types)
-    cutoffs = np.stack([radial_pair, angular_pair, reach, np.zeros_like(reach)], axis=-1)
+    sorted_lists = len(types) <= _MOST_SORTED_TYPES
+    cutoffs = np.stack([radial_pair, 1.0 / radial_pair, 1.0 / angular_pair, reach], axis=1)
     radial = polynomial_coefficients(model.radial_coefficients, types, shape.n_radial, shape.k_radial)
     angular = polynomial_coefficients(model.angular_coefficients, types, shape.n_angular, shape.k_angular)
-    series = derivative_series(radial, radial_pair, CUTOFF_DEGREE[backend.precision])
+    series = pad_last(derivative_series(radial, radial_pair, CUTOFF_DEGREE[backend.precision]), backend.lanes)
     descriptor_index, blocks, n_descriptors = descriptor_layout(model, shape)
     products, coefficients = product_table(blocks)
     network = network_arrays(model, types, descriptor_index, n_descriptors, backend)
     five_body = blocks.get("1111", -1)
     neurons = model.neuron_biases.shape[1]
     sizes = np.array([len(types), n_descriptors, network.descriptor_row, neurons, network.neuron_row,
-                      len(coefficients), five_body], dtype=np.int32)
+                      len(coefficients), five_body, sorted_lists], dtype=np.int32)
 
     def real(array: np.ndarray) -> Any:
         return aligned_copy(backend, array.astype(backend.real))
 
+    def rows_over_types(array: np.ndarray) -> Any:
+        return real(np.concatenate([array.ravel(), np.zeros(_ROW_MARGIN)]))
+
+    if sorted_lists:
+        radial_table = real(pad_last(radial.transpose(0, 1, 3, 2), backend.lanes))
+    else:
+        radial_table = rows_over_types(radial.transpose(0, 3, 2, 1))
     screening = None if model.screening is None else real(model.screening[np.ix_(types, types)])
     arguments = (
-        backend.xp.asarray(sizes), real(cutoffs), real(cutoff_polynomial(CUTOFF_TERMS[backend.precision])),
-        real(pad_last(radial.transpose(0, 1, 3, 2), backend.lanes)), real(pad_last(series, backend.lanes)),
-        real(angular.transpose(0, 1, 3, 2)), real(square_weights(model.l_max, shape.degree)),
+        backend.xp.asarray(sizes), rows_over_types(cutoffs), real(cutoff_polynomial(CUTOFF_TERMS[backend.precision])),
+        radial_table, real(series), rows_over_types(angular.transpose(0, 3, 2, 1)),
+        real(square_weights(model.l_max, shape.degree)),
         backend.xp.asarray(products), real(coefficients),
         real(network.input_weights), real(network.input_weights_back), real(network.biases),
         real(network.output_weights), real(network.output_biases), screening,
     )
-    return NepParameters(shape, descriptor_index, n_descriptors, network.descriptor_row, network.neuron_row, arguments)
+    return NepParameters(shape, descriptor_index, len(types), sorted_lists, n_descriptors, network.descriptor_row,
+                         network.neuron_row, series.shape[-1], arguments)
 
 
 def aligned_copy(backend: Backend, array: np.ndarray) -> Any:

@@ -27,6 +27,7 @@ SHARED_MODELS = {
                                          "Ta", "V", "Mo", "Ni", "Pd", "Pt", "Au", "Cr")),
     "PbTe": ("pbte_reference/nep.txt", ("Te", "Pb")),
 }
+MANY_ELEMENTS = ("B", "C", "N", "O", "Al", "Si", "P", "Ti", "V", "Cr", "Fe", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Mo")
 SYNTHETIC = {
     "nep3": {"kind": "nep3", "flags": (4, 2, 0)},
     "nep4 two numbers on the cutoff line": {"counts": ""},
@@ -40,6 +41,9 @@ SYNTHETIC = {
     "zbl": {"kind": "nep4_zbl", "zbl": "zbl 0.9 1.8"},
     "zbl typewise": {"kind": "nep4_zbl", "zbl": "zbl 0.9 2 0.9"},
     "zbl flexible": {"kind": "nep5_zbl", "zbl": "zbl 0 0", "flags": (4, 1, 1, 1)},
+    "seven elements, zbl, cutoffs by type": {
+        "elements": MANY_ELEMENTS[:7], "kind": "nep4_zbl", "zbl": "zbl 0.9 2 0.9", "flags": (4, 2, 1),
+        "cutoff": "5 3.5 4.6 4.2 5.5 4 4.8 3.9 5.2 4.4 5.1 3.7 4.9 4.1"},
     "zbl beyond the angular cutoff": {"kind": "nep4_zbl", "zbl": "zbl 1 3", "cutoff": "5 2.2"},
 }
 
@@ -79,7 +83,8 @@ def case(request, tmp_path):
             pytest.skip(f"{path} is absent")
         return read_nep(path), *crystal(elements)
     path = nep_reference.write_model(tmp_path / "nep.txt", **SYNTHETIC[request.param])
-    return read_nep(path), *cluster(("B", "C", "N"))
+    potential = read_nep(path)
+    return potential, *cluster(potential.elements)
 
 
 def four_point(function, step):
@@ -163,6 +168,20 @@ def test_ranges_add_up(tmp_path):
     forces = np.zeros((s.n_owned, 3))
     np.add.at(forces, rank.owners, out.forces[: s.n_total, :3])
     np.testing.assert_allclose(forces, whole[1], atol=1e-11)
+
+
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_species_without_atoms_change_nothing(tmp_path, precision):
+    """Lists sorted by type (few species) and not (many), rows over types shorter and longer than registers."""
+    path = nep_reference.write_model(tmp_path / "nep.txt", elements=MANY_ELEMENTS, flags=(4, 2, 1))
+    structure = cluster(("B", "Si", "Mo"))
+    results = [OneRank(read_nep(path), *structure, precision=precision, species=species).run()
+               for species in (("B", "Si", "Mo"), ("B", "O", "Si", "Mo", "Al"), (*MANY_ELEMENTS[2:], "B"),
+                               MANY_ELEMENTS)]
+    tolerance = (1e-12 if precision == "double" else 3e-6) * max(1.0, np.abs(results[0][1]).max())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(a, b, atol=tolerance)
 
 
 def test_stage_cycles_are_counted_on_request_and_change_nothing(tmp_path):

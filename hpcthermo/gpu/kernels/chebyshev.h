@@ -35,6 +35,25 @@ DEVICE lanes cutoff_function(const REAL* coefficients, lanes y, lanes& slope)
     return y * p;
 }
 
+// f_c T_k(x) and its derivative by r, k < K, from f_c, df_c/dr and dx/dr
+template <int K> struct ChebyshevBasis {
+    lanes value[K], slope[K];
+    MEMBER ChebyshevBasis(lanes x, lanes cutoff, lanes cutoff_slope, lanes dx_dr)
+    {
+        const lanes twice_x = (REAL)2 * x, twice_dx_dr = (REAL)2 * dx_dr;
+        value[0] = cutoff;
+        slope[0] = cutoff_slope;
+        if (K > 1) {
+            value[K > 1 ? 1 : 0] = x * cutoff;
+            slope[K > 1 ? 1 : 0] = x * cutoff_slope + dx_dr * cutoff;
+        }
+        UNROLL for (int k = 2; k < K; ++k) {
+            value[k] = twice_x * value[k - 1] - value[k - 2];
+            slope[k] = twice_x * slope[k - 1] + (twice_dx_dr * value[k - 1] - slope[k - 2]);
+        }
+    }
+};
+
 // sums[k] += f_c T_k(x) for U vectors at once. With T_{k+2} = 2 T_2 T_k - T_{k-2} the even and the odd
 // polynomials are two independent recurrences.
 template <int K, int U> DEVICE void add_chebyshev_terms(const lanes (&cutoff)[U], const lanes (&argument)[U], lanes (&sums)[K])

@@ -86,7 +86,8 @@ DEVICE void atom_forces(const NepModel& m, const NepAtom& atom, double* energies
                         StageClock& clock)
 {
     lanes on_centre[3] = {broadcast(0), broadcast(0), broadcast(0)};
-    radial_forces<S>(m, atom, output, on_centre);
+    if (m.sorted) radial_forces<S>(m, atom, output, on_centre);
+    else radial_forces_unsorted<S>(m, atom, output, on_centre);
     clock.end(RADIAL_FORCE);
     angular_sum_slopes<S>(m, atom);
     angular_forces<S>(m, atom, output, on_centre);
@@ -103,7 +104,7 @@ DEVICE void atom_forces(const NepModel& m, const NepAtom& atom, double* energies
     GROUP_SYNC();
 }
 
-// sizes: n_types, n_descriptors, descriptor_row, n_neurons, neuron_row, n_products, five_body_block or -1
+// sizes: n_types, n_descriptors, descriptor_row, n_neurons, neuron_row, n_products, five_body_block or -1, sorted
 template <class S>
 DEVICE void nep_kernel(int begin, int end, const Position* positions, double scale, int padding_index,
                        const int* neighbors, int stride, const int* segments, const int* inner,
@@ -119,6 +120,7 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
     m.n_products = sizes[5];
     m.five_body = sizes[6] >= 0;
     m.five_body_block = sizes[6];
+    m.sorted = sizes[7] != 0;
     const int reals = real_scratch_size<S>(m, radial_capacity, angular_capacity);
     const int integers = int_scratch_size(m.n_types, radial_capacity, angular_capacity);
     StageClock clock = {stage_cycles, 0};
@@ -127,13 +129,13 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
         const size_t slice = (size_t)GROUP_IN_GRID() * ATOMS_TOGETHER + b;
         atoms[b] = scratch_of_atom<S>(m, real_scratch + slice * reals, int_scratch + slice * integers, radial_capacity, angular_capacity);
     }
-    const int n_tiles = (end - begin + ATOMS_PER_TILE - 1) / ATOMS_PER_TILE;
+    const int tile_size = ATOMS_PER_TILE(m.n_types), n_tiles = (end - begin + tile_size - 1) / tile_size;
     FOR_EACH_GROUP(tile, 0, n_tiles)
     {
-        const int first = begin + tile * ATOMS_PER_TILE;
-        const int n = end - first < ATOMS_PER_TILE ? end - first : ATOMS_PER_TILE;
+        const int first = begin + tile * tile_size;
+        const int n = end - first < tile_size ? end - first : tile_size;
         // the tile's atoms by type, in batches of one type
-        int order[ATOMS_PER_TILE + 1], sorted = 0;
+        int order[MOST_ATOMS_PER_TILE + 1], sorted = 0;
         for (int t = 0; t < m.n_types && sorted < n; ++t)
             for (int k = 0; k < n; ++k)
                 if (type_of(positions[first + k]) == t) order[sorted++] = first + k;
@@ -146,11 +148,13 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
                 atom.index = order[done];
                 atom.type = type_of(positions[atom.index]);
                 if (atom.type != atoms[0].type) break;
-                compact_neighbors(m, atom, positions, scale, neighbors + (size_t)atom.index * stride,
-                                  segments + (size_t)atom.index * (m.n_types + 1), inner + (size_t)atom.index * m.n_types,
-                                  padding_index, neighbors + (size_t)order[done + 1] * stride);
+                const int *row = neighbors + (size_t)atom.index * stride, *next_row = neighbors + (size_t)order[done + 1] * stride;
+                const int *starts = segments + (size_t)atom.index * (m.segments() + 1), *near = inner + (size_t)atom.index * m.segments();
+                if (m.sorted) compact_neighbors<true>(m, atom, positions, scale, row, starts, near, padding_index, next_row);
+                else compact_neighbors<false>(m, atom, positions, scale, row, starts, near, padding_index, next_row);
                 clock.end(COMPACTION);
-                radial_descriptors<S>(m, atom);
+                if (m.sorted) radial_descriptors<S>(m, atom);
+                else radial_descriptors_unsorted<S>(m, atom);
                 clock.end(RADIAL_DESCRIPTOR);
                 angular_sums<S>(m, atom);
                 clock.end(ANGULAR_SUMS);
@@ -159,8 +163,14 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
                 if (descriptors)
                     FOR_LANE_ELEMENTS(d, m.n_descriptors) descriptors[(size_t)atom.index * m.n_descriptors + d] = atom.descriptors[d];
             }
-            if (count == ATOMS_TOGETHER) network<ATOMS_TOGETHER>(m, atoms, energies);
-            else for (int b = 0; b < count; ++b) network<1>(m, atoms + b, energies);
+            int evaluated = 0;
+            if (count == ATOMS_TOGETHER) {
+                network<ATOMS_TOGETHER>(m, atoms, energies);
+                evaluated = count;
+            }
+            if constexpr (ATOMS_TOGETHER > 2)
+                for (; evaluated + 2 <= count; evaluated += 2) network<2>(m, atoms + evaluated, energies);
+            for (; evaluated < count; ++evaluated) network<1>(m, atoms + evaluated, energies);
             clock.end(NETWORK);
             for (int b = 0; b < count; ++b) atom_forces<S>(m, atoms[b], energies, output, clock);
         }
@@ -177,7 +187,7 @@ DEVICE void nep_kernel(int begin, int end, const Position* positions, double sca
         const REAL* screening, REAL* real_scratch, int* int_scratch, int radial_capacity, int angular_capacity,              \
         double* energies, double* forces, double* virials, double* descriptors, double* stage_cycles)                        \
     {                                                                                                                        \
-        const NepModel m = {0, 0, 0, 0, 0, 0, false, 0, cutoffs, cutoff_polynomial, radial, radial_series, angular,          \
+        const NepModel m = {0, 0, 0, 0, 0, 0, true, false, 0, cutoffs, cutoff_polynomial, radial, radial_series, angular,          \
                             harmonic_weights, product_terms, product_coefficients, input_weights, input_weights_back,        \
                             neuron_bias, output_weights, output_bias, screening};                                            \
         nep_kernel<Shape<NR, KR, NA, KA, L>>(begin, end, positions, scale, padding_index, neighbors, stride, segments,       \

@@ -13,8 +13,55 @@ struct TypeRange {
         while (last < n_types - 1 && segments[last + 1] < slot + LANES) ++last;
     }
 };
+// the one type of all neighbours in the vector at `slot`, or -1
+DEVICE int one_type(const NepModel& m, const NepAtom& atom, TypeRange& types, int slot)
+{
+    if (!m.sorted || !SAME_TYPE_PAYS) return -1;
+    types.advance(atom.angular_segments, m.n_types, slot);
+    return types.first == types.last ? types.first : -1;
+}
 
-// g_n(r_ij), Y_a(u_ij) of all angular neighbours, then S_na = sum_j g_n Y_a
+// the coefficient of one type, or by lane those of types of their own, out of a row over types
+struct OneTypePick {
+    int type;
+    MEMBER REAL operator()(const REAL* row) const { return row[type]; }
+};
+
+// g_n and dg_n/dr of LANES neighbours at distance r
+template <class S, class Pick>
+DEVICE void angular_functions(const NepModel& m, const NepAtom& atom, int slot, lanes r, const Pick& pick)
+{
+    const int length = atom.angular_capacity, row = m.n_types;
+    const REAL* c = m.angular + (size_t)atom.type * S::k_angular * S::n_angular * row;
+    const auto inverse_cutoff = pick(m.cutoff_rows(atom.type) + INVERSE_ANGULAR_CUTOFF * row);
+    const lanes outside = (REAL)1 - r * inverse_cutoff;
+    const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s, dx_dr = (REAL)-4 * s * inverse_cutoff;
+    lanes cutoff_slope;
+    const lanes cutoff = cutoff_function(m.cutoff_polynomial, s2, cutoff_slope);
+    // df_c/dx = (1/2) df_c/dy
+    const ChebyshevBasis<S::k_angular> basis((REAL)2 * s2 - (REAL)1, cutoff, (REAL)0.5 * cutoff_slope * dx_dr, dx_dr);
+    constexpr int together = FEW_REGISTERS ? 5 : S::n_angular;
+    UNROLL for (int first = 0; first < S::n_angular; first += together) {
+        lanes value[together], slope[together];
+        UNROLL for (int n = 0; n < together; ++n) value[n] = slope[n] = broadcast(0);
+        for (int k = 0; k < S::k_angular; ++k) {
+            const lanes term = basis.value[k], term_slope = basis.slope[k];
+            UNROLL for (int n = 0; n < together; ++n)
+                if (first + n < S::n_angular) {
+                    const auto weight = pick(c + (k * S::n_angular + first + n) * row);
+                    value[n] += weight * term;
+                    slope[n] += weight * term_slope;
+                }
+        }
+        UNROLL for (int n = 0; n < together; ++n)
+            if (first + n < S::n_angular) {
+                store(atom.g + (first + n) * length + slot, value[n]);
+                store(atom.g_slopes + (first + n) * length + slot, slope[n]);
+            }
+    }
+}
+
+// g_n(r_ij), dg_n/dr, Y_a(u_ij) of all angular neighbours, then S_na = sum_j g_n Y_a
 template <class S> DEVICE void angular_sums(const NepModel& m, const NepAtom& atom)
 {
     const int length = atom.angular_capacity;
@@ -32,36 +79,9 @@ template <class S> DEVICE void angular_sums(const NepModel& m, const NepAtom& at
         store(atom.inverse + slot, inverse);
         Harmonics<S::degree>::at(x, y, z).store_values(atom.harmonics + slot, length);
 
-        lanes of_type[S::n_angular + 3];  // g_n, then x, f_c dx/dr, (df_c/dx) dx/dr; 0 for padding
-        UNROLL for (int n = 0; n < S::n_angular + 3; ++n) of_type[n] = broadcast(0);
-        types.advance(atom.angular_segments, m.n_types, slot);
-        for (int t = types.first; t <= types.last; ++t) {
-            const lane_mask here = load(atom.angular_types + slot) == (REAL)t;
-            const REAL inverse_cutoff = 1 / m.cutoffs[4 * (atom.type * m.n_types + t) + 1];
-            const REAL* c = m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular;
-            const lanes outside = (REAL)1 - r * inverse_cutoff;
-            const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s;
-            lanes cutoff_slope;
-            const lanes cutoff = cutoff_function(m.cutoff_polynomial, s2, cutoff_slope);
-            const lanes argument = (REAL)2 * s2 - (REAL)1, dx_dr = (REAL)-4 * s * inverse_cutoff;
-            lanes g[S::n_angular], previous = cutoff, present = cutoff * argument;  // f_c T_0, f_c T_1
-            UNROLL for (int n = 0; n < S::n_angular; ++n) g[n] = c[n] * previous + c[S::n_angular + n] * present;
-            for (int k = 2; k < S::k_angular; ++k) {
-                const lanes next = (REAL)2 * argument * present - previous;
-                previous = present;
-                present = next;
-                UNROLL for (int n = 0; n < S::n_angular; ++n) g[n] += c[k * S::n_angular + n] * present;
-            }
-            UNROLL for (int n = 0; n < S::n_angular; ++n) of_type[n] = select(here, g[n], of_type[n]);
-            of_type[S::n_angular] = select(here, argument, of_type[S::n_angular]);
-            of_type[S::n_angular + 1] = select(here, cutoff * dx_dr, of_type[S::n_angular + 1]);
-            // dy/dx = 1/2
-            of_type[S::n_angular + 2] = select(here, (REAL)0.5 * cutoff_slope * dx_dr, of_type[S::n_angular + 2]);
-        }
-        UNROLL for (int n = 0; n < S::n_angular; ++n) store(atom.g + n * length + slot, of_type[n]);
-        store(atom.angular_argument + slot, of_type[S::n_angular]);
-        store(atom.value_factor + slot, of_type[S::n_angular + 1]);
-        store(atom.slope_factor + slot, of_type[S::n_angular + 2]);
+        const int type = one_type(m, atom, types, slot);
+        if (type >= 0) angular_functions<S>(m, atom, slot, r, OneTypePick{type});
+        else WITH_PICK(atom.angular_types + slot, m.n_types, angular_functions<S>(m, atom, slot, r, pick))
     }
     GROUP_SYNC();
     contract_slots<S::harmonics, S::n_angular, S::angular_row>(atom.harmonics, atom.g, length, atom.n_angular, atom.sums);
@@ -136,34 +156,12 @@ template <class S> DEVICE void angular_sum_slopes(const NepModel& m, const NepAt
     GROUP_SYNC();
 }
 
-// sum_n V_n dg_n/dr from W_k = sum_n V_n c_nk:  dx/dr sum_k W_k (f_c T_k' + T_k df_c/dx)
-template <class S>
-DEVICE lanes radial_slope(const REAL* c, const lanes (&V)[S::n_angular], lanes x, lanes value_factor, lanes slope_factor)
-{
-    const lanes x2 = (REAL)2 * x;
-    lanes T0 = broadcast(1), T1 = x, dT0 = broadcast(0), dT1 = broadcast(1);
-    lanes values = broadcast(0), slopes = broadcast(0);
-    for (int k = 0; k < S::k_angular; ++k) {
-        lanes W = broadcast(0);
-        UNROLL for (int n = 0; n < S::n_angular; ++n) W += c[k * S::n_angular + n] * V[n];
-        values += W * T0;
-        slopes += W * dT0;
-        const lanes T2 = x2 * T1 - T0, dT2 = (REAL)2 * T1 + x2 * dT1 - dT0;
-        T0 = T1;
-        T1 = T2;
-        dT0 = dT1;
-        dT1 = dT2;
-    }
-    return slopes * value_factor + values * slope_factor;
-}
-
 // f_ij = grad_r sum_na P_na g_n(r) Y_a(u), P = dU/dS:
 //   D = sum_n V_n dg_n/dr, V_n = sum_a P_na Y_a;   v = sum_a (sum_n P_na g_n) grad Y_a;   f = v/r + (D - v.u/r) u
 template <class S>
 DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
 {
     const int length = atom.angular_capacity;
-    TypeRange types = {0, 0};
     for (int slot = 0; slot < atom.n_angular; slot += LANES) {
         lanes g[S::n_angular], V[S::n_angular], weight[S::harmonics];
         UNROLL for (int n = 0; n < S::n_angular; ++n) {
@@ -181,13 +179,7 @@ DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOu
             weight[a] = h;
         }
         lanes D = broadcast(0);
-        types.advance(atom.angular_segments, m.n_types, slot);
-        for (int t = types.first; t <= types.last; ++t) {
-            const lane_mask here = load(atom.angular_types + slot) == (REAL)t;
-            D = select(here, radial_slope<S>(m.angular + (size_t)(atom.type * m.n_types + t) * S::k_angular * S::n_angular, V,
-                                             load(atom.angular_argument + slot), load(atom.value_factor + slot),
-                                             load(atom.slope_factor + slot)), D);
-        }
+        UNROLL for (int n = 0; n < S::n_angular; ++n) D += V[n] * load(atom.g_slopes + n * length + slot);
         const lanes x = load(atom.ux + slot), y = load(atom.uy + slot), z = load(atom.uz + slot);
         const lanes inverse = load(atom.inverse + slot), r = load(atom.distance + slot);
         lanes vx, vy, vz;
@@ -202,10 +194,14 @@ DEVICE void angular_forces(const NepModel& m, const NepAtom& atom, const ForceOu
 DEVICE REAL repulsion(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
 {
     lanes energy = broadcast(0);
-    TypeRange types = {0, 0};
+    REAL longest = 0;
+    for (int t = 0; t < m.n_types; ++t) {
+        const REAL outer = m.screening[12 * (atom.type * m.n_types + t) + 3];
+        longest = outer > longest ? outer : longest;
+    }
     for (int slot = 0; slot < atom.n_angular; slot += LANES) {
-        types.advance(atom.angular_segments, m.n_types, slot);
-        for (int t = types.first; t <= types.last; ++t) {
+        if (!any_lane(load(atom.distance + slot) < longest)) continue;
+        for (int t = 0; t < m.n_types; ++t) {
             const REAL* p = m.screening + 12 * (atom.type * m.n_types + t);
             const lanes r = load(atom.distance + slot), inverse = load(atom.inverse + slot);
             const lane_mask within = (r < p[3]) & (load(atom.angular_types + slot) == (REAL)t);

@@ -20,13 +20,14 @@ template <int NR, int KR, int NA, int KA, int L> struct Shape {
 
 struct NepModel {
     int n_types, n_descriptors, descriptor_row, n_neurons, neuron_row, n_products;
+    bool sorted;                     // lists are sorted by type; if not, lanes of a vector have types of their own
     bool five_body;
     int five_body_block;             // angular block of 1111 (block b starts at n_radial + b n_angular)
-    const REAL* cutoffs;             // [ti][tj][4]: radial, angular, reach of the angular list, unused
+    const REAL* cutoffs;             // [ti][4][tj]: radial, its inverse, inverse of angular, reach of the angular list
     const REAL* cutoff_polynomial;   // P(y)
-    const REAL* radial;              // [ti][tj][k][radial_row]
-    const REAL* radial_series;       // [ti][tj][n][series_row], d/dx of g_n times -4/rc
-    const REAL* angular;             // [ti][tj][k][n_angular]
+    const REAL* radial;              // sorted: [ti][tj][k][radial_row], else [ti][k][n][tj]
+    const REAL* radial_series;       // sorted: [ti][tj][n][series_row], d/dx of g_n times -4/rc
+    const REAL* angular;             // [ti][k][n][tj]
     const REAL* harmonic_weights;    // [a]: q_nl = sum_a weight_a S_na^2
     const int* product_terms;        // [n_products][4]: a, b, c, block: q_block += coefficient S_a S_b S_c
     const REAL* product_coefficients;
@@ -36,7 +37,12 @@ struct NepModel {
     const REAL* output_weights;      // [t][neuron_row]
     const REAL* output_bias;         // [t]
     const REAL* screening;           // [ti][tj][12] of the short-range repulsion, or null
+
+    MEMBER const REAL* cutoff_rows(int ti) const { return cutoffs + 4 * ti * n_types; }
+    MEMBER int segments() const { return sorted ? n_types : 1; }
 };
+// rows of cutoffs
+enum { RADIAL_CUTOFF, INVERSE_RADIAL_CUTOFF, INVERSE_ANGULAR_CUTOFF, ANGULAR_REACH };
 
 // Compacted neighbours and intermediate sums of one atom; pointers into scratch memory.
 struct NepAtom {
@@ -45,10 +51,10 @@ struct NepAtom {
     int *radial_neighbors, *radial_segments;      // segments: start of each type, end of the last
     int *angular_neighbors, *angular_segments;
     REAL *x, *y, *z, *argument, *slope, *cutoff;  // radial neighbours: r_ij, Chebyshev x, s/r, f_c
+    REAL *radial_types;                           // type of each (lists not sorted)
     REAL *ux, *uy, *uz, *distance, *inverse;      // angular neighbours: unit vector, r, 1/r
-    REAL *angular_types;                          // type of each, -1 for padding
-    REAL *angular_argument, *value_factor, *slope_factor; // x, f_c dx/dr, (df_c/dx) dx/dr
-    REAL *g, *harmonics;                          // [n][slot] g_n(r), [a][slot] Y_a(u)
+    REAL *angular_types;                          // type of each, 0 for padding
+    REAL *g, *g_slopes, *harmonics;               // [n][slot] g_n(r) and dg_n/dr, [a][slot] Y_a(u)
     REAL *sums, *sum_slopes;                      // [a][angular_row] S_na and dU/dS_na
     REAL *descriptors, *descriptor_slopes;        // q and dU/dq
     REAL *hidden, *series;                        // neurons; [t][series_row]
@@ -56,7 +62,7 @@ struct NepAtom {
 
 template <class S> DEVICE int real_scratch_size(const NepModel& m, int radial_capacity, int angular_capacity)
 {
-    return 6 * radial_capacity + (9 + S::n_angular + S::harmonics) * angular_capacity + 2 * S::product_row
+    return 7 * radial_capacity + (6 + 2 * S::n_angular + S::harmonics) * angular_capacity + 2 * S::product_row
            + 2 * (m.descriptor_row + 2 * LANES) + m.neuron_row + m.n_types * S::series_row;
 }
 DEVICE int int_scratch_size(int n_types, int radial_capacity, int angular_capacity)
@@ -70,12 +76,12 @@ DEVICE NepAtom scratch_of_atom(const NepModel& m, REAL* reals, int* integers, in
     NepAtom atom;
     atom.radial_capacity = radial_capacity;
     atom.angular_capacity = angular_capacity;
-    REAL** radial[6] = {&atom.x, &atom.y, &atom.z, &atom.argument, &atom.slope, &atom.cutoff};
-    for (int k = 0; k < 6; ++k, reals += radial_capacity) *radial[k] = reals;
-    REAL** angular[9] = {&atom.ux, &atom.uy, &atom.uz, &atom.distance, &atom.inverse,
-                         &atom.angular_argument, &atom.value_factor, &atom.slope_factor, &atom.angular_types};
-    for (int k = 0; k < 9; ++k, reals += angular_capacity) *angular[k] = reals;
+    REAL** radial[7] = {&atom.x, &atom.y, &atom.z, &atom.argument, &atom.slope, &atom.cutoff, &atom.radial_types};
+    for (int k = 0; k < 7; ++k, reals += radial_capacity) *radial[k] = reals;
+    REAL** angular[6] = {&atom.ux, &atom.uy, &atom.uz, &atom.distance, &atom.inverse, &atom.angular_types};
+    for (int k = 0; k < 6; ++k, reals += angular_capacity) *angular[k] = reals;
     atom.g = reals, reals += S::n_angular * angular_capacity;
+    atom.g_slopes = reals, reals += S::n_angular * angular_capacity;
     atom.harmonics = reals, reals += S::harmonics * angular_capacity;
     atom.sums = reals, reals += S::product_row;
     atom.sum_slopes = reals, reals += S::product_row;

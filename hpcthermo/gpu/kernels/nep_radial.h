@@ -3,42 +3,52 @@
 #include "nep_model.h"
 
 // Neighbours within the radial cutoff and, of those listed as inner, within the reach of the angular
-// list, sorted by type. Each radial segment is padded with atoms beyond the cutoff, where f_c = 0; the
-// angular list is dense (its loops cost more) and padded only at its end, with type -1.
+// list. Each radial segment is padded with atoms beyond the cutoff, where f_c = 0; the angular list is
+// dense (its loops cost more) and padded only at its end, likewise.
+template <bool SORTED>
 DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* positions, double scale,
                               const int* row, const int* segments, const int* inner, int padding_index, const int* next_row)
 {
     const Position centre = positions[atom.index];
+    const REAL* cutoffs = m.cutoff_rows(atom.type);
     int radial = 0, angular = 0;
-    for (int t = 0; t < m.n_types; ++t) {
+    for (int t = 0; t < (SORTED ? m.n_types : 1); ++t) {
         ONE_LANE { atom.radial_segments[t] = radial; atom.angular_segments[t] = angular; }
-        const REAL* cutoff = m.cutoffs + 4 * (atom.type * m.n_types + t);
-        const REAL radial2 = cutoff[0] * cutoff[0], angular2 = cutoff[2] * cutoff[2];
         const int begin = segments[t], end = segments[t + 1], end_inner = begin + inner[t];
         for (int slot = begin; slot < end; slot += LANES) {
             prefetch(next_row + slot);
-            lanes x, y, z;
-            load_displacements(positions, row + slot, centre, scale, x, y, z);
+            lanes x, y, z, type, cutoff = broadcast(cutoffs[RADIAL_CUTOFF * m.n_types + t]);
+            lanes reach = broadcast(cutoffs[ANGULAR_REACH * m.n_types + t]);
+            load_neighbors(positions, row + slot, centre, scale, x, y, z, type);
+            if (SORTED) type = broadcast((REAL)t);
+            else {
+                store(atom.radial_types + radial, type);
+                GROUP_SYNC();
+                WITH_PICK(atom.radial_types + radial, m.n_types, cutoff = pick(cutoffs + RADIAL_CUTOFF * m.n_types),
+                          reach = pick(cutoffs + ANGULAR_REACH * m.n_types))
+            }
             const lanes r2 = x * x + y * y + z * z;
-            const lane_set in = lane_set_of(r2 < radial2);
+            const lane_set in = lane_set_of(r2 < cutoff * cutoff);
             append(atom.x + radial, in, x);
             append(atom.y + radial, in, y);
             append(atom.z + radial, in, z);
             append(atom.radial_neighbors + radial, in, row + slot);
+            if (!SORTED) append(atom.radial_types + radial, in, type);
             radial += count_lanes(in);
             if (slot < end_inner) {
-                const lane_set near = lane_set_of(r2 < angular2);
+                const lane_set near = lane_set_of(r2 < reach * reach);
                 append(atom.ux + angular, near, x);
                 append(atom.uy + angular, near, y);
                 append(atom.uz + angular, near, z);
                 append(atom.angular_neighbors + angular, near, row + slot);
-                store(atom.angular_types + angular, broadcast((REAL)t));
+                append(atom.angular_types + angular, near, type);
                 angular += count_lanes(near);
             }
         }
-        store(atom.x + radial, broadcast((REAL)1.001 * cutoff[0]));
+        store(atom.x + radial, broadcast((REAL)1.001 * cutoffs[RADIAL_CUTOFF * m.n_types + t]));
         store(atom.y + radial, broadcast(0));
         store(atom.z + radial, broadcast(0));
+        if (!SORTED) store(atom.radial_types + radial, broadcast(0));
         FOR_LANE_ELEMENTS(l, LANES) atom.radial_neighbors[radial + l] = padding_index;
         radial = ROUND_UP(radial, LANES);
         GROUP_SYNC();
@@ -46,11 +56,23 @@ DEVICE void compact_neighbors(const NepModel& m, NepAtom& atom, const Position* 
     store(atom.ux + angular, broadcast((REAL)100));
     store(atom.uy + angular, broadcast(0));
     store(atom.uz + angular, broadcast(0));
-    store(atom.angular_types + angular, broadcast((REAL)-1));
+    store(atom.angular_types + angular, broadcast(0));
     FOR_LANE_ELEMENTS(l, LANES) atom.angular_neighbors[angular + l] = padding_index;
-    ONE_LANE { atom.radial_segments[m.n_types] = radial; atom.angular_segments[m.n_types] = angular; }
+    ONE_LANE { atom.radial_segments[m.segments()] = radial; atom.angular_segments[m.segments()] = angular; }
     atom.n_angular = angular;
     GROUP_SYNC();
+}
+
+// x, s/r and f_c of LANES radial neighbours
+DEVICE void radial_argument(const NepModel& m, const NepAtom& atom, int slot, lanes inverse_cutoff)
+{
+    const lanes x = load(atom.x + slot), y = load(atom.y + slot), z = load(atom.z + slot);
+    const lanes r2 = x * x + y * y + z * z, inverse = inverse_sqrt(r2);
+    const lanes outside = (REAL)1 - r2 * inverse * inverse_cutoff;
+    const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s;
+    store(atom.cutoff + slot, cutoff_function(m.cutoff_polynomial, s2));
+    store(atom.argument + slot, (REAL)2 * s2 - (REAL)1);
+    store(atom.slope + slot, s * inverse);
 }
 
 // q_n = sum_t sum_k c_nk^t Phi_kt,  Phi_kt = sum over neighbours of type t of f_c T_k(x)
@@ -61,16 +83,8 @@ template <class S> DEVICE void radial_descriptors(const NepModel& m, const NepAt
     for (int t = 0; t < m.n_types; ++t) {
         const int begin = atom.radial_segments[t], end = atom.radial_segments[t + 1];
         if (begin == end) continue;
-        const REAL inverse_cutoff = 1 / m.cutoffs[4 * (atom.type * m.n_types + t)];
-        for (int slot = begin; slot < end; slot += LANES) {
-            const lanes x = load(atom.x + slot), y = load(atom.y + slot), z = load(atom.z + slot);
-            const lanes r2 = x * x + y * y + z * z, inverse = inverse_sqrt(r2);
-            const lanes outside = (REAL)1 - r2 * inverse * inverse_cutoff;
-            const lanes s = select(outside > (REAL)0, outside, broadcast(0)), s2 = s * s;
-            store(atom.cutoff + slot, cutoff_function(m.cutoff_polynomial, s2));
-            store(atom.argument + slot, (REAL)2 * s2 - (REAL)1);
-            store(atom.slope + slot, s * inverse);
-        }
+        const REAL inverse_cutoff = m.cutoff_rows(atom.type)[INVERSE_RADIAL_CUTOFF * m.n_types + t];
+        for (int slot = begin; slot < end; slot += LANES) radial_argument(m, atom, slot, broadcast(inverse_cutoff));
         lanes phi[S::k_radial];
         UNROLL for (int k = 0; k < S::k_radial; ++k) phi[k] = broadcast(0);
         int slot = begin;
@@ -87,6 +101,35 @@ template <class S> DEVICE void radial_descriptors(const NepModel& m, const NepAt
         GROUP_SYNC();
     }
     UNROLL for (int v = 0; v < S::radial_row / LANES; ++v) store(atom.descriptors + v * LANES, q[v]);
+    GROUP_SYNC();
+}
+
+// q_n += sum_k c_nk^t(j) f_c T_k(x_j) for LANES neighbours of types of their own
+template <class S, class Pick>
+DEVICE void add_radial_terms(const NepModel& m, const NepAtom& atom, int slot, const Pick& pick, lanes (&q)[S::n_radial])
+{
+    const int row = m.n_types;
+    const REAL* c = m.radial + (size_t)atom.type * S::k_radial * S::n_radial * row;
+    radial_argument(m, atom, slot, pick(m.cutoff_rows(atom.type) + INVERSE_RADIAL_CUTOFF * row));
+    const lanes argument = load(atom.argument + slot);
+    lanes term = load(atom.cutoff + slot), next = argument * term;  // f_c T_k, f_c T_k+1
+    for (int k = 0; k < S::k_radial; ++k) {
+        UNROLL for (int n = 0; n < S::n_radial; ++n) q[n] += pick(c + (k * S::n_radial + n) * row) * term;
+        const lanes after = (REAL)2 * argument * next - term;
+        term = next;
+        next = after;
+    }
+}
+
+// the radial descriptors for a list that is not sorted by type
+template <class S> DEVICE void radial_descriptors_unsorted(const NepModel& m, const NepAtom& atom)
+{
+    lanes q[S::n_radial];
+    UNROLL for (int n = 0; n < S::n_radial; ++n) q[n] = broadcast(0);
+    for (int slot = 0; slot < atom.radial_segments[1]; slot += LANES) {
+        WITH_PICK(atom.radial_types + slot, m.n_types, add_radial_terms<S>(m, atom, slot, pick, q))
+    }
+    reduce_add_many(q, atom.descriptors);
     GROUP_SYNC();
 }
 
@@ -138,5 +181,40 @@ DEVICE void radial_forces(const NepModel& m, const NepAtom& atom, const ForceOut
         int slot = begin;
         for (; slot + 2 * LANES <= end; slot += 2 * LANES) radial_force_block<S, 2>(atom, series, slot, output, on_centre);
         if (slot < end) radial_force_block<S, 1>(atom, series, slot, output, on_centre);
+    }
+}
+
+// f_ij = (sum_k W_kt(j) d(f_c T_k)/dr) u of LANES neighbours of types of their own, W in atom.series
+template <class S, class Pick>
+DEVICE void add_radial_forces(const NepModel& m, const NepAtom& atom, int slot, const Pick& pick, const ForceOutput& output,
+                              lanes (&on_centre)[3])
+{
+    const lanes argument = load(atom.argument + slot), s2 = (REAL)0.5 * argument + (REAL)0.5;
+    // dx/dr = -4 s/rc, here and in all that follows divided by r
+    const lanes dx_dr = (REAL)-4 * load(atom.slope + slot) * pick(m.cutoff_rows(atom.type) + INVERSE_RADIAL_CUTOFF * m.n_types);
+    lanes cutoff_slope;
+    const lanes cutoff = cutoff_function(m.cutoff_polynomial, s2, cutoff_slope);
+    const ChebyshevBasis<S::k_radial> basis(argument, cutoff, (REAL)0.5 * cutoff_slope * dx_dr, dx_dr);
+    lanes f = broadcast(0);
+    UNROLL for (int k = 0; k < S::k_radial; ++k) f += pick(atom.series + k * m.n_types) * basis.slope[k];
+    const lanes x = load(atom.x + slot), y = load(atom.y + slot), z = load(atom.z + slot);
+    add_pair_forces(output, atom.radial_neighbors + slot, x, y, z, f * x, f * y, f * z, on_centre);
+}
+
+// the radial forces for a list that is not sorted by type, with W_kt = sum_n dU/dq_n c_nk^t
+template <class S>
+DEVICE void radial_forces_unsorted(const NepModel& m, const NepAtom& atom, const ForceOutput& output, lanes (&on_centre)[3])
+{
+    const int row = m.n_types;
+    const REAL* c = m.radial + (size_t)atom.type * S::k_radial * S::n_radial * row;
+    for (int k = 0; k < S::k_radial; ++k)
+        for (int t = 0; t < row; t += LANES) {
+            lanes W = broadcast(0);
+            for (int n = 0; n < S::n_radial; ++n) W += atom.descriptor_slopes[n] * load(c + (k * S::n_radial + n) * row + t);
+            store(atom.series + k * row + t, W);
+            GROUP_SYNC();
+        }
+    for (int slot = 0; slot < atom.radial_segments[1]; slot += LANES) {
+        WITH_PICK(atom.radial_types + slot, m.n_types, add_radial_forces<S>(m, atom, slot, pick, output, on_centre))
     }
 }

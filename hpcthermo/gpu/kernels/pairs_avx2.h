@@ -2,7 +2,7 @@
 #pragma once
 
 // ---- four columns out of rows of four -------------------------------------------------------------
-template <class Row> DEVICE void load_columns(Row row, __m256& x, __m256& y, __m256& z)
+template <class Row> DEVICE void load_columns(Row row, __m256& x, __m256& y, __m256& z, __m256& w)
 {
     const auto two_rows = [&](int i) {
         return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float*)row(i))),
@@ -14,8 +14,9 @@ template <class Row> DEVICE void load_columns(Row row, __m256& x, __m256& y, __m
     x = (__m256)_mm256_unpacklo_pd(xy_low, xy_high);
     y = (__m256)_mm256_unpackhi_pd(xy_low, xy_high);
     z = (__m256)_mm256_unpacklo_pd(zw_low, zw_high);
+    w = (__m256)_mm256_unpackhi_pd(zw_low, zw_high);
 }
-template <class Row> DEVICE void load_columns(Row row, __m256d& x, __m256d& y, __m256d& z)
+template <class Row> DEVICE void load_columns(Row row, __m256d& x, __m256d& y, __m256d& z, __m256d& w)
 {
     const auto one_row = [&](int i) { return _mm256_loadu_pd((const double*)row(i)); };
     const __m256d a = one_row(0), b = one_row(1), c = one_row(2), d = one_row(3);
@@ -24,30 +25,55 @@ template <class Row> DEVICE void load_columns(Row row, __m256d& x, __m256d& y, _
     x = _mm256_permute2f128_pd(xz_low, xz_high, 0x20);
     y = _mm256_permute2f128_pd(yw_low, yw_high, 0x20);
     z = _mm256_permute2f128_pd(xz_low, xz_high, 0x31);
+    w = _mm256_permute2f128_pd(yw_low, yw_high, 0x31);
 }
 
-// r_j - r_i for LANES neighbours j = index[0..LANES)
-DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
-                               double scale, lanes& x, lanes& y, lanes& z)
+// r_j - r_i and the types of LANES neighbours j = index[0..LANES)
+DEVICE void load_neighbors(const Position* positions, const int* index, const Position& centre,
+                           double scale, lanes& x, lanes& y, lanes& z, lanes& type)
 {
     const auto row = [&](int l) { return positions + index[l]; };
     if constexpr (sizeof(REAL) == 4) {
-        __m256 jx, jy, jz;
-        load_columns(row, jx, jy, jz);
+        __m256 jx, jy, jz, jw;
+        load_columns(row, jx, jy, jz, jw);
         const auto difference = [&](__m256 j, int i) {
             return (lanes)_mm256_cvtepi32_ps(_mm256_sub_epi32((__m256i)j, _mm256_set1_epi32(i))) * (REAL)scale;
         };
         x = difference(jx, (int)centre.x);
         y = difference(jy, (int)centre.y);
         z = difference(jz, (int)centre.z);
+        type = (lanes)_mm256_cvtepi32_ps((__m256i)jw);
     } else {
-        __m256d jx, jy, jz;
-        load_columns(row, jx, jy, jz);
+        __m256d jx, jy, jz, jw;
+        load_columns(row, jx, jy, jz, jw);
+        type = (lanes)jw;
         x = (lanes)jx - (REAL)centre.x;
         y = (lanes)jy - (REAL)centre.y;
         z = (lanes)jz - (REAL)centre.z;
     }
 }
+
+// ---- entries of a row over types --------------------------------------------------------------------
+// row[type] by lane, from up to MOST_ROW_TYPES types; that many entries are readable
+constexpr int MOST_ROW_TYPES = sizeof(REAL) == 4 ? 16 : 0;
+template <class R> struct RowPickOf { typedef MemoryPick type; };
+struct FloatRowPick {
+    __m256i type;
+    __m256 upper;
+    MEMBER explicit FloatRowPick(const REAL* types)
+    {
+        type = _mm256_cvtps_epi32(_mm256_loadu_ps((const float*)types));
+        upper = (__m256)_mm256_cmpgt_epi32(type, _mm256_set1_epi32(7));
+    }
+    MEMBER lanes operator()(const REAL* row) const
+    {
+        const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)row), type);
+        const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)row + 8), type);
+        return (lanes)_mm256_blendv_ps(low, high, upper);
+    }
+};
+template <> struct RowPickOf<float> { typedef FloatRowPick type; };
+typedef RowPickOf<REAL>::type RowPick;
 
 // ---- compaction ---------------------------------------------------------------------------------
 struct lane_set { unsigned bits; };
@@ -146,8 +172,30 @@ DEVICE lanes reduce_block(const lanes* v)
 typedef lanes half_lanes;
 template <int N> DEVICE void transpose_slots(const REAL* columns, int row_length, REAL* rows)
 {
-    UNROLL for (int n = 0; n < LANES; ++n) {
-        const lanes column = n < N ? load(columns + (size_t)n * row_length) : broadcast(0);
-        UNROLL for (int l = 0; l < LANES; ++l) rows[l * LANES + n] = column[l];
+    const auto column = [&](int n) { return n < N ? load(columns + (size_t)n * row_length) : broadcast(0); };
+    if constexpr (sizeof(REAL) == 4) {
+        // pairs, then quarters, of columns by 128-bit halves; row l of the low half, l + 4 of the high half
+        __m256 quarter[2][4];
+        UNROLL for (int h = 0; h < 2; ++h) {
+            const __m256 a = (__m256)column(4 * h), b = (__m256)column(4 * h + 1), c = (__m256)column(4 * h + 2), d = (__m256)column(4 * h + 3);
+            const __m256d ab_low = (__m256d)_mm256_unpacklo_ps(a, b), ab_high = (__m256d)_mm256_unpackhi_ps(a, b);
+            const __m256d cd_low = (__m256d)_mm256_unpacklo_ps(c, d), cd_high = (__m256d)_mm256_unpackhi_ps(c, d);
+            quarter[h][0] = (__m256)_mm256_unpacklo_pd(ab_low, cd_low);
+            quarter[h][1] = (__m256)_mm256_unpackhi_pd(ab_low, cd_low);
+            quarter[h][2] = (__m256)_mm256_unpacklo_pd(ab_high, cd_high);
+            quarter[h][3] = (__m256)_mm256_unpackhi_pd(ab_high, cd_high);
+        }
+        UNROLL for (int l = 0; l < 4; ++l) {
+            _mm256_store_ps((float*)rows + l * 8, _mm256_permute2f128_ps(quarter[0][l], quarter[1][l], 0x20));
+            _mm256_store_ps((float*)rows + (l + 4) * 8, _mm256_permute2f128_ps(quarter[0][l], quarter[1][l], 0x31));
+        }
+    } else {
+        const __m256d a = (__m256d)column(0), b = (__m256d)column(1), c = (__m256d)column(2), d = (__m256d)column(3);
+        const __m256d ab_even = _mm256_unpacklo_pd(a, b), ab_odd = _mm256_unpackhi_pd(a, b);
+        const __m256d cd_even = _mm256_unpacklo_pd(c, d), cd_odd = _mm256_unpackhi_pd(c, d);
+        _mm256_store_pd((double*)rows, _mm256_permute2f128_pd(ab_even, cd_even, 0x20));
+        _mm256_store_pd((double*)rows + 4, _mm256_permute2f128_pd(ab_odd, cd_odd, 0x20));
+        _mm256_store_pd((double*)rows + 8, _mm256_permute2f128_pd(ab_even, cd_even, 0x31));
+        _mm256_store_pd((double*)rows + 12, _mm256_permute2f128_pd(ab_odd, cd_odd, 0x31));
     }
 }

@@ -35,28 +35,47 @@ template <class Row> DEVICE void load_columns(Row row, __m512d& x, __m512d& y, _
     w = _mm512_shuffle_f64x2(yw_low, yw_high, 0xdd);
 }
 
-// r_j - r_i for LANES neighbours j = index[0..LANES)
-DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
-                               double scale, lanes& x, lanes& y, lanes& z)
+// r_j - r_i and the types of LANES neighbours j = index[0..LANES)
+DEVICE void load_neighbors(const Position* positions, const int* index, const Position& centre,
+                           double scale, lanes& x, lanes& y, lanes& z, lanes& type)
 {
     const auto row = [&](int l) { return positions + index[l]; };
     if constexpr (sizeof(REAL) == 4) {
-        __m512 jx, jy, jz, type;
-        load_columns(row, jx, jy, jz, type);
+        __m512 jx, jy, jz, jw;
+        load_columns(row, jx, jy, jz, jw);
         const auto difference = [&](__m512 j, int i) {
             return (lanes)_mm512_cvtepi32_ps(_mm512_sub_epi32((__m512i)j, _mm512_set1_epi32(i))) * (REAL)scale;
         };
         x = difference(jx, (int)centre.x);
         y = difference(jy, (int)centre.y);
         z = difference(jz, (int)centre.z);
+        type = (lanes)_mm512_cvtepi32_ps((__m512i)jw);
     } else {
-        __m512d jx, jy, jz, type;
-        load_columns(row, jx, jy, jz, type);
+        __m512d jx, jy, jz, jw;
+        load_columns(row, jx, jy, jz, jw);
+        type = (lanes)jw;
         x = (lanes)jx - (REAL)centre.x;
         y = (lanes)jy - (REAL)centre.y;
         z = (lanes)jz - (REAL)centre.z;
     }
 }
+
+// ---- entries of a row over types --------------------------------------------------------------------
+// row[type] by lane, from up to MOST_ROW_TYPES types; that many entries are readable
+constexpr int MOST_ROW_TYPES = 16;
+struct RowPick {
+    __m512i type;
+    MEMBER explicit RowPick(const REAL* types)
+    {
+        if constexpr (sizeof(REAL) == 4) type = _mm512_cvtps_epi32((__m512)load(types));
+        else type = _mm512_cvtpd_epi64((__m512d)load(types));
+    }
+    MEMBER lanes operator()(const REAL* row) const
+    {
+        if constexpr (sizeof(REAL) == 4) return (lanes)_mm512_permutexvar_ps(type, _mm512_loadu_ps(row));
+        else return (lanes)_mm512_permutex2var_pd(_mm512_loadu_pd(row), type, _mm512_loadu_pd(row + 8));
+    }
+};
 
 // ---- compaction ---------------------------------------------------------------------------------
 struct lane_set { unsigned bits; };

@@ -4,6 +4,21 @@
 // the same statement in registers (4 x 4 transposes instead of gathers, permutes for compaction).
 #pragma once
 
+// row[type] by lane, for any number of types
+struct MemoryPick {
+    int type[LANES];
+    MEMBER explicit MemoryPick(const REAL* types)
+    {
+        for (int l = 0; l < LANES; ++l) type[l] = (int)types[l];
+    }
+    MEMBER lanes operator()(const REAL* row) const
+    {
+        lanes v;
+        UNROLL for (int l = 0; l < LANES; ++l) v[l] = row[type[l]];
+        return v;
+    }
+};
+
 #if defined(__AVX512F__)
 #include "pairs_avx512.h"
 #elif defined(__AVX2__)
@@ -16,6 +31,16 @@
 DEVICE int count_lanes(lane_mask m) { return count_lanes(lane_set_of(m)); }
 DEVICE void append(REAL* buffer, lane_mask m, lanes v) { append(buffer, lane_set_of(m), v); }
 DEVICE void append(int* buffer, lane_mask m, const int* index) { append(buffer, lane_set_of(m), index); }
+
+// the statement given last, in which pick(row) = row[type of the lane] for the types of LANES slots
+#define WITH_PICK(types, n_types, ...)                       \
+    if (MOST_ROW_TYPES > 0 && (n_types) <= MOST_ROW_TYPES) { \
+        const RowPick pick(types);                           \
+        __VA_ARGS__;                                         \
+    } else {                                                 \
+        const MemoryPick pick(types);                        \
+        __VA_ARGS__;                                         \
+    }
 
 // out[k] = sum over lanes of v[k]
 template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
@@ -36,24 +61,26 @@ template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
 template <class Row, int A, int COLUMNS, int PADDED>
 DEVICE void contract_lanes_over_columns(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
 {
-    constexpr int rows_together = sizeof(lanes) == 64 ? 24 : 8;
-    for (int first = 0; first < A; first += rows_together) {
-        Row total[rows_together];
-        UNROLL for (int a = 0; a < rows_together; ++a) total[a] = Row{};
-        for (int slot = 0; slot < slots; slot += LANES) {
-            alignas(64) REAL rows[LANES * LANES];
-            transpose_slots<COLUMNS>(right + slot, row_length, rows);
-            const int filled = slots - slot < LANES ? slots - slot : LANES;
-            for (int l = 0; l < filled; ++l) {
+    constexpr int rows_together = sizeof(lanes) == 64 ? 24 : 12, slots_together = 4 * LANES;
+    for (int start = 0; start < slots; start += slots_together) {
+        const int end = slots - start < slots_together ? slots - start : slots_together;
+        alignas(64) REAL rows[slots_together * LANES];
+        for (int slot = 0; slot < end; slot += LANES)
+            transpose_slots<COLUMNS>(right + start + slot, row_length, rows + slot * LANES);
+        for (int first = 0; first < A; first += rows_together) {
+            Row total[rows_together];
+            UNROLL for (int a = 0; a < rows_together; ++a)
+                if (A % rows_together == 0 || first + a < A) memcpy(&total[a], sums + (first + a) * PADDED, sizeof(Row));
+            for (int slot = 0; slot < end; ++slot) {
                 Row row;
-                memcpy(&row, rows + l * LANES, sizeof row);
-                const REAL* value = left + (size_t)first * row_length + slot + l;
+                memcpy(&row, rows + slot * LANES, sizeof row);
+                const REAL* value = left + (size_t)first * row_length + start + slot;
                 UNROLL for (int a = 0; a < rows_together; ++a)
                     if (A % rows_together == 0 || first + a < A) total[a] += row * value[(size_t)a * row_length];
             }
+            UNROLL for (int a = 0; a < rows_together; ++a)
+                if (A % rows_together == 0 || first + a < A) memcpy(sums + (first + a) * PADDED, &total[a], sizeof(Row));
         }
-        UNROLL for (int a = 0; a < rows_together; ++a)
-            if (A % rows_together == 0 || first + a < A) memcpy(sums + (first + a) * PADDED, &total[a], sizeof(Row));
     }
 }
 // one column with lanes over slots

@@ -1,9 +1,9 @@
 // Gather, compaction and scatter on the GPU.
 #pragma once
 
-// r_j - r_i for LANES neighbours j = index[0..LANES)
-DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
-                               double scale, lanes& x, lanes& y, lanes& z)
+// r_j - r_i and the types of LANES neighbours j = index[0..LANES)
+DEVICE void load_neighbors(const Position* positions, const int* index, const Position& centre,
+                           double scale, lanes& x, lanes& y, lanes& z, lanes& type)
 {
     REAL d[3];
     const Position neighbour = positions[index[lane_index()]];
@@ -11,7 +11,21 @@ DEVICE void load_displacements(const Position* positions, const int* index, cons
     x = d[0];
     y = d[1];
     z = d[2];
+    type = (REAL)type_of(neighbour);
 }
+
+// row[type] by lane
+struct MemoryPick {
+    int type;
+    MEMBER explicit MemoryPick(const REAL* types) : type((int)types[lane_index()]) {}
+    MEMBER lanes operator()(const REAL* row) const { return row[type]; }
+};
+// the statement given last, in which pick(row) = row[type of the lane] for the types of LANES slots
+#define WITH_PICK(types, n_types, ...)    \
+    {                                     \
+        const MemoryPick pick(types);     \
+        __VA_ARGS__;                      \
+    }
 
 // a set of lanes in the form that append and count_lanes use
 typedef lane_mask lane_set;

@@ -1,9 +1,9 @@
 // pairs_cpu.h in plain C++: the statement of what the register versions do, and the fallback.
 #pragma once
 
-// r_j - r_i for LANES neighbours j = index[0..LANES)
-DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
-                               double scale, lanes& x, lanes& y, lanes& z)
+// r_j - r_i and the types of LANES neighbours j = index[0..LANES)
+DEVICE void load_neighbors(const Position* positions, const int* index, const Position& centre,
+                           double scale, lanes& x, lanes& y, lanes& z, lanes& type)
 {
     for (int l = 0; l < LANES; ++l) {
         REAL d[3];
@@ -11,8 +11,12 @@ DEVICE void load_displacements(const Position* positions, const int* index, cons
         x[l] = d[0];
         y[l] = d[1];
         z[l] = d[2];
+        type[l] = (REAL)type_of(positions[index[l]]);
     }
 }
+
+constexpr int MOST_ROW_TYPES = 0;
+typedef MemoryPick RowPick;
 
 // a set of lanes in the form that append and count_lanes use
 struct lane_set { lane_mask members; };

@@ -9,6 +9,7 @@
 //   load, store, broadcast, select, reduce_add, any_lane, sqrt_lanes, exp_lanes, log_lanes, tanh_lanes
 //   Position      packed position row {x, y, z, type}, 16 bytes (mixed) or 32 (double)
 //   displacement  exact difference of two packed positions, converted to REAL
+//   pick          by lane, an entry of a row over types
 //   append        compaction: keep the lanes whose mask is set, densely, in a scratch buffer
 //   scatter_*     add lane values into the float64 rows of arbitrary atoms
 //
@@ -66,6 +67,13 @@ DEVICE void displacement(const PositionFloat& i, const PositionFloat& j, double,
 #else
 #include "pairs_cpu.h"
 #endif
+
+DEVICE void load_displacements(const Position* positions, const int* index, const Position& centre,
+                               double scale, lanes& x, lanes& y, lanes& z)
+{
+    lanes type;
+    load_neighbors(positions, index, centre, scale, x, y, z, type);
+}
 
 // ---- functions of lanes, the same text on both machines -------------------------------------------
 // e^v = 2^n e^f with n = round(v / ln 2), |f| <= ln(2)/2; Taylor to the precision of REAL

@@ -36,8 +36,13 @@ typedef IntegerOf<REAL>::type lane_mask __attribute__((vector_size(VECTOR_BYTES)
 // number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
 #define GROUP_IN_GRID() 0
 #define ATOMS_TOGETHER 4
-#define ATOMS_PER_TILE 32
+// atoms among which those of one type are brought together: near each other, but enough of every type
+#define ATOMS_PER_TILE(n_types) ((n_types) > 4 ? 128 : 32)
+#define MOST_ATOMS_PER_TILE 128
 #define UNROLL _Pragma("GCC unroll 64")
+// whether a vector register file holds 16 or 32; whether lanes of one type gain by a common coefficient
+#define FEW_REGISTERS (VECTOR_BYTES < 64)
+#define SAME_TYPE_PAYS true
 // a counter that runs evenly, for shares of time
 #if defined(__x86_64__)
 #define CYCLES() ((double)__builtin_ia32_rdtsc())

@@ -40,8 +40,11 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
 // number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
 #define GROUP_IN_GRID() ((int)(blockIdx.x * GROUPS_PER_BLOCK) + group_in_block())
 #define ATOMS_TOGETHER 1
-#define ATOMS_PER_TILE 1
+#define ATOMS_PER_TILE(n_types) 1
+#define MOST_ATOMS_PER_TILE 1
 #define UNROLL _Pragma("unroll")
+#define FEW_REGISTERS false
+#define SAME_TYPE_PAYS false
 // a counter that runs evenly, for shares of time
 #define CYCLES() ((double)clock64())
 
