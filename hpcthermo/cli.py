@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -19,6 +20,14 @@ app = typer.Typer(
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.TOML", help="Job file; `hpcthermo init KIND` writes one.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of a run.")]
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"expected a finite number, got {value}")
+    return value
+
+
 Ranks = Annotated[int | None, typer.Option("-n", "--ranks", help="Start this many MPI ranks on this machine.")]
 
 
@@ -35,17 +44,17 @@ def run(
     from hpcthermo.run import run_job
 
     folder = out if out is not None else Path("runs") / job.stem
-    if needs_launcher(ranks):
+    if ranks is not None and needs_launcher(ranks):
         load_job(job)  # a bad job file is refused before ranks start
         options = ["--out", str(folder), *(["--resume"] if resume else [])]
-        raise typer.Exit(start_ranks(ranks or 1, ["run", str(job), *options]))
+        raise typer.Exit(start_ranks(ranks, ["run", str(job), *options]))
     raise typer.Exit(run_job(job, folder, resume))
 
 
 @app.command()
 def check(
     job: JobFile,
-    ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks the job will run on.")] = 1,
+    ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks the job will run on.", min=1)] = 1,
     probe: Annotated[bool, typer.Option(help="Time a few force calls for the estimate of the run time.")] = True,
 ) -> None:
     """Validate a job; print decomposition, ghosts, memory, steps and an estimate of time, without running it."""
@@ -104,7 +113,8 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def bench(
-    job: Annotated[Path | None, typer.Argument(metavar="JOB.TOML", help="A job with both.")] = None,
+    job: Annotated[Path | None, typer.Argument(metavar="JOB.TOML",
+                                                     help="A job: its potential, structure and [execution].")] = None,
     potential: Annotated[str | None, typer.Option(help="File or embedded name; several with commas are added.")] = None,
     structure: Annotated[str | None, typer.Option(help="File or name of a built-in crystal.")] = None,
     precision: Annotated[str | None, typer.Option(help="mixed or double; default that of the job, or mixed.")] = None,
@@ -113,35 +123,40 @@ def bench(
     steps: Annotated[int, typer.Option(help="Time steps to measure.", min=1, max=1_000_000)] = 50,
     warm_up: Annotated[int, typer.Option(help="Time steps before.", min=0, max=1_000_000)] = 10,
     skin: Annotated[str, typer.Option(help="Of the neighbour lists, A; auto tunes it before step 0.")] = "auto",
-    temperature: Annotated[float, typer.Option(help="K.", min=0.0, max=1e5)] = 300.0,
-    timestep: Annotated[float, typer.Option(help="fs.", min=1e-6, max=100.0)] = 0.5,
+    temperature: Annotated[float, typer.Option(help="Of atoms at rest in the structure, K.", min=0.0, max=1e5,
+                                               callback=_finite)] = 300.0,
+    timestep: Annotated[float, typer.Option(help="fs.", min=1e-6, max=100.0, callback=_finite)] = 0.5,
     virials_every: Annotated[int, typer.Option(help="Sample per-atom virials every so many steps; 0 never.",
                                                min=0)] = 0,
     model: Annotated[bool, typer.Option("--model", help="Predict 1 to 1,024 ranks.")] = False,
-    latency: Annotated[float, typer.Option(help="Of the model's network, us per message pair.", min=0.0)] = 30.0,
-    bandwidth: Annotated[float, typer.Option(help="Of the model's network, GB/s per rank.", min=1e-6)] = 20.0,
-    measure_network: Annotated[bool, typer.Option("--measure-network", help="Take the network between these ranks "
-                                                  "instead.")] = False,
+    latency: Annotated[float | None, typer.Option(help="With --model: of the network, us per message pair; default 30.",
+                                                  min=0.0, callback=_finite)] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="With --model: of the network, GB/s per rank; default 20.",
+                                                    min=1e-6, callback=_finite)] = None,
+    measure_network: Annotated[bool, typer.Option("--measure-network", help="With --model and -n: measure the network "
+                                                  "between these ranks instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Measure atom-step/s of a potential on a structure, stage by stage, and how far it is from the peak."""
+    from hpcthermo.bench.case import make_case, make_network
     from hpcthermo.launch import needs_launcher, start_ranks
 
-    if needs_launcher(ranks):
+    # options are refused before ranks start
+    case = make_case(job, potential, structure, device, precision, skin, steps=steps, warm_up=warm_up,
+                     temperature_K=temperature, timestep_fs=timestep, virials_every=virials_every)
+    network = make_network(model, measure_network, latency, bandwidth)
+    if ranks is not None and needs_launcher(ranks):
         given = {"potential": potential, "structure": structure, "precision": precision, "device": device,
                  "steps": steps, "warm-up": warm_up, "skin": skin, "temperature": temperature, "timestep": timestep,
                  "virials-every": virials_every, "latency": latency, "bandwidth": bandwidth}
         words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
         flags = [flag for flag, on in (("--model", model), ("--json", as_json),
                                        ("--measure-network", measure_network)) if on]
-        raise typer.Exit(start_ranks(ranks or 1, ["bench", *([str(job)] if job else []), *words, *flags]))
+        raise typer.Exit(start_ranks(ranks, ["bench", *([str(job)] if job else []), *words, *flags]))
 
-    from hpcthermo.bench import make_case, run_bench
-    from hpcthermo.performance_model import Network
+    from hpcthermo.bench.report import run_bench
 
-    case = make_case(job, potential, structure, device, precision, skin, steps=steps, warm_up=warm_up,
-                     temperature_K=temperature, timestep_fs=timestep, virials_every=virials_every)
-    run_bench(case, as_json, Network(latency / 1e6, bandwidth * 1e9) if model else None, measure_network)
+    run_bench(case, as_json, network, measure_network)
 
 
 @app.command()

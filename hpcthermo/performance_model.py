@@ -1,11 +1,15 @@
 r"""Seconds per step on many ranks, from figures of one: pure functions of geometry and a few numbers.
 
-    t = (n + n_half) / R + m latency + bytes / bandwidth
+    t = (n + n_half) / R + (m + s ceil(log2 P)) latency + bytes / bandwidth
 
     n        atoms of a rank              R          atom-step/s of a rank that is full
     n_half   atoms at which a rank works at half its speed: kernels that do not fill a GPU, Python, launches
-    m        message pairs of a step, positions out and forces back; bytes = (OUT_BYTES + BACK_BYTES) ghosts
+    m        message pairs of a step, positions out and forces back
+    P        ranks; a reduction goes up a tree and back down it, one message pair for each of its ceil(log2 P) levels
+    s        reductions of a step: 1 for displacement and flag; with virials every K steps 1 + SAMPLE_REDUCTIONS / K
+    bytes    (OUT_BYTES + BACK_BYTES) ghosts; with virials every K steps VIRIAL_BYTES / K more for each ghost
 
+What virials cost in kernels is in R, if it was measured with them.
 Nothing overlaps and all ranks hold the same number of atoms; rebuilds are in R as measured. So the model leaves out the
 overlap that the engine has, and the waiting for the slowest rank that it also has.
 
@@ -31,6 +35,8 @@ from hpcthermo.domain.grid import choose_layout
 OUT_BYTES, BACK_BYTES = 24, 32
 #: on sampling steps also its virial row of twelve columns back
 VIRIAL_BYTES = 96
+#: reductions of every step, and of a sampling step besides: kinetic energy, potential energy, virial
+STEP_REDUCTIONS, SAMPLE_REDUCTIONS = 1, 3
 #: seconds of a message out and back, and bytes per second, of a cluster's network
 LATENCY, BANDWIDTH = 30e-6, 20e9
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -113,6 +119,8 @@ class Prediction:
         Per rank, from other ranks.
     message_pairs : int
         Per rank and step.
+    reduction_pairs : float
+        Message pairs of reductions, one after the other, per step.
     bytes : float
         Sent by a rank in a step.
     seconds_per_step : float
@@ -125,6 +133,7 @@ class Prediction:
     atoms: float
     ghosts: float
     message_pairs: int
+    reduction_pairs: float
     bytes: float
     seconds_per_step: float
     efficiency: float
@@ -170,21 +179,30 @@ def message_bytes(ghosts: float, virials_every: int = 0) -> float:
     return ghosts * per_ghost
 
 
-def seconds_per_step(rank: Rank, network: Network, atoms: float, message_pairs: int, n_bytes: float) -> float:
-    """The model."""
+def reduction_pairs(n_ranks: int, virials_every: int = 0) -> float:
+    """Message pairs that the reductions of a step wait for, one after the other, on average."""
+    levels = (n_ranks - 1).bit_length()  # ceil(log2 P)
+    return levels * (STEP_REDUCTIONS + (SAMPLE_REDUCTIONS / virials_every if virials_every else 0.0))
+
+
+def seconds_per_step(rank: Rank, network: Network, atoms: float, message_pairs: float, n_bytes: float) -> float:
+    """The model; `message_pairs` are those of the halo and of reductions."""
     return (atoms + rank.half_atoms) / rank.rate + message_pairs * network.latency + n_bytes / network.bandwidth
 
 
-def strong_scaling(box: Box, rank: Rank, network: Network, ranks: Iterable[int] = RANKS) -> list[Prediction]:
+def strong_scaling(box: Box, rank: Rank, network: Network, virials_every: int = 0,
+                   ranks: Iterable[int] = RANKS) -> list[Prediction]:
     """The same system on more and more ranks, cut as the engine cuts it."""
     table = []
     for n in ranks:
         parts = choose_layout(n, "auto", np.array(box.lengths), np.array(box.periodic), box.depth)
-        table.append(_predict(box, parts, rank, network, seconds_per_step(rank, network, box.n_atoms, 0, 0.0) / n))
+        alone = seconds_per_step(rank, network, box.n_atoms, 0, 0.0)
+        table.append(_predict(box, parts, rank, network, virials_every, alone / n))
     return table
 
 
-def weak_scaling(box: Box, rank: Rank, network: Network, ranks: Iterable[int] = RANKS) -> list[Prediction]:
+def weak_scaling(box: Box, rank: Rank, network: Network, virials_every: int = 0,
+                 ranks: Iterable[int] = RANKS) -> list[Prediction]:
     """A system copied along its periodic axes, one copy per rank, so that it stays compact."""
     alone = seconds_per_step(rank, network, box.n_atoms, 0, 0.0)
     table = []
@@ -194,17 +212,18 @@ def weak_scaling(box: Box, rank: Rank, network: Network, ranks: Iterable[int] = 
         if not candidates:
             continue
         compact = min(candidates, key=lambda parts: max(box.repeated(parts).lengths))
-        table.append(_predict(box.repeated(compact), compact, rank, network, alone))
+        table.append(_predict(box.repeated(compact), compact, rank, network, virials_every, alone))
     return table
 
 
-def _predict(box: Box, parts: tuple[int, int, int], rank: Rank, network: Network, ideal: float) -> Prediction:
+def _predict(box: Box, parts: tuple[int, int, int], rank: Rank, network: Network, virials_every: int,
+             ideal: float) -> Prediction:
     """A line of a table; `ideal` are the seconds per step without losses."""
     n_ranks = math.prod(parts)
-    ghosts, pairs = remote_ghosts(box, parts), peers(box, parts)
-    n_bytes, atoms = message_bytes(ghosts), box.n_atoms / n_ranks
-    seconds = seconds_per_step(rank, network, atoms, pairs, n_bytes)
-    return Prediction(n_ranks, parts, atoms, ghosts, pairs, n_bytes, seconds, ideal / seconds)
+    ghosts, pairs, reductions = remote_ghosts(box, parts), peers(box, parts), reduction_pairs(n_ranks, virials_every)
+    n_bytes, atoms = message_bytes(ghosts, virials_every), box.n_atoms / n_ranks
+    seconds = seconds_per_step(rank, network, atoms, pairs + reductions, n_bytes)
+    return Prediction(n_ranks, parts, atoms, ghosts, pairs, reductions, n_bytes, seconds, ideal / seconds)
 
 
 def _factorisations(n: int) -> list[tuple[int, int, int]]:

@@ -116,9 +116,10 @@ def test_prepared_messages_follow_rebuilds_cells_and_virials(bound_class):
 PICKLED = {"allgather", "bcast", "gather", "scatter", "send", "recv", "isend", "irecv", "sendrecv", "reduce",
            "allreduce", "alltoall"}
 #: modules with code of every step, and functions in them that run at start, stop, checkpoint or file writing only
-PER_STEP = ("engine.py", "domain/halo.py", "domain/migrate.py", "domain/decomposition.py", "dynamics/integrate.py",
-            "dynamics/thermostats.py", "dynamics/nose_hoover.py", "dynamics/barostats.py", "dynamics/minimize.py",
-            "dynamics/atoms.py", "dynamics/ledger.py", "dynamics/loop.py", "transport/observers.py")
+PER_STEP = ("engine.py", "list_criterion.py", "domain/halo.py", "domain/migrate.py", "domain/decomposition.py",
+            "dynamics/integrate.py", "dynamics/thermostats.py", "dynamics/nose_hoover.py", "dynamics/barostats.py",
+            "dynamics/minimize.py", "dynamics/atoms.py", "dynamics/ledger.py", "dynamics/loop.py",
+            "transport/observers.py")
 ONCE = {"distribute", "gather"}
 
 

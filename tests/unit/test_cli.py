@@ -48,7 +48,8 @@ def test_help_starts_neither_mpi_nor_cuda_nor_matplotlib():
 @pytest.mark.parametrize(
     "arguments",
     [["run"], ["walk"], ["run", "--fast", "x"], ["bench", "--steps", "0"], ["run", "absent.toml"],
-     ["run", "absent.toml", "-n", "2"], ["check", "."], ["analyze", "absent"], ["plot", "absent"],
+     ["run", "absent.toml", "-n", "2"], ["check", "."], ["run", "absent.toml", "-n", "0"],
+     ["run", "absent.toml", "-n", "-1"], ["check", "absent.toml", "-n", "0"], ["analyze", "absent"], ["plot", "absent"],
      ["status", "absent"], ["init", "nemdd"],
      ["run", "absent.toml", "-n", "many"]],
 )

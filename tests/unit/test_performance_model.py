@@ -12,6 +12,7 @@ from hpcthermo.performance_model import (
     fit_rank,
     message_bytes,
     peers,
+    reduction_pairs,
     remote_ghosts,
     seconds_per_step,
     strong_scaling,
@@ -107,9 +108,27 @@ def test_strong_scaling_falls_and_weak_scaling_holds():
     assert all(line.parts[2] == 1 and line.atoms == 180_000 for line in weak)
     assert weak[-1].parts == (32, 32, 1)
     assert weak[-1].efficiency > 0.98
-    # messages cost what they should
+    # messages of the halo cost what they should, and a reduction of 1,024 ranks ten message pairs
     assert weak[-1].seconds_per_step - weak[0].seconds_per_step == pytest.approx(
-        8 * 30e-6 + message_bytes(weak[-1].ghosts) / 20e9)
+        (8 + 10) * 30e-6 + message_bytes(weak[-1].ghosts) / 20e9)
+
+
+@pytest.mark.parametrize(("ranks", "levels"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (64, 6), (1000, 10), (1024, 10)])
+def test_a_reduction_climbs_the_levels_of_a_tree(ranks, levels):
+    assert reduction_pairs(ranks) == levels
+    assert reduction_pairs(ranks, virials_every=1) == 4 * levels
+    assert reduction_pairs(ranks, virials_every=10) == pytest.approx(1.3 * levels)
+
+
+def test_sampling_steps_cost_bytes_and_reductions():
+    rank, network = Rank(2.35e6, 15e3), Network(latency=30e-6, bandwidth=20e9)
+    plain, sampled = (strong_scaling(silicon(), rank, network, every, ranks=(1, 64)) for every in (0, 8))
+    assert sampled[0] == plain[0]  # alone, a rank sends nothing
+    assert sampled[1].bytes == pytest.approx(plain[1].bytes * (24 + 32 + 12) / (24 + 32))
+    assert sampled[1].seconds_per_step - plain[1].seconds_per_step == pytest.approx(
+        6 * 3 / 8 * 30e-6 + (sampled[1].bytes - plain[1].bytes) / 20e9)
+    (weak,) = weak_scaling(silicon(), rank, network, 8, ranks=(64,))
+    assert weak.bytes == pytest.approx(message_bytes(weak.ghosts, 8))
 
 
 def test_the_fit_finds_rate_and_half_size():
