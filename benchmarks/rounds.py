@@ -31,12 +31,16 @@ def spread(values: Sequence[float]) -> Spread:
 
 def interleaved(runs: Mapping[str, Callable[[], Result]], rounds: int,
                 say: Callable[[str], None] = lambda text: None) -> dict[str, list[Result]]:
-    """Results of each run in each round; within a round the runs take turns in the order given (A B A B ...)."""
+    """Results of each run in each round.
+
+    Every other round goes backwards (A B C, C B A, A B C, ...): each run comes as often before another as after it, so
+    a machine that grows slower or faster favours none.
+    """
     results: dict[str, list[Result]] = {name: [] for name in runs}
     for number in range(rounds):
-        for name, run in runs.items():
+        for name in runs if number % 2 == 0 else reversed(list(runs)):
             say(f"round {number + 1} of {rounds}: {name}")
-            results[name].append(run())
+            results[name].append(runs[name]())
     return results
 
 

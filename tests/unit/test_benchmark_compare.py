@@ -1,6 +1,5 @@
 """The comparison with peers: statistics, the same problem for both codes, refusals of one line."""
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,30 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def test_rounds_take_turns():
+def test_rounds_take_turns_and_who_goes_first_alternates():
     from rounds import interleaved
 
     order = []
-    results = interleaved({"a": lambda: order.append("a") or 1, "b": lambda: order.append("b") or 2}, 3)
-    assert order == ["a", "b"] * 3
-    assert results == {"a": [1, 1, 1], "b": [2, 2, 2]}
+    runs = {name: lambda name=name: order.append(name) or name + str(order.count(name)) for name in "abc"}
+    results = interleaved(runs, 3)
+    assert "".join(order) == "abc" + "cba" + "abc"
+    # the results of one round stay together, whatever its order
+    assert results == {"a": ["a1", "a2", "a3"], "b": ["b1", "b2", "b3"], "c": ["c1", "c2", "c3"]}
+
+
+def test_the_peer_gets_the_skin_that_is_fastest_for_it():
+    from compare import LAMMPS_SKINS_A, LAMMPS_TRIAL_STEPS, fastest_skin
+
+    asked, seconds = [], {0.3: 0.04, 0.5: 0.02, 1.0: 0.025, 2.0: 0.05}
+
+    def run(steps, skin):
+        asked.append((steps, skin))
+        return {"processor_seconds": seconds[skin]}
+
+    skin, about = fastest_skin(run, 1000, 60, lambda text: None)
+    assert skin == 0.5
+    assert asked == [(LAMMPS_TRIAL_STEPS, tried) for tried in LAMMPS_SKINS_A]
+    assert "skin 0.5 A, the fastest of 0.3 A 25, 0.5 A 50, 1 A 40, 2 A 20 (1000 atom-step/s" in about
 
 
 def test_a_slow_round_does_not_change_the_ratio():
@@ -79,22 +95,21 @@ def test_table_says_what_is_missed():
     peer = {"processor_seconds": 0.1, "wall_seconds": 0.2, "rebuilds": 1, "temperature_K": 310.0}
     results = {"lammps": [peer, peer], "mixed": [own, own],
                "double": [{**own, "atom_steps_per_processor_second": 1400.0}] * 2}
-    text = "\n".join(table(CASES["tersoff_bnc"], 100, results, argparse.Namespace(lammps_skin=1.0)))
+    text = "\n".join(table(CASES["tersoff_bnc"], 100, results, "skin 0.5 A as asked for"))
     # the peer makes 100 atoms / 0.1 s = 1000 atom-step/s; 1.5 times that is asked for
     assert "2 (2 to 2), asked for 1.5: reached" in text
     assert "1.4 (1.4 to 1.4), asked for 1.5: MISSED" in text
+    assert "310 (310 to 310) K at the end, skin 0.5 A as asked for" in text
+    assert "skin mixed 1 A, double 1 A" in text
     assert "lammps [1, 1], mixed [2, 2], double [2, 2]" in text
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["nep_si", "--data", "."], "needs --calorine"),
     (["nep_si", "--data", ".", "--calorine", sys.executable], "no file Si_2022_NEP4_4body.txt"),
-    (["tersoff_si", "--lammps", "no_such_python"], "no interpreter no_such_python"),
+    (["tersoff_si", "--data", ".", "--lammps", "no_such_python"], "no interpreter no_such_python"),
 ])
 def test_refusals_are_one_line(arguments, words, tmp_path):
-    if "--data" not in arguments:
-        (tmp_path / "SiC_1989.tersoff").write_text("")
-        arguments = [*arguments, "--data", str(tmp_path)]
     run = subprocess.run([sys.executable, BENCHMARKS / "compare.py", *arguments], capture_output=True, text=True,
                          cwd=tmp_path, check=False)
     assert run.returncode == 2
