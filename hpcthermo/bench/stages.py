@@ -40,7 +40,7 @@ STAGES_FROM = {
 #: stages of potentials that end with dU/dq
 _DESCRIPTOR_STAGES = ("compaction", "descriptor", "radial_descriptor", "angular_sums", "angular_descriptor", "network")
 #: modules whose kernels are no potential
-_OTHER_MODULES = ("neighbors", "halo", "integrate", "langevin", "minimize", "peak")
+_OTHER_MODULES = ("neighbors", "rebuild", "halo", "integrate", "langevin", "minimize", "peak")
 _SPLIT_CALLS = 3
 
 

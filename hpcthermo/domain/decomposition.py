@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.domain.comm import Communicator, Transport
-from hpcthermo.domain.grid import Layout, RankGrid, choose_layout, frame_cell, heights, interior, make_grid, wrap
+from hpcthermo.domain.grid import Layout, RankGrid, choose_layout, frame_cell, heights, make_grid, wrap
 from hpcthermo.domain.halo import Halo, plan_sends
-from hpcthermo.domain.migrate import Fields, owned_fields, pack_records, send_to_owners, unpack_records
+from hpcthermo.domain.migrate import Fields, migrate, owned_fields, pack_records, send_to_owners, unpack_records
+from hpcthermo.domain.rebuild import canonical_order, fractional_coordinates, wrap_atoms
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import HpcthermoError, InputError, PhysicsError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.system import ATOM_FIELDS, System
-
-#: edge of the cells in whose order owned atoms are stored, A
-_SORT_CELL_EDGE = 6.0
 
 
 class Domain:
@@ -50,7 +48,8 @@ class Domain:
         self.halo: Halo
         self.n_atoms = 0
         self.n_interior = 0
-        self.ghost_images: Any = None
+        self._ghost_images: Any = None
+        self._host_images: np.ndarray | None = None
         self._transport = Transport(comm, backend)
 
     # ---- whole system <-> ranks ------------------------------------------------------------------
@@ -117,11 +116,14 @@ class Domain:
 
     def _system(self, fields: Fields, cell: np.ndarray, periodic: np.ndarray, species: tuple[str, ...],
                 masses: np.ndarray, frozen_groups: frozenset[int]) -> System:
-        """A System of owned atoms in the given order."""
-        n = len(fields["tags"])
+        """A System of owned atoms, given by host arrays, in the given order."""
+        device = self._on_device(fields)
+        return System(cell, periodic, species, masses, len(device["tags"]), 0, frozen_groups=frozen_groups, **device)
+
+    def _on_device(self, fields: Fields) -> Fields:
         device = {name: self.backend.from_host(np.ascontiguousarray(value)) for name, value in fields.items()}
-        device["forces"] = self.backend.from_host(np.concatenate([fields["forces"], np.zeros((1, 4))]))
-        return System(cell, periodic, species, masses, n, 0, frozen_groups=frozen_groups, **device)
+        xp = self.backend.xp
+        return device | {"forces": xp.concatenate([device["forces"], xp.zeros((1, 4))])}
 
     # ---- rebuild ---------------------------------------------------------------------------------
 
@@ -136,66 +138,72 @@ class Domain:
         PhysicsError
             On all ranks, if a position is not finite or an atom was lost.
         """
-        fields = owned_fields(system, self.backend)
+        xp, cell = self.backend.xp, frame_cell(system.cell)
+        fields = {name: getattr(system, name)[:system.n_owned] for name in ATOM_FIELDS}
         self._require_finite(fields)
-        cell = frame_cell(system.cell)
-        wrapped, fractional, shifts = wrap(fields["positions"], cell, system.periodic)
-        fields["positions"], fields["images"] = wrapped, fields["images"] + shifts
+        fractional = wrap_atoms(fields["positions"], fields["images"], cell, system.periodic, self.backend)
         if self.comm.size > 1:
-            fields = send_to_owners(fields, self.grid.owners(fractional), self.comm)
+            fields = migrate(fields, fractional, self.grid, self.comm, self.backend)
             self._require_all(len(fields["tags"]))
         order, self.n_interior = self._canonical_order(fields, cell)
-        fields = {name: value[order] for name, value in fields.items()}
-        self.set_owned(system, fields)
+        self._replace_owned(system, {name: xp.take(value, order, axis=0) for name, value in fields.items()})
         self.make_ghosts(system)
 
     def set_owned(self, system: System, fields: Fields) -> None:
-        """Replace the owned atoms of `system`, without ghosts, in the given order."""
-        fresh = self._system(fields, system.cell, system.periodic, system.species, system.masses,
-                             system.frozen_groups)
-        system.n_owned, system.n_ghost = fresh.n_owned, 0
+        """Replace the owned atoms of `system`, without ghosts, by host arrays in the given order."""
+        self._replace_owned(system, self._on_device(fields))
+
+    def _replace_owned(self, system: System, fields: Fields) -> None:
+        system.n_owned, system.n_ghost = len(fields["tags"]), 0
         for name in ATOM_FIELDS:
-            setattr(system, name, getattr(fresh, name))
+            setattr(system, name, fields[name])
 
     def make_ghosts(self, system: System) -> None:
         """Plan the halo from the present positions of the owned atoms, append ghost rows and fill them."""
         xp, n = self.backend.xp, system.n_owned
         cell = frame_cell(system.cell)
-        positions = self.backend.to_host(system.positions[:n])
-        fractional = positions @ np.linalg.inv(cell)
-        plan = plan_sends(fractional, self.grid, self.comm.rank, cell, system.periodic, self.halo_depth)
+        fractional = fractional_coordinates(system.positions[:n], cell, self.backend)
+        plan = plan_sends(fractional, self.grid, self.comm.rank, cell, system.periodic, self.halo_depth, self.backend)
         halo = Halo(plan, n, self.comm, self.backend, self._transport)
-        ghosts = halo.exchange_ghosts(plan, *(self.backend.to_host(getattr(system, name)[:n])
-                                              for name in ("types", "layers", "tags")))
+        ghosts = halo.exchange_ghosts(plan, *(getattr(system, name)[:n] for name in ("types", "layers", "tags")))
         system.n_ghost = halo.n_ghost
         for name in ("types", "layers", "tags"):
-            owned = getattr(system, name)[:n]
-            setattr(system, name, xp.concatenate([owned, self.backend.from_host(getattr(ghosts, name))]))
+            setattr(system, name, xp.concatenate([getattr(system, name)[:n], getattr(ghosts, name)]))
         rows = xp.empty((system.n_total, 3), dtype=np.float64)
         rows[:n] = system.positions[:n]
         system.positions = rows
         forces = xp.zeros((system.n_total + 1, 4), dtype=np.float64)
         forces[:n] = system.forces[:n]
         system.forces = forces
-        self.halo, self.ghost_images = halo, ghosts.images
+        self.halo, self._ghost_images, self._host_images = halo, ghosts.images, None
         halo.forward_positions_begin(system.positions, system.cell)
         halo.forward_finish()
 
-    def _canonical_order(self, fields: Fields, cell: np.ndarray) -> tuple[np.ndarray, int]:
-        fractional = fields["positions"] @ np.linalg.inv(cell)
+    @property
+    def ghost_images(self) -> np.ndarray:
+        """Lattice vectors (n_ghost, 3) float64 from owners to ghosts, on the host, copied when first asked for."""
+        if self._host_images is None:
+            self._host_images = self.backend.to_host(self._ghost_images).astype(np.float64)
+        return self._host_images
+
+    def _canonical_order(self, fields: Fields, cell: np.ndarray) -> tuple[Any, int]:
+        fractional = fractional_coordinates(fields["positions"], cell, self.backend)
         lower, upper = (bound[self.comm.rank] for bound in self.grid.bounds())
-        inside = interior(fractional, lower, upper, self.halo_depth / heights(cell))
-        edges = np.floor(fractional * np.maximum(1.0, np.floor(heights(cell) / _SORT_CELL_EDGE))).astype(np.int64)
-        order = np.lexsort((fields["tags"], edges[:, 2], edges[:, 1], edges[:, 0], ~inside))
-        return order, int(inside.sum())
+        between_faces = heights(cell)
+        return canonical_order(fractional, fields["tags"], lower, upper, self.halo_depth / between_faces,
+                               between_faces, self.backend)
 
     def _require_finite(self, fields: Fields) -> None:
-        bad = np.flatnonzero(~np.isfinite(fields["positions"]).all(axis=1))
+        xp = self.backend.xp
+        sound = bool(xp.isfinite(fields["positions"]).all())
+        if self.comm.allreduce_max(float(not sound)) == 0.0:
+            return
+        bad = np.flatnonzero(~np.isfinite(self.backend.to_host(fields["positions"])).all(axis=1))
         n_bad = self.comm.allreduce_sum(float(len(bad)))
-        if n_bad:
-            first = self.comm.allreduce_max(float(fields["tags"][bad[0]]) if len(bad) else -1.0)
-            raise PhysicsError(f"positions of {n_bad:.0f} atoms are not finite (atom {first:.0f} among them); "
-                               "reduce the timestep or relax the structure first")
+        tags = self.backend.to_host(fields["tags"])
+        first = self.comm.allreduce_max(float(tags[bad[0]]) if len(bad) else -1.0)
+        raise PhysicsError(f"positions of {n_bad:.0f} atoms are not finite (atom {first:.0f} among them); "
+                           "reduce the timestep or relax the structure first")
 
     def _require_all(self, n_owned: int) -> None:
         total = self.comm.allreduce_sum(float(n_owned))

@@ -280,8 +280,3 @@ def images_in_brick(fractional: np.ndarray, lower: np.ndarray, upper: np.ndarray
 
 def _inside(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return (values >= low) & (values <= high)
-
-
-def interior(fractional: np.ndarray, lower: np.ndarray, upper: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Atoms (n,) bool farther than the depth from every face of the brick, so without ghost neighbours."""
-    return ((fractional - lower > depth) & (upper - fractional > depth)).all(axis=1)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.domain.comm import Communicator, Exchange, Message, Transport
-from hpcthermo.domain.grid import RankGrid, heights, images_in_brick
+from hpcthermo.domain.grid import RankGrid, heights
+from hpcthermo.domain.rebuild import boxes_of_copies, copies_in_boxes, lattice_shifts
 from hpcthermo.gpu.backend import Backend
 
 #: exchanges kept prepared: positions, forces, forces with virials, and a few fields of a potential
@@ -28,20 +29,20 @@ _MOST_KEPT = 8
 
 @dataclass(frozen=True)
 class GhostAtoms:
-    """What does not change between rebuilds, by ghost row (host).
+    """What does not change between rebuilds, by ghost row.
 
     Attributes
     ----------
     types, layers : (n_ghost,) int32
     tags : (n_ghost,) int64
-    images : (n_ghost, 3) float64
+    images : (n_ghost, 3) int32
         Lattice vectors from the owner to the copy.
     """
 
-    types: np.ndarray
-    layers: np.ndarray
-    tags: np.ndarray
-    images: np.ndarray
+    types: Any
+    layers: Any
+    tags: Any
+    images: Any
 
 
 @dataclass(frozen=True)
@@ -53,41 +54,39 @@ class SendPlan:
     index : (n_send,) int32
         Owned rows, ordered by receiving rank, lattice vector, row.
     images : (n_send, 3) int32
-    counts : (n_ranks,) int64
+    counts : (n_ranks,) int64, host
         Rows for each rank; an atom is never sent to its own rank with the zero lattice vector.
     """
 
-    index: np.ndarray
-    images: np.ndarray
+    index: Any
+    images: Any
     counts: np.ndarray
 
 
-def plan_sends(fractional: np.ndarray, grid: RankGrid, rank: int, cell: np.ndarray, periodic: np.ndarray,
-               depth: float) -> SendPlan:
+def plan_sends(fractional: Any, grid: RankGrid, rank: int, cell: np.ndarray, periodic: np.ndarray, depth: float,
+               backend: Backend) -> SendPlan:
     """Which owned atoms have copies on which ranks.
 
     Parameters
     ----------
-    fractional : (n_owned, 3) float64
-        Coordinates of the owned atoms.
+    fractional : (3, n_owned) float64
+        Coordinates of the owned atoms by axis.
     cell : (3, 3) float64
         Frame cell (no zero vectors), A.
     depth : float
         Halo depth, A.
     """
     lower, upper = grid.bounds()
+    if fractional.shape[1] == 0:
+        index, images, _ = copies_in_boxes(fractional, np.zeros((0, 9)), backend)
+        return SendPlan(index, images, np.zeros(len(lower), np.int64))
     # positions may stand outside the brick by a rounding error
     fractional_depth = (depth + 1e-9) / heights(cell)
-    indices, images, counts = [], [], np.zeros(len(lower), np.int64)
-    for receiver in range(len(lower)):
-        index, image = images_in_brick(fractional, lower[receiver], upper[receiver], fractional_depth, periodic)
-        if receiver == rank:
-            copies = image.any(axis=1)
-            index, image = index[copies], image[copies]
-        counts[receiver] = len(index)
-        indices.append(index)
-        images.append(image)
-    return SendPlan(np.concatenate(indices), np.concatenate(images), counts)
+    smallest, largest = backend.to_host(backend.xp.stack([fractional.min(axis=1), fractional.max(axis=1)]))
+    boxes, receivers = boxes_of_copies(smallest, largest, lower - fractional_depth, upper + fractional_depth, periodic,
+                                       rank)
+    index, images, counts = copies_in_boxes(fractional, boxes, backend)
+    return SendPlan(index, images, np.bincount(receivers, counts, minlength=len(lower)).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -116,11 +115,11 @@ class Halo:
         self._comm = comm
         self._backend = backend
         self._transport = transport
-        self._images = plan.images.astype(np.float64)
+        self._images = plan.images
         self._send_bounds = np.concatenate([[0], np.cumsum(plan.counts)])
         self.n_owned = n_owned
         self.n_send = len(plan.index)
-        self._index = backend.from_host(plan.index)
+        self._index = plan.index
         self._scatter = _rows_by_owner(plan.index, backend)
         self._cell: np.ndarray | None = None
         self._shifts = backend.xp.empty((self.n_send, 3))
@@ -129,29 +128,36 @@ class Halo:
         self._flying: Exchange | None = None
         self._returning: tuple[Any, ...] = ()
 
-    def exchange_ghosts(self, plan: SendPlan, types: np.ndarray, layers: np.ndarray, tags: np.ndarray) -> GhostAtoms:
+    def exchange_ghosts(self, plan: SendPlan, types: Any, layers: Any, tags: Any) -> GhostAtoms:
         """Tell the receivers what they get (collective); sets the number of ghosts."""
-        rows = np.empty((self.n_send, 6), np.int64)
-        rows[:, 0], rows[:, 1], rows[:, 2] = types[plan.index], layers[plan.index], tags[plan.index]
-        rows[:, 3:] = plan.images
-        received, counts = self._comm.alltoallv(rows, plan.counts)
+        sent, counts = (types[plan.index], layers[plan.index], tags[plan.index], plan.images), plan.counts
+        received = GhostAtoms(*sent)
+        if self._comm.size > 1:
+            received, counts = self._exchange_with_ranks(sent, plan.counts)
         self._receive_bounds = np.concatenate([[0], np.cumsum(counts)])
-        self.n_ghost = len(received)
+        self.n_ghost = len(received.tags)
         ranks = [r for r in range(self._comm.size) if r != self._comm.rank]
         self._to = [(r, *self._send_span(r)) for r in ranks if plan.counts[r]]
         self._from = [(r, *self._receive_span(r)) for r in ranks if counts[r]]
         self._own_send, self._own_receive = self._send_span(self._comm.rank), self._receive_span(self._comm.rank)
         self._has_peers = bool(self._to or self._from)
         self.own_copies = self._own_send[1] - self._own_send[0]
-        return GhostAtoms(received[:, 0].astype(np.int32), received[:, 1].astype(np.int32), received[:, 2].copy(),
-                          received[:, 3:].astype(np.float64))
+        return received
+
+    def _exchange_with_ranks(self, sent: tuple[Any, ...], counts: np.ndarray) -> tuple[GhostAtoms, np.ndarray]:
+        """Types, layers, tags and lattice vectors of the ghosts, and how many come from each rank."""
+        records = np.column_stack([self._backend.to_host(field) for field in sent]).astype(np.int64)
+        rows, received_counts = self._comm.alltoallv(records, counts)
+        types, layers, tags, images = (self._backend.from_host(np.ascontiguousarray(part)) for part in (
+            rows[:, 0].astype(np.int32), rows[:, 1].astype(np.int32), rows[:, 2], rows[:, 3:].astype(np.int32)))
+        return GhostAtoms(types, layers, tags, images), received_counts
 
     def follow(self, cell: np.ndarray) -> None:
         """Use the present cell, whose vectors lie between owners and copies."""
         if self._cell is None or not np.array_equal(cell, self._cell):
             self._cell = cell.copy()
             # in place: recorded work and prepared messages know the memory
-            self._shifts[...] = self._backend.from_host(self._images @ cell)
+            lattice_shifts(self._images, cell, self._shifts, self._backend)
 
     def forward_positions_begin(self, positions: Any, cell: np.ndarray) -> None:
         """Start to fill ghost rows of positions (n_total, 3) with the owners' rows + n C."""
@@ -248,9 +254,10 @@ class Halo:
         return int(self._receive_bounds[rank]), int(self._receive_bounds[rank + 1])
 
 
-def _rows_by_owner(index: np.ndarray, backend: Backend) -> tuple[Any, Any, Any]:
+def _rows_by_owner(index: Any, backend: Backend) -> tuple[Any, Any, Any]:
     """Owned rows that have copies, where each one's copies start, and the copies in order of sending."""
-    order = np.argsort(index, kind="stable").astype(np.int32)
-    owners, first = np.unique(index[order], return_index=True)
-    starts = np.append(first, len(index)).astype(np.int32)
-    return backend.from_host(owners.astype(np.int32)), backend.from_host(starts), backend.from_host(order)
+    xp, n = backend.xp, len(index)
+    copies = xp.argsort(index.astype(np.int64) * n + xp.arange(n)).astype(np.int32)
+    rows = index[copies]
+    starts = xp.flatnonzero(xp.concatenate([xp.ones(min(n, 1), dtype=bool), rows[1:] != rows[:-1]]))
+    return rows[starts], xp.concatenate([starts, xp.full(1, n)]).astype(np.int32), copies

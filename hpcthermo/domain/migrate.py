@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hpcthermo.domain.comm import Communicator
+from hpcthermo.domain.grid import RankGrid
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.system import ATOM_FIELDS, System
 
-Fields = dict[str, np.ndarray]
+#: per-atom arrays of owned atoms by name, on the host or on the device
+Fields = dict[str, Any]
 
 #: numbers of 8 bytes in a record
 RECORD_WIDTH = sum(components for _, components in ATOM_FIELDS.values())
@@ -58,3 +62,27 @@ def send_to_owners(fields: Fields, owners: np.ndarray, comm: Communicator) -> Fi
     arrived = unpack_records(records)
     staying = owners == comm.rank
     return {name: np.concatenate([value[staying], arrived[name]]) for name, value in fields.items()}
+
+
+def migrate(fields: Fields, fractional: Any, grid: RankGrid, comm: Communicator, backend: Backend) -> Fields:
+    """Give the atoms that have left this rank's brick to their owners; only these go through the host (collective).
+
+    Parameters
+    ----------
+    fields : dict of device arrays
+        Of the owned atoms.
+    fractional : (3, n) float64
+        Their wrapped coordinates by axis.
+
+    Returns
+    -------
+    dict of device arrays
+        First the atoms that stay, in their order, then those that arrive, by sending rank.
+    """
+    xp = backend.xp
+    lower, upper = (xp.asarray(np.ascontiguousarray(bound[comm.rank][:, None])) for bound in grid.bounds())
+    outside = ((fractional < lower) | (fractional >= upper)).any(axis=0)
+    leaving, staying = xp.flatnonzero(outside), xp.flatnonzero(~outside)
+    owners = grid.owners(backend.to_host(fractional[:, leaving]).T)
+    arrived = send_to_owners({name: backend.to_host(value[leaving]) for name, value in fields.items()}, owners, comm)
+    return {name: xp.concatenate([value[staying], backend.from_host(arrived[name])]) for name, value in fields.items()}

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcthermo.domain.grid import choose_layout, cut_by_count, frame_cell, heights, interior, make_grid, wrap
+from hpcthermo.domain.grid import choose_layout, cut_by_count, frame_cell, heights, make_grid, wrap
 from hpcthermo.domain.halo import plan_sends
+from hpcthermo.domain.rebuild import canonical_order, fractional_coordinates
 from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import CpuBackend
 
 
 @st.composite
@@ -50,7 +52,9 @@ def test_every_atom_has_one_owner_and_all_ghosts(system):
     copies = set()
     for rank in range(len(lower)):
         own = np.flatnonzero(owners == rank)
-        plan = plan_sends(wrapped[own] @ np.linalg.inv(frame), grid, rank, frame, periodic, depth)
+        backend = CpuBackend("double")
+        own_fractional = fractional_coordinates(wrapped[own], frame, backend)
+        plan = plan_sends(own_fractional, grid, rank, frame, periodic, depth, backend)
         receivers = np.repeat(np.arange(len(lower)), plan.counts)
         for receiver, index, image in zip(receivers, plan.index, plan.images, strict=True):
             key = (int(receiver), int(own[index]), *(int(v) for v in image))
@@ -80,7 +84,10 @@ def test_interior_atoms_have_no_ghost_within_the_depth(system):
     lower, upper = grid.bounds()
     owners = grid.owners(fractional)
     for i, rank in enumerate(owners):
-        if not interior(fractional[i:i + 1], lower[rank], upper[rank], depth / heights(frame))[0]:
+        atom = np.ascontiguousarray(fractional[i:i + 1].T)
+        _, is_interior = canonical_order(atom, np.zeros(1, np.int64), lower[rank], upper[rank], depth / heights(frame),
+                                         heights(frame), CpuBackend("double"))
+        if not is_interior:
             continue
         for j in range(len(wrapped)):
             image = np.round(fractional[i] - fractional[j]) * periodic
