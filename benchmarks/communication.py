@@ -26,7 +26,7 @@ from hpcthermo.performance_model import Box, all_ghosts, message_bytes, peers, r
 
 SYSTEMS = {"silicon": "silicon_64000", "layered": "gr_hbn_multilayer"}
 ATOMS = 64_000
-RANKS = "1,2,4,8,16,32,64"
+RANKS = (1, 2, 4, 8, 16, 32, 64)
 CUTOFF_A, SKIN_A, STEPS = 8.0, 1.0, 4
 #: ghosts per rank by number of ranks, estimated beforehand for 10 million Si atoms (0.05 per A^3) and a halo of 9 A
 TEN_MILLION = {8: 245_000, 64: 65_000, 512: 18_000, 1024: 12_900}
@@ -143,10 +143,18 @@ def ten_million() -> list[str]:
     return lines
 
 
+def rank_counts(text: str) -> tuple[int, ...]:
+    """Numbers between commas."""
+    counts = [int(word) if word.strip().isdigit() else 0 for word in text.split(",")]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"expected positive numbers with commas between, got {text!r}")
+    return tuple(counts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("system", nargs="?", choices=tuple(SYSTEMS), help="default: both")
-    parser.add_argument("--ranks", default=RANKS, metavar="N,N,...")
+    parser.add_argument("--ranks", type=rank_counts, default=RANKS, metavar="N,N,...")
     parser.add_argument("--atoms", type=int, default=ATOMS)
     parser.add_argument("--potential", help="path or embedded name (default: no forces, halo 9 A)")
     parser.add_argument("--record", action="store_true", help="append to results/communication.txt")
@@ -167,7 +175,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             structure = Path(folder) / "structure.npz"
             np.savez(structure, symbols=atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell.array)
-            for ranks in map(int, options.ranks.split(",")):
+            for ranks in options.ranks:
                 lines.append(row(counted(ranks, structure, options.potential), lengths, density))
                 print(lines[-1], file=sys.stderr, flush=True)
         lines.append("")

@@ -3,7 +3,8 @@
 Shortens every stage of the paper's job, asks `hpcthermo check` for memory and time, runs with baths and checkpoints,
 sends SIGTERM in the second half, resumes, and compares the estimates with what the runs took.
 
-    python benchmarks/paper_stack.py gr_hbn.nep.txt --ranks 2 --folder /some/scratch/folder
+    python benchmarks/paper_stack.py gr_hbn.nep.txt --ranks 2 --folder FOLDER
+    python benchmarks/paper_stack.py gr_hbn.nep.txt --ranks 2 --folder FOLDER --estimate-only
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def write_job(folder: Path, potential: Path) -> Path:
         text, changed = re.subn(pattern, replacement, text)
         if changed != 1:
             sys.exit(f"paper_stack: {PAPER.name} no longer holds {pattern!r} once")
+    if not potential.is_file():
+        sys.exit(f"paper_stack: no file {potential}; give the graphene/h-BN model")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(potential, folder / "gr_hbn.nep.txt")
     job = folder / "job.toml"
@@ -65,12 +68,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("potential", type=Path)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="for the job and its results")
+    parser.add_argument("--estimate-only", action="store_true", help="no runs")
     options = parser.parse_args()
     job = write_job(options.folder, options.potential)
-    estimate = subprocess.run([*COMMAND, "check", str(job), "-n", str(options.ranks)], capture_output=True, text=True,
-                              check=True).stdout
-    print(estimate)
+    if code := subprocess.run([*COMMAND, "check", str(job), "-n", str(options.ranks)], check=False).returncode:
+        sys.exit(code)
+    if options.estimate_only:
+        return
     whole, stopped = options.folder / "whole", options.folder / "stopped"
     for folder in (whole, stopped):
         shutil.rmtree(folder, ignore_errors=True)

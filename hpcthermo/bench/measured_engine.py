@@ -104,7 +104,7 @@ def _structure(case: BenchCase) -> Snapshot:
     wanted = case.structure
     if not isinstance(wanted, str):
         return build_structure(wanted)
-    exists = Path(wanted).exists()
+    exists = Path(wanted).is_file()
     if wanted in sample_names() and not exists:
         return sample_structure(wanted)
     if not exists:

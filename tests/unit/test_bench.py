@@ -12,6 +12,7 @@ import pytest
 
 from hpcthermo.bench.case import make_case, make_network
 from hpcthermo.bench.stages import STAGES, STAGES_FROM, Timing, stage_seconds
+from hpcthermo.cli import main
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.errors import InputError
 from hpcthermo.performance_model import Network
@@ -131,25 +132,26 @@ def test_text_for_people(silicon):
         assert words in done.stdout
 
 
+SILICON = ["--potential", "tersoff_si", "--structure", "silicon"]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["--potential", "tersoff_si"], "both --potential and --structure"),
-        (["--potential", "tersoff_si", "--structure", "absent.xyz"], "neither a file nor a built-in crystal"),
-        (["--potential", "absent.txt", "--structure", "silicon"], "neither a file in . nor an embedded potential"),
-        (["--potential", "tersoff_si", "--structure", "graphite"], "no parameters for C"),
-        (["--potential", "tersoff_si", "--structure", "silicon", "--precision", "quad"], "mixed or double"),
-        (["--potential", "tersoff_si", "--structure", "silicon", "--device", "abacus"], "cpu or cuda"),
-        (["--potential", "tersoff_si", "--structure", "silicon", "--skin", "wide"], "--skin"),
-        (["--potential", "tersoff_si", "--structure", "silicon", "--skin", "-1"], "--skin"),
+        (["--structure", "silicon"], "both --potential and --structure"),
         (["--potential", "", "--structure", "silicon"], "--potential: expected a file or an embedded name"),
         (["--potential", "", "--structure", ""], "--potential"),
         (["--potential", "tersoff_graphene,,lj_gr_hbn", "--structure", "graphite"], "with one comma between"),
         (["--potential", "tersoff_si,", "--structure", "silicon"], "with one comma between"),
         (["--potential", "tersoff_si", "--structure", ""], "--structure"),
-        (["--potential", "tersoff_si", "--structure", "."], "structure"),
-        (["--potential", ".", "--structure", "silicon"], "potential"),
-        (["--potential", "tersoff_si", "--structure", "silicon", "--skin", "nan"], "--skin"),
+        ([*SILICON, "--precision", "quad"], "mixed or double"),
+        ([*SILICON, "--device", "abacus"], "cpu or cuda"),
+        ([*SILICON, "--device", ""], "cpu or cuda"),
+        ([*SILICON, "--skin", "wide"], "--skin"),
+        ([*SILICON, "--skin", "-1"], "--skin"),
+        ([*SILICON, "--skin", "nan"], "--skin"),
+        ([*SILICON, "--skin", ""], "--skin"),
         (["--steps", "many"], "--steps"),
         (["--steps", "-3"], "--steps"),
         (["--warm-up", "-1"], "--warm-up"),
@@ -165,13 +167,32 @@ def test_text_for_people(silicon):
         (["--model", "--bandwidth", "nan"], "--bandwidth"),
         (["--model", "--bandwidth", "0"], "--bandwidth"),
         (["--model", "--measure-network", "--latency", "5"], "got both"),
-        (["--model", "--measure-network"], "at least 2 ranks"),
+        (["--structure", "silicon", "job.toml"], "not both"),
         (["--potential", "", "job.toml"], "not both"),
+        (["absent.toml"], "absent.toml"),
+        (["-n", "5000"], "got 5000"),
         (["-n", "0"], "got 0"),
         (["-n", "-2"], "got -2"),
-        (["--structure", "silicon", "job.toml"], "not both"),
-        (["absent.toml"], "absent.toml"),
-        (["-n", "5000"], "5000"),
+    ],
+)
+def test_options_are_refused_before_anything_starts(words, reason, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["bench", *words])
+    out, error = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert len(error.strip().splitlines()) == 1
+    assert reason in error
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--potential", "tersoff_si", "--structure", "absent.xyz"], "neither a file nor a built-in crystal"),
+        (["--potential", "tersoff_si", "--structure", "."], "'.' is neither a file nor"),
+        (["--potential", "absent.txt", "--structure", "silicon"], "neither a file in . nor an embedded potential"),
+        (["--potential", ".", "--structure", "silicon"], "potential"),
+        (["--potential", "tersoff_si", "--structure", "graphite"], "no parameters for C"),
+        ([*SILICON, "--model", "--measure-network"], "at least 2 ranks"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, reason):
