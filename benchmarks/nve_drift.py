@@ -11,9 +11,15 @@ where dF/dt at step n is (F_{n+1} - F_{n-1}) / (2 dt). What is left oscillates a
 below the fluctuation of H can be resolved. The error of the slope comes from blocks: the run is cut
 into blocks, each block gives one mean, and the scatter of the means about the line gives the error.
 
-Asked for are less than 0.02 meV/atom/ns in mixed and 0.001 in double precision. Lennard-Jones pairs
-lose their force at the cutoff in one jump, which no order of the time step conserves; its drift is that
-of the truncation, alike in both precisions.
+Asked for are less than 0.02 meV/atom/ns in mixed and 0.001 in double precision. How to read it:
+
+- Both precisions start from the same state, equilibrated in mixed precision. A system that still
+  relaxes changes the dt^4 term, and with it the slope: where double precision seems to drift,
+  equilibrate for longer.
+- In mixed precision rounding makes the energy walk at random, so slopes have either sign and fall with
+  the length of the run, and blocks make the error seem smaller than it is.
+- Lennard-Jones pairs lose their force at the cutoff in one jump, which no order of the time step
+  conserves; its drift is that of the truncation, alike in both precisions.
 """
 
 from __future__ import annotations
@@ -32,11 +38,12 @@ from record import write_record
 from systems import standard_system
 
 from hpcthermo.domain.comm import SingleProcess
+from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.dynamics.atoms import AtomSelection
 from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.dynamics.thermostats import VelocityRescaling
 from hpcthermo.dynamics.velocities import draw_velocities
-from hpcthermo.engine import Engine, make_engine
+from hpcthermo.engine import make_engine
 from hpcthermo.errors import HpcthermoError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.base import Potential
@@ -95,7 +102,7 @@ class Case:
 
 
 CASES = {
-    "nep": Case("graphene/h-BN layers", lambda: standard_system("gr_hbn_multilayer", 1000), "", 5.0, 1.0),
+    "nep": Case("graphene/h-BN layers", lambda: standard_system("gr_hbn_multilayer", 1000), "", 5.0, 5.0),
     "tersoff": Case("graphene", graphene, "tersoff_graphene", 30.0, 5.0),
     "tersoff_si": Case("silicon", lambda: standard_system("silicon", 1000), "tersoff_si", 30.0, 5.0),
     "lennard_jones": Case("argon", lambda: ase.build.bulk("Ar", "fcc", a=ARGON_LATTICE_A, cubic=True) * (7, 7, 6),
@@ -127,12 +134,12 @@ class ShadowEnergy:
         return energy + self.timestep**2 * (curvature / 12.0 - gradient / 24.0)
 
 
-def equilibrated(case: Case, potential: Potential, precision: str, picoseconds: float) -> tuple[Engine, Integrator]:
-    """Engine at the temperature of the case and an integrator without thermostats."""
+def equilibrated(case: Case, potential: Potential, picoseconds: float) -> Snapshot:
+    """The system after a run with a thermostat, in mixed precision, at rest as a whole."""
     atoms = case.atoms()
     snapshot = make_snapshot(atoms.cell.array, atoms.pbc, atoms.get_chemical_symbols(), atoms.positions,
                              masses=atoms.get_masses())
-    engine = make_engine(snapshot, potential, SingleProcess(), make_backend("cpu", precision), SKIN_A)
+    engine = make_engine(snapshot, potential, SingleProcess(), make_backend("cpu", "mixed"), SKIN_A)
     draw_velocities(engine, 2.0 * case.temperature_K, SEED)  # half of it goes into potential energy
     engine.compute()
     thermostat = VelocityRescaling(engine, case.temperature_K, coupling_fs=COUPLING_FS, seed=SEED)
@@ -140,11 +147,17 @@ def equilibrated(case: Case, potential: Potential, precision: str, picoseconds: 
     for step in range(round(picoseconds * 1e3 / case.timestep_fs)):
         warm.step(engine, step)
     AtomSelection(engine).remove_momentum()
-    return engine, Integrator(engine, case.timestep_fs)
+    warmed = engine.domain.gather(engine.system)
+    assert warmed is not None
+    return warmed
 
 
-def measure(engine: Engine, integrator: Integrator, timestep_fs: float, picoseconds: float) -> dict[str, float]:
+def measure(start: Snapshot, potential: Potential, precision: str, timestep_fs: float,
+            picoseconds: float) -> dict[str, float]:
     """Run at constant energy and fit; rows are brought to the order of tags, which rebuilds change."""
+    engine = make_engine(start, potential, SingleProcess(), make_backend("cpu", precision), SKIN_A)
+    engine.compute()
+    integrator = Integrator(engine, timestep_fs)
     system, n = engine.system, engine.system.n_owned
 
     def by_tag(rows: np.ndarray) -> np.ndarray:
@@ -221,9 +234,9 @@ def main() -> None:
             potential = case.load(case.potential or options.nep)
             warm_ps = case.equilibration_ps if options.equilibration_ps is None else options.equilibration_ps
             picoseconds = case.picoseconds if options.picoseconds is None else options.picoseconds
+            start = equilibrated(case, potential, warm_ps)
             for precision in [options.precision] if options.precision else LARGEST_DRIFT:
-                engine, integrator = equilibrated(case, potential, precision, warm_ps)
-                found = measure(engine, integrator, case.timestep_fs, picoseconds)
+                found = measure(start, potential, precision, case.timestep_fs, picoseconds)
                 lines.append(row(name, precision, picoseconds, found))
                 print(lines[-1], file=sys.stderr, flush=True)
     except HpcthermoError as error:
