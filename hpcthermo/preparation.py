@@ -48,12 +48,16 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     Raises
     ------
     InputError
-        If a file is unusable, a name unknown, a species of the structure has no parameters, or a stage cannot begin.
+        If a file is unusable, a name unknown, a species of the structure has no parameters, a stage cannot begin, or
+        the potential cannot give the same bits twice where the job asks for that.
     """
     from hpcthermo.potentials.base import require_species
     from hpcthermo.potentials.load import load_potential
 
     potential = load_potential(job.potential_spec, Path.cwd())
+    if job.execution.deterministic and job.execution.device == "cuda" and not potential.sums_in_order:
+        raise InputError(f"execution.deterministic: {potential.style} forces are added on a GPU in an order that "
+                         'changes from run to run; use a NEP potential, device = "cpu" or deterministic = false')
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
         check_stages(job, snapshot)

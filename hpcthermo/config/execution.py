@@ -21,7 +21,8 @@ class Execution(Section):
     skin_A: Literal["auto"] | Annotated[float, Field(ge=0.0, le=20.0, strict=True)] = "auto"
     """Margin of the neighbour lists; "auto" tunes it before step 0 and stores it with the results."""
     deterministic: Boolean = False
-    """Separate runs on as many CPU ranks end in the same bits: a skin that is not given is 1 A, not tuned by timing."""
+    """Separate runs on as many ranks end in the same bits: a skin that is not given is 1 A, not tuned by timing. On a
+    GPU for NEP only, whose forces are added in fixed point."""
     decomposition: Literal["auto", "slab"] | tuple[RankCount, RankCount, RankCount] = "auto"
     """Ranks along x, y, z; "auto" takes the least ghost surface."""
     replicas: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1

@@ -95,10 +95,13 @@ class Potential(Protocol):
         "nep", "tersoff", "lennard_jones", "overlay".
     elements : tuple of str
         Chemical symbols it has parameters for.
+    sums_in_order : bool
+        Whether its sums on a GPU do not depend on the order in which threads come, so that runs end in the same bits.
     """
 
     style: str
     elements: tuple[str, ...]
+    sums_in_order: bool
 
     def bind(self, species: tuple[str, ...], backend: Backend) -> BoundPotential:
         """Put the parameters on the device for this species table.

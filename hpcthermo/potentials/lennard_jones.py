@@ -73,6 +73,7 @@ class LennardJonesPotential:
     """
 
     style = "lennard_jones"
+    sums_in_order = False
 
     def __init__(self, model: LennardJonesModel) -> None:
         _check_model(model)

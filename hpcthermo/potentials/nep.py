@@ -32,6 +32,7 @@ class NepPotential:
     """
 
     style = "nep"
+    sums_in_order = True  # BoundNepOnGpu adds in fixed point
 
     def __init__(self, model: NepModel) -> None:
         self.model = model

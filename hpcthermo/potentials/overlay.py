@@ -21,6 +21,8 @@ class OverlayPotential:
     elements : tuple of str
         Those that all parts know.
     parts : tuple of Potential
+    sums_in_order : bool
+        Whether all parts say so.
 
     Raises
     ------
@@ -34,6 +36,7 @@ class OverlayPotential:
         if not parts:
             raise InputError("potential: expected at least one potential in the list, got none")
         self.parts = tuple(parts)
+        self.sums_in_order = all(part.sums_in_order for part in parts)
         self.elements = tuple(e for e in parts[0].elements if all(e in part.elements for part in parts))
         if not self.elements:
             known = "; ".join(f"{part.style}: {', '.join(part.elements)}" for part in parts)

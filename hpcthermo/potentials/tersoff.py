@@ -35,6 +35,7 @@ class TersoffPotential:
     """
 
     style = "tersoff"
+    sums_in_order = False
 
     def __init__(self, model: TersoffModel) -> None:
         self.model = model

@@ -138,7 +138,7 @@ def stages(steps, chosen=slice(None)):
 def job_on(device, **tables):
     return parse_job({"seed": 3, "potential": ["tersoff_bnc", "lj_gr_hbn"], "structure": STACK,
                       "execution": {"device": device, "precision": "double", "skin_A": 0.4},
-                      "output": {"series_interval_steps": 4, "checkpoint_interval_steps": 10}, **tables})
+                      "output": {"series_interval_steps": 4, "checkpoint_interval_steps": 10}} | tables)
 
 
 def same_results(runner, comm, folder, tolerance=1e-7, **tables):

@@ -27,7 +27,7 @@ USED = ("cuda.Device", "cuda.Stream", "cuda.Stream.use", "cuda.Stream.begin_capt
         "cuda.MemoryPointer.copy_from_host_async", "RawModule", "RawModule.get_function", "RawKernel.num_regs",
         "RawKernel.local_size_bytes", "RawKernel.shared_size_bytes", "RawKernel.const_size_bytes", "RawKernel.kernel",
         "cuda.Function.ptr", "asnumpy", "asarray", "isin", "bincount", "argsort", "flatnonzero", "isfinite", "take",
-        "stack", "concatenate", "cumsum", "arange")
+        "stack", "concatenate", "cumsum", "arange", "rint")
 
 MULTIPROCESSORS, BLOCKS_PER_MULTIPROCESSOR = 2, 1
 

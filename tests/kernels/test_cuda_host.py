@@ -3,16 +3,18 @@
 import nep_reference
 import numpy as np
 import pytest
-from device_cases import compare_flights, nep_engine, same_results, stages
+from device_cases import compare_flights, job_on, nep_engine, same_results, stages
 from fake_cupy import BLOCKS_PER_MULTIPROCESSOR, MULTIPROCESSORS, USED, FakeCudaError, installed_cupy
 
 from hpcthermo import preparation
 from hpcthermo.domain.comm import SingleProcess, Transport, world_communicator
 from hpcthermo.dynamics.integrate import Integrator
+from hpcthermo.errors import InputError
 from hpcthermo.gpu import cuda
 from hpcthermo.gpu.backend import CpuBackend, CudaBackend
 from hpcthermo.gpu.clock import LaunchClock
 from hpcthermo.run import run_md
+from hpcthermo.transport.observers import Sample
 
 WORK, COPIES = 0, 1  # numbers of the streams
 
@@ -42,6 +44,9 @@ def test_launches(cupy):
         backend.launch("integrate", "drift", 0, 300, 0.5, velocities[::2], positions, per="thread")
     with pytest.raises(AssertionError, match="of another type"):
         backend.launch("integrate", "drift", 0, 300, 1, velocities, positions, per="thread")
+    for wrong in (np.float32(0.5), np.zeros((300, 3)), "0.5"):
+        with pytest.raises(TypeError, match=f"not {type(wrong).__name__}"):
+            backend.launch("integrate", "drift", 0, 300, wrong, velocities, positions, per="thread")
 
 
 def test_scratch_launches_have_no_more_blocks_than_run_at_once(cupy, tmp_path):
@@ -201,6 +206,39 @@ def test_recorded_steps_give_the_same_bits(tmp_path):
             ends.append(engine.domain.gather(engine.system))
     for name in ("positions", "velocities", "forces"):
         assert np.array_equal(getattr(ends[0], name), getattr(ends[1], name))
+
+
+def test_threads_in_any_order_end_in_the_same_bits(tmp_path):
+    """Positions, forces and sums by group of NEP runs whose lanes, warps and blocks come in opposite orders."""
+    path, ends = nep_reference.write_model(tmp_path / "nep.txt"), []
+    for from_last in (False, True):
+        with installed_cupy(from_last):
+            engine = nep_engine(SingleProcess(), CudaBackend("mixed"), path)
+            mover = Integrator(engine, 0.5)
+            for step in range(40):
+                mover.step(engine, step, virials=step % 7 == 0)
+            assert engine.rebuilds > 1
+            sample = Sample(engine, mover, 40, n_groups=4)
+            labels, energies = engine.system.types[:engine.system.n_owned], sample.energies
+            sums = [sample.sum_by(labels[::turn], 3, energies[::turn]) for turn in (1, -1)]
+            assert sums[0].tobytes() == sums[1].tobytes()
+            np.testing.assert_allclose(sums[0].sum(), float(energies.sum()), rtol=1e-13)
+            end = engine.domain.gather(engine.system)
+            ends.append([end.positions, end.velocities, end.forces, sums[0], np.array(engine.potential_energy())])
+    for first, second in zip(*ends, strict=True):
+        assert first.tobytes() == second.tobytes()
+
+
+def test_a_deterministic_job_on_a_gpu_is_refused_without_ordered_sums(tmp_path):
+    nep = {"path": str(nep_reference.write_model(tmp_path / "nep.txt"))}
+    for potential in ("tersoff_bnc", ["tersoff_bnc", "lj_gr_hbn"], [nep, "lj_gr_hbn"]):
+        job = job_on("cuda", potential=potential, kind="md", stage=stages(1))
+        job = job.model_copy(update={"execution": job.execution.model_copy(update={"deterministic": True})})
+        with pytest.raises(InputError, match=r"execution\.deterministic: .* added on a GPU in an order that changes"):
+            preparation.load_job_potential(job)
+        on_cpu = job.execution.model_copy(update={"device": "cpu"})
+        preparation.load_job_potential(job.model_copy(update={"execution": on_cpu}))
+    preparation.load_job_potential(job.model_copy(update={"potential": job.potential[:1]}))
 
 
 def test_an_ordinary_step_reads_only_the_displacement_and_late(cupy, tmp_path):

@@ -108,6 +108,24 @@ def test_more_angular_neighbours_than_lanes(tmp_path):
     assert_near(rank.run(), OneRank(potential, *structure).run(), 1e-10)
 
 
+def test_lists_longer_than_shared_memory_holds(tmp_path):
+    """The gather then takes a row in parts."""
+    potential = read_nep(nep_reference.write_model(tmp_path / "nep.txt", cutoff="12.5 3"))
+    structure = crystal(("C", "B", "N"))
+    rank = emulated(potential, structure)
+    masks = rank.backend.to_host(rank.bound._list.segments)[:, -1]
+    assert rank.bound._list.stride >= masks.max() > 1024 + 32
+    assert_near(rank.run(), OneRank(potential, *structure).run(), 1e-10)
+
+
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_a_pair_force_beyond_the_range_of_integers_is_no_number(precision, tmp_path):
+    potential = read_nep(nep_reference.write_model(tmp_path / "nep.txt", kind="nep4_zbl", zbl="zbl 0.9 1.8"))
+    structure = ["C", "C"], np.array([[5.0, 5, 5], [5.0, 5, 5.004]]), np.diag([30.0, 30, 30])
+    assert np.abs(OneRank(potential, *structure).run()[1]).max() > 16384
+    assert np.isnan(emulated(potential, structure, precision).run()[1]).any()
+
+
 def test_descriptors(tmp_path):
     potential = read_nep(nep_reference.write_model(tmp_path / "nep.txt", flags=(4, 1, 1, 1, 1, 1, 1)))
     structure = crystal(("C", "B", "N"))

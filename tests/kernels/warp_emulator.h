@@ -414,6 +414,9 @@ EMULATED_FUNCTION(cos)
 EMULATED_FUNCTION(tanh)
 static inline float rsqrt(float v) { return 1.0f / __builtin_sqrtf(v); }
 static inline double rsqrt(double v) { return 1.0 / __builtin_sqrt(v); }
+static inline long long llrintf(float v) { return __builtin_llrintf(v); }
+static inline long long llrint(double v) { return __builtin_llrint(v); }
+static inline double nan(const char*) { return __builtin_nan(""); }
 static inline float ldexp(float v, int n) { return __builtin_ldexpf(v, n); }
 static inline double ldexp(double v, int n) { return __builtin_ldexp(v, n); }
 static inline float frexp(float v, int* n) { return __builtin_frexpf(v, n); }

@@ -49,6 +49,25 @@ def test_rehearsal_on_the_emulated_gpu(benchmark, nep_model):
             assert any(line.split()[-4:] == ["64", "0", "0", "6%"] for line in lines)
 
 
+def test_cycles_are_counted_after_steps_were_recorded(benchmark, nep_model):
+    from fake_cupy import installed_cupy
+
+    from hpcthermo.gpu.backend import CudaBackend
+
+    with installed_cupy() as cupy:
+        engine = benchmark.engine_of(benchmark.CASES[0], benchmark.small_cell(64), CudaBackend("mixed"), nep_model)
+        for _ in range(4):
+            engine.compute()
+        assert ("nep_sites", True) in [(name, inside) for name, *_, inside in cupy.launched]
+        (line,) = benchmark.stages_of(engine)
+        assert " 0.0 %" not in line
+        recorded = len(cupy.launched)
+        for _ in range(3):
+            engine.compute()
+        # launched once more and recorded once more, without the counter
+        assert [inside for name, *_, inside in cupy.launched[recorded:] if name == "nep_sites"] == [False, True]
+
+
 def test_predictions_are_found(benchmark, tmp_path, monkeypatch):
     record = tmp_path / "gpu_prediction.txt"
     record.write_text("# title\n\nforce call:\n  24,644 atoms  6.56e+07  1.03e+08\nfor 10 atoms 1e3 more\n")

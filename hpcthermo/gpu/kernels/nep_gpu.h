@@ -1,7 +1,7 @@
 // NEP on a GPU: the equations of nep.h and its functions of r and u, arranged for one warp per atom.
 //
-// Its own text, because the stages of nep.h, which go through scratch arrays, cost a warp twice the instructions of the
-// forms below (benchmarks/results/gpu_prediction.txt):
+// Its own text, because a warp has other means than a vector (warp instructions by atom: benchmarks/results/
+// gpu_prediction.txt):
 //
 //   - f_c vanishes beyond the cutoff, so the radial sums run over the list as it is, in registers;
 //   - lanes of one vector have neighbours of several types: each lane reads its own coefficients;
@@ -89,11 +89,12 @@ struct alignas(16) NepScratch {
 };
 
 // ---- where pair forces go -------------------------------------------------------------------------
-// integer steps of 2^-40 eV/A (eV for virials): 9e-13, sums up to 8.4e6
-constexpr REAL FIXED_STEPS = (REAL)1099511627776.0;
+// Integer steps of 2^-40 eV/A (eV for virials), 9e-13. Sums stay in range up to 2^23 = 8.4e6, so with 512 pairs of
+// LARGEST_PAIR_FORCE eV/A on one atom; only atoms far closer than 1 A come near it, so virials are smaller still.
+constexpr REAL FIXED_STEPS = (REAL)1099511627776.0, LARGEST_PAIR_FORCE = (REAL)16384;
 #if FIXED_POINT
 typedef int64_t RowSum;
-DEVICE void add_to_sum(RowSum* sum, REAL value) { atomic_add(sum, (int64_t)(value * FIXED_STEPS)); }
+DEVICE void add_to_sum(RowSum* sum, REAL value) { atomic_add(sum, nearest_integer(value * FIXED_STEPS)); }
 #else
 typedef double RowSum;
 DEVICE void add_to_sum(RowSum* sum, REAL value) { atomic_add(sum, (double)value); }
@@ -101,7 +102,8 @@ DEVICE void add_to_sum(RowSum* sum, REAL value) { atomic_add(sum, (double)value)
 
 struct ScatterRows { RowSum *forces, *virials; };  // rows of 4 and 12; virials may be null
 
-// F_i += f, F_j -= f, W_j -= r (x) f for the lanes with a neighbour
+// F_i += f, F_j -= f, W_j -= r (x) f for the lanes with a neighbour. Where integers cannot hold f, F_i is made no number,
+// which ends the run with a message.
 DEVICE void add_pair_force(const ScatterRows& rows, lane_mask present, int neighbor, const REAL (&r)[3], const REAL (&f)[3],
                            REAL (&on_centre)[3])
 {
@@ -109,6 +111,7 @@ DEVICE void add_pair_force(const ScatterRows& rows, lane_mask present, int neigh
     UNROLL for (int a = 0; a < 3; ++a) {
         on_centre[a] += f[a];
         add_to_sum(rows.forces + 4 * (size_t)neighbor + a, -f[a]);
+        if (FIXED_POINT && !(fabs(f[a]) < LARGEST_PAIR_FORCE)) on_centre[a] = (REAL)nan("");
     }
     if (rows.virials)
         UNROLL for (int ab = 0; ab < 9; ++ab)
@@ -620,20 +623,24 @@ DEVICE void gather_forces(const REAL* cutoffs, const Position* positions, double
         }
 }
 
+// neighbours of one warp that shared memory holds at a time; most models have lists shorter than that
+constexpr int GATHER_SLOTS = LIST_SLOTS < 1024 ? LIST_SLOTS : 1024;
+
 KERNEL_RESIDENT(nep_gather, GATHER_BLOCKS)(
     int begin, int end, const Position* positions, double scale, int n_owned, const int* neighbors, int stride, const int* segments,
     const REAL* cutoffs, const REAL* series, const int* masks, double* forces, double* virials, double* stage_cycles)
 {
-    __shared__ int all[GROUPS_PER_BLOCK][LIST_SLOTS];
+    __shared__ int all[GROUPS_PER_BLOCK][GATHER_SLOTS];
     int* found = all[group_in_block()];
     StageClock clock = {stage_cycles, 0};
     FOR_EACH_NEARBY_GROUP(i, begin, end)
+    // once, or once for each GATHER_SLOTS neighbours
+    for (int slot = 0, last = segments[(size_t)i * (N_TYPES + 1) + N_TYPES]; slot < last;)
     {
         clock.start();
         const int* row = neighbors + (size_t)i * stride;
-        const int last = segments[(size_t)i * (N_TYPES + 1) + N_TYPES];
         int count = 0;
-        for (int slot = 0; slot < last; slot += LANES) {
+        for (; slot < last && (LIST_SLOTS == GATHER_SLOTS || count + LANES <= GATHER_SLOTS); slot += LANES) {
             const unsigned kept = (unsigned)masks[(size_t)i * (stride / LANES) + slot / LANES];
             const int j = row[slot + lane_index()];
             if (kept >> lane_index() & 1) found[count + bits_before(kept)] = j;

@@ -14,19 +14,6 @@ DEVICE void load_neighbors(const Position* positions, const int* index, const Po
     type = (REAL)type_of(neighbour);
 }
 
-// row[type] by lane
-struct MemoryPick {
-    int type;
-    MEMBER explicit MemoryPick(const REAL* types) : type((int)types[lane_index()]) {}
-    MEMBER lanes operator()(const REAL* row) const { return row[type]; }
-};
-// the statement given last, in which pick(row) = row[type of the lane] for the types of LANES slots
-#define WITH_PICK(types, n_types, ...)    \
-    {                                     \
-        const MemoryPick pick(types);     \
-        __VA_ARGS__;                      \
-    }
-
 // a set of lanes in the form that append and count_lanes use
 typedef lane_mask lane_set;
 DEVICE lane_set lane_set_of(lane_mask m) { return m; }
@@ -87,21 +74,6 @@ template <int N> DEVICE void reduce_add_many(const lanes (&v)[N], REAL* out)
         REAL sum = reduce_transposed(part);
         UNROLL for (int step = together; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
         if (lane_index() < together && first + lane_index() < N) out[first + lane_index()] = sum;
-    }
-}
-
-// sums[a PADDED + n] = sum over slots of left[a row_length + slot] right[n row_length + slot];
-// columns n in [N, PADDED) become 0. slots is a multiple of LANES.
-template <int A, int N, int PADDED>
-DEVICE void contract_slots(const REAL* left, const REAL* right, int row_length, int slots, REAL* sums)
-{
-    for (int element = lane_index(); element < A * PADDED; element += LANES) {
-        const int a = element / PADDED, n = element % PADDED;
-        REAL sum = 0;
-        if (n < N)
-            for (int slot = 0; slot < slots; ++slot)
-                sum += left[(size_t)a * row_length + slot] * right[(size_t)n * row_length + slot];
-        sums[element] = sum;
     }
 }
 

@@ -9,7 +9,6 @@
 //   load, store, broadcast, select, reduce_add, any_lane, sqrt_lanes, exp_lanes, log_lanes, tanh_lanes
 //   Position      packed position row {x, y, z, type}, 16 bytes (mixed) or 32 (double)
 //   displacement  exact difference of two packed positions, converted to REAL
-//   pick          by lane, an entry of a row over types
 //   append        compaction: keep the lanes whose mask is set, densely, in a scratch buffer
 //   scatter_*     add lane values into the float64 rows of arbitrary atoms
 //

@@ -37,14 +37,9 @@ DEVICE int group_in_block() { return threadIdx.x >> 5; }
 #define FOR_LANE_ELEMENTS(k, n) for (int k = lane_index(); k < (n); k += LANES)
 #define GROUP_SYNC() __syncwarp()
 #define ONE_LANE if (lane_index() == 0)
-// number of this group among all that run at once (slices of scratch memory), and atoms a group takes together
+// number of this group among all that run at once (slices of scratch memory)
 #define GROUP_IN_GRID() ((int)(blockIdx.x * GROUPS_PER_BLOCK) + group_in_block())
-#define ATOMS_TOGETHER 1
-#define ATOMS_PER_TILE(n_types) 1
-#define MOST_ATOMS_PER_TILE 1
 #define UNROLL _Pragma("unroll")
-#define FEW_REGISTERS false
-#define SAME_TYPE_PAYS false
 // a counter that runs evenly, for shares of time
 #define CYCLES() ((double)clock64())
 
@@ -71,6 +66,8 @@ DEVICE REAL reduce_add(lanes v)
 DEVICE lanes sqrt_lanes(lanes v) { return sqrt(v); }
 DEVICE lanes inverse_sqrt(lanes v) { return rsqrt(v); }
 DEVICE lanes round_lanes(lanes v) { return rint(v); }
+DEVICE int64_t nearest_integer(float v) { return llrintf(v); }
+DEVICE int64_t nearest_integer(double v) { return llrint(v); }
 DEVICE lanes scale_by_power_of_two(lanes v, lanes n) { return ldexp(v, (int)n); }
 // v = m 2^exponent with 1 <= m < 2, for positive normal v
 DEVICE lanes split_mantissa(lanes v, lanes& exponent)
