@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpcthermo.performance_model import STEP_REDUCTIONS
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -65,3 +67,7 @@ def test_counted_figures_are_those_of_the_model(tmp_path):
     assert np.mean([row["ghosts"] for row in rows]) == pytest.approx(model["ghosts"], rel=0.08)
     assert np.mean([row["step"][0] for row in rows]) == model["messages"]
     assert np.mean([row["step"][1] for row in rows]) == pytest.approx(model["bytes"], rel=0.08)
+    assert np.mean([row["virial_step"][1] for row in rows]) == pytest.approx(model["virial_bytes"], rel=0.08)
+    # virials travel with the forces, and a step reduces once
+    assert [row["virial_step"][0] for row in rows] == [row["step"][0] for row in rows]
+    assert {row["step"][2] for row in rows} == {STEP_REDUCTIONS}

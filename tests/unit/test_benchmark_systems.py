@@ -84,8 +84,10 @@ def test_file_keeps_layers(systems, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["nonsense", "-o", "x.xyz"], ["silicon", "--atoms", "-5", "-o", "x.xyz"],
                                        ["silicon", "--atoms", "8", "-o", "no/such/folder/x.xyz"]])
-def test_bad_requests_are_one_line(arguments, tmp_path):
-    run = subprocess.run([sys.executable, BENCHMARKS / "systems.py", *arguments], capture_output=True, text=True,
-                         cwd=tmp_path, check=False)
-    assert run.returncode == 2
-    assert len(run.stderr.splitlines()) == 1
+def test_bad_requests_are_one_line(systems, arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["systems.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        systems.main()
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
