@@ -126,8 +126,8 @@ def bench(
     temperature: Annotated[float, typer.Option(help="Of atoms at rest in the structure, K.", min=0.0, max=1e5,
                                                callback=_finite)] = 300.0,
     timestep: Annotated[float, typer.Option(help="fs.", min=1e-6, max=100.0, callback=_finite)] = 0.5,
-    virials_every: Annotated[int, typer.Option(help="Sample per-atom virials every so many steps; 0 never.",
-                                               min=0)] = 0,
+    virials_every: Annotated[int, typer.Option(help="Sample per-atom virials every so many steps, at most --steps; "
+                                               "0 never.", min=0)] = 0,
     model: Annotated[bool, typer.Option("--model", help="Predict 1 to 1,024 ranks.")] = False,
     latency: Annotated[float | None, typer.Option(help="With --model: of the network, us per message pair; default 30.",
                                                   min=0.0, callback=_finite)] = None,

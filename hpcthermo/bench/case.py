@@ -44,6 +44,11 @@ class BenchCase:
     timestep_fs: float = 0.5
     virials_every: int = 0
 
+    def __post_init__(self) -> None:
+        if self.virials_every > self.steps:
+            raise InputError(f"--virials-every: expected at most the {self.steps} measured steps, got "
+                             f"{self.virials_every}; give more --steps, or 0 for no samples")
+
     def samples(self, step: int) -> bool:
         """Whether this step makes per-atom virials."""
         return self.virials_every > 0 and (step + 1) % self.virials_every == 0

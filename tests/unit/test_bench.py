@@ -156,6 +156,7 @@ SILICON = ["--potential", "tersoff_si", "--structure", "silicon"]
         (["--steps", "-3"], "--steps"),
         (["--warm-up", "-1"], "--warm-up"),
         (["--virials-every", "-1"], "--virials-every"),
+        (["--virials-every", "11", "--steps", "10"], "at most the 10 measured steps, got 11"),
         (["--temperature", "nan"], "--temperature"),
         (["--temperature", "-1"], "--temperature"),
         (["--timestep", "nan"], "--timestep"),
