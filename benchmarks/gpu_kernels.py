@@ -155,17 +155,19 @@ def main() -> None:
     modules |= {m: m for m in MODULES if m != "nep"}
     version = importlib.metadata.version("nvidia-cuda-nvrtc-cu12")
     print(f"Kernels as NVRTC {version} compiles them: registers and local bytes")
-    print("per thread, bytes spilled, shared bytes per block, instructions in the code, warps resident on a")
-    print(f"multiprocessor in blocks of {GROUPS_PER_BLOCK}.")
+    print("per thread, bytes spilled, shared bytes per block, instructions in the code, and occupancy: warps resident")
+    print(f"on a multiprocessor in blocks of {GROUPS_PER_BLOCK}, and their share of the most it can hold.")
     for architecture in options.architectures:
         for precision in PRECISIONS:
             print(f"\n{architecture}, {precision}")
             print(f"{'module':16} {'kernel':22} {'registers':>9} {'local':>6} {'spilled':>8} {'shared':>7} "
-                  f"{'instructions':>13} {'warps':>6}")
+                  f"{'instructions':>13} {'warps':>6} {'occupancy':>10}")
             for title, module in modules.items():
                 for k in report(module, precision, architecture):
+                    warps = k.resident_warps(architecture)
+                    share = warps / MULTIPROCESSORS[architecture].warps
                     print(f"{title:16} {k.name:22} {k.registers:9} {k.local:6} {k.spill_stores:8} {k.shared:7} "
-                          f"{k.counted:13} {k.resident_warps(architecture):6}", flush=True)
+                          f"{k.counted:13} {warps:6} {100 * share:9.0f}%", flush=True)
 
 
 if __name__ == "__main__":

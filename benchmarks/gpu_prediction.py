@@ -3,7 +3,8 @@
     python benchmarks/gpu_prediction.py > benchmarks/results/gpu_prediction.txt
 
 Warp instructions by atom are counted in the machine code of the Gr/h-BN model in mixed precision: every instruction
-of the atom's loop once, inner loops as often as they run. The rest is arithmetic on the numbers below. No GPU is
+of the atom's loop once, inner loops as often as they run. Rebuilds are estimated from the
+loops of the list's kernel and from what they ask of the device. The rest is arithmetic on the numbers below. No GPU is
 needed; nvdisasm is (see gpu_kernels.py).
 """
 
@@ -30,6 +31,18 @@ SERIES_BYTES, POSITION_BYTES = 80, 16
 USEFUL_FLOP = 98e3                                         # by atom, counted for the CPU kernel
 ISSUE_SHARE = (0.50, 0.65, 0.80)                           # issue slots used: low, expected, high
 BLOCK_WARPS = 20
+# ---- the rest of a step: bytes by atom that its kernels read and write; launches as tests/kernels/test_cuda_host.py
+# ---- sees them: kick_drift, begin_owned, kick; a graph of gather_positions, begin_ghosts, NEP's three and add_rows
+STEP_BYTES, STEP_LAUNCHES, GRAPH_LAUNCHES = 650, 4, 6
+GRAPH_LAUNCH = 1.5e-6                                      # s by kernel of a graph (a)
+# ---- a neighbour rebuild: calls as the same tests count them ------------------------------------------------------
+REBUILD_KERNELS, ARRAY_OPERATIONS, READINGS = 16, 130, 8
+CALL, READING, RECORDING = 12e-6, 30e-6, 1e-3              # s: host's part of one, wait for a value, a graph (a)
+REBUILD_BYTES = 2_500                                      # by atom: fields put into order, sort, lists written
+SWEPT_COLUMNS, SWEPT_VECTORS, FILLED_VECTORS = 24, 36, 33  # of one row: columns of cells, vectors in them, 3 x 11
+LIST_INSTRUCTIONS = 60 * SWEPT_COLUMNS + 85 * SWEPT_VECTORS + 55 * FILLED_VECTORS + 400  # read off build_neighbors
+MEASURED_INTERVAL = "139 and 118 with 24,192 atoms on a CPU, fewer with more atoms"
+REBUILD_INTERVALS = (20, 50, 100, 200)                     # steps
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,7 @@ def main() -> None:
             print("   by operation: " + ", ".join(f"{w} {n:.0f}" for w, n in operations.most_common(14)) + "\n")
     print_bounds(totals)
     print_sizes(totals)
+    print_steps(totals["gather"])
     print_next_steps()
 
 
@@ -183,11 +197,38 @@ def print_sizes(totals: dict[str, float]) -> None:
     scatter = [min(rate_of_issue(totals["scatter"], share), 0.5 * L2_ATOMICS / (3 * (ANGULAR + RADIAL)))
                for share in ISSUE_SHARE]
     line("  scatter, many atoms, atomics at half rate", *(f"{r:.2e}" for r in scatter))
-    print("""A whole step adds packing, integration and list builds: about 10 % at 307,828 atoms, more at 24,644.
-Goal 1e8, pass mark 5e7. Limit: issue slots, and the latency that 20 warps can hide; then the L1 requests of the gather,
-in which each lane reads 80 bytes of another row. Gather over scatter rests on the atomics bound: at half the assumed
-rate scatter is limited by L2, and with virials it has four times the atomics.
+    print("""Goal 1e8, pass mark 5e7. Limit: issue slots, and the latency that 20 warps can hide; then the L1 requests
+of the gather, in which each lane reads 80 bytes of another row. Gather over scatter rests on the atomics bound: at
+half the assumed rate scatter is limited by L2, and with virials it has four times the atomics.
 """)
+
+
+def print_steps(instructions: float) -> None:
+    """Whole NVE steps: the rest of a step, and rebuilds by their interval."""
+    print("Whole NVE steps at 65 % of the issue slots, ms:")
+    sizes = (24_644, 307_828, 2_000_000)
+    line("", *(f"{n:,} atoms" for n in sizes))
+    share = ISSUE_SHARE[1]
+    force = {n: n / rate_of_issue(instructions, share) + 3 * GRAPH_LAUNCH for n in sizes}
+    rest = {n: n * STEP_BYTES / MEMORY_RATE + STEP_LAUNCHES * LAUNCH + (GRAPH_LAUNCHES - 3) * GRAPH_LAUNCH
+            for n in sizes}
+    lists = {n: n / rate_of_issue(LIST_INSTRUCTIONS, ISSUE_SHARE[0]) for n in sizes}
+    calls = (REBUILD_KERNELS + ARRAY_OPERATIONS) * CALL + READINGS * READING + RECORDING
+    rebuild = {n: lists[n] + calls + n * REBUILD_BYTES / MEMORY_RATE for n in sizes}
+    line("  force call", *(f"{1e3 * force[n]:.3f}" for n in sizes))
+    line("  packing, integration, ghosts", *(f"{1e3 * rest[n]:.3f}" for n in sizes))
+    line("  one rebuild", *(f"{1e3 * rebuild[n]:.2f}" for n in sizes))
+    line("    of that the list's kernel", *(f"{1e3 * lists[n]:.2f}" for n in sizes))
+    line("    of that calls by the host", *(f"{1e3 * calls:.2f}" for _ in sizes))
+    print("atom-step/s with a rebuild every")
+    for interval in REBUILD_INTERVALS:
+        line(f"  {interval} steps", *(f"{n / (force[n] + rest[n] + rebuild[n] / interval):.2e}" for n in sizes))
+    print(f"A rebuild is {REBUILD_KERNELS} kernels, about {ARRAY_OPERATIONS} array operations and {READINGS} readings of "
+          "some hundred bytes at most;")
+    print(f"no array of atoms leaves the device. An ordinary step is {STEP_LAUNCHES} launches, one of them a graph of "
+          f"{GRAPH_LAUNCHES} kernels,")
+    print("and one number read late. Steps between rebuilds at 300 K, 0.5 fs and a skin of 1 A:")
+    print(f"{MEASURED_INTERVAL}.\n")
 
 
 def print_next_steps() -> None:

@@ -58,11 +58,12 @@ class PackingFrame:
 
 def bounding_box(system: System, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest coordinates (3,) of all atoms, A, on the host; 0 without atoms."""
-    n = system.n_total
+    xp, n = backend.xp, system.n_total
     chunks = -(-n // _CHUNK)
-    boxes = backend.xp.zeros((max(chunks, 1), 6))
+    boxes = xp.zeros((max(chunks, 1), 6))
     backend.launch("neighbors", "bounding_boxes", 0, chunks, n, system.positions, boxes, per="thread")
-    return backend.to_host(boxes[:, :3].min(axis=0)), backend.to_host(boxes[:, 3:].max(axis=0))
+    low, high = backend.to_host(xp.stack([boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)]))
+    return low, high
 
 
 def packing_frame(system: System, backend: Backend, reach: float, margin: float = 0.0) -> PackingFrame:

@@ -128,8 +128,10 @@ class FakeArray(DeviceArray):
 
 
 class FakeTransfers:
+    """Copies so far, and the longest each way in bytes."""
+
     def __init__(self, cupy):
-        self.cupy, self.to_host, self.to_device = cupy, 0, 0
+        self.cupy, self.to_host, self.to_device, self.longest_to_host, self.longest_to_device = cupy, 0, 0, 0, 0
 
 
 class FakeCupy(DeviceNumpy):
@@ -194,6 +196,8 @@ class FakeCupy(DeviceNumpy):
 
     def asarray(self, value, dtype=None):
         self.refuse_in_capture("a new array")
+        if not isinstance(value, DeviceArray):
+            self.transfers.longest_to_device = max(self.transfers.longest_to_device, np.asarray(value).nbytes)
         return FakeArray(super().asarray(value, dtype).memory, self.transfers)
 
     array = asarray
@@ -213,6 +217,7 @@ class FakeCupy(DeviceNumpy):
     def asnumpy(self, array):
         self.refuse_in_capture("reading a value")
         self.transfers.to_host += 1
+        self.transfers.longest_to_host = max(self.transfers.longest_to_host, array.nbytes)
         return np.array(array.memory)
 
     def RawModule(self, code, options):

@@ -257,6 +257,22 @@ def test_an_ordinary_step_reads_only_the_displacement_and_late(cupy, tmp_path):
     assert cupy.calls == [("copy to host", WORK), ("record", WORK), ("launch graph", WORK), ("wait for event", None)]
 
 
+def test_a_rebuild_moves_no_atoms_through_the_host(cupy, tmp_path):
+    """What benchmarks/gpu_prediction.py counts: launches, readings, and copies of extremes and counts alone."""
+    engine = nep_engine(SingleProcess(), CudaBackend("mixed"), nep_reference.write_model(tmp_path / "nep.txt"))
+    for _ in range(2):
+        engine.compute()
+    launched, transfers = len(cupy.launched), cupy.transfers
+    transfers.to_host = transfers.to_device = transfers.longest_to_host = transfers.longest_to_device = 0
+    engine.rebuild()
+    assert len(cupy.launched) - launched == 16
+    assert transfers.to_host <= 8
+    assert transfers.to_device <= 12
+    # copies in each of 26 boxes come, these boxes go; the types alone of 48 atoms and 627 ghosts have 2.7 kB
+    assert transfers.longest_to_host <= 26 * 4
+    assert transfers.longest_to_device <= 26 * 9 * 8
+
+
 @pytest.mark.slow
 def test_every_ensemble(cupy, monkeypatch, tmp_path):
     monkeypatch.setattr(preparation, "make_backend", lambda device, precision, *_, **__: (

@@ -652,6 +652,7 @@ KERNEL_RESIDENT(nep_gather, GATHER_BLOCKS)(
         else gather_forces<false>(cutoffs, positions, scale, positions[i], found, count, i, n_owned, series, forces + 4 * (size_t)i, virial_row);
         GROUP_SYNC();
         clock.end(RADIAL_FORCE);
+        if (LIST_SLOTS == GATHER_SLOTS) break;
     }
 }
 
