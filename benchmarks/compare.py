@@ -6,8 +6,8 @@
 Ours is `hpcthermo bench`: dynamics at constant energy and 300 K with 0.5 fs, energy and forces each step, neighbour
 lists rebuilt as needed, integrator and halo included. calorine (NEP_CPU) gives energy, forces and virials of static
 positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics. Each code has the skin
-that is fastest for it: ours is tuned by `hpcthermo bench` in the first round and then kept, that of LAMMPS is the
-fastest of LAMMPS_SKINS_A in one longer run each before the rounds.
+that is fastest for it: ours is tuned by `hpcthermo bench` in the first round and then kept (runs with virials take that
+of the run without), that of LAMMPS is the fastest of LAMMPS_SKINS_A in one longer run each before the rounds.
 
 All runs start from the same positions and velocities, made by a short run at 300 K, and share one core. In a round the
 peer and each variant of ours run once, one after the other; every other round goes backwards, so that neither is always
@@ -257,14 +257,14 @@ def compare(name: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         structure = Path(folder) / f"{case.system}.xyz"
         ase.io.write(structure, atoms, format="extxyz")
-        runs: dict[str, Callable[[], dict]] = {
-            case.peer: lambda: run_peer(options.evaluations if case.peer == "calorine" else steps, peer_skin)}
+        own: dict[str, TunedBench] = {}
         for label, variant in variants_for(case, supported_instruction_set()).items():
-            runs[label] = TunedBench(
+            own[label] = TunedBench(
                 ",".join(potential), structure, precision=variant.precision, steps=steps, skin=options.skin,
-                timestep=TIMESTEP_FS, virials_every=1 if variant.virials else None,
-                instruction_set=variant.instruction_set)
-        results = interleaved(runs, options.rounds, say)
+                like=own.get(variant.precision) if variant.virials else None, timestep=TIMESTEP_FS,
+                virials_every=1 if variant.virials else None, instruction_set=variant.instruction_set)
+        evaluations = options.evaluations if case.peer == "calorine" else steps
+        results = interleaved({case.peer: lambda: run_peer(evaluations, peer_skin), **own}, options.rounds, say)
     title = (f"compare.py {name}: {len(atoms):,} atoms ({case.system}), {case.potential}; one core, {options.rounds} "
              f"rounds, {steps} steps of {TIMESTEP_FS} fs")
     write_record(f"compare_{name}" if options.record else None, title,

@@ -47,15 +47,30 @@ class TunedBench:
     """One case measured again and again: the skin that the first call finds is kept for the others.
 
     Parameters are those of `bench`; a ``skin`` that is given is used from the start.
+
+    Parameters
+    ----------
+    like : TunedBench, optional
+        Use the skin of this one if it has one by then, so that two runs which are compared differ in nothing else.
+
+    Attributes
+    ----------
+    skin : float or None
+        A; None before the first call.
     """
 
-    def __init__(self, potential: str, structure: Path, **options: Any) -> None:
+    def __init__(self, potential: str, structure: Path, *, skin: float | None = None, like: TunedBench | None = None,
+                 **options: Any) -> None:
         self._potential, self._structure, self._options = potential, structure, options
+        self._like = like
+        self.skin = skin
 
     def __call__(self) -> dict[str, Any]:
         """Measure once."""
-        answer = bench(self._potential, self._structure, **self._options)
-        self._options["skin"] = answer["skin_A"]
+        if self.skin is None and self._like is not None:
+            self.skin = self._like.skin
+        answer = bench(self._potential, self._structure, skin=self.skin, **self._options)
+        self.skin = answer["skin_A"]
         return answer
 
 

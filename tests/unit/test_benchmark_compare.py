@@ -57,6 +57,26 @@ def test_rounds_must_match():
         ratios([1.0, 2.0], [1.0])
 
 
+def test_a_skin_is_tuned_once_and_shared_by_runs_that_are_compared(monkeypatch):
+    import own
+
+    asked = []
+
+    def bench(potential, structure, skin=None, **options):
+        asked.append((skin, options))
+        return {"skin_A": 0.7 if skin is None else skin}
+
+    monkeypatch.setattr(own, "bench", bench)
+    plain = own.TunedBench("nep.txt", Path("a.xyz"), steps=5)
+    virials = own.TunedBench("nep.txt", Path("a.xyz"), like=plain, virials_every=1)
+    for run in (plain, virials, virials, plain):
+        run()
+    plain_options, virial_options = {"steps": 5}, {"virials_every": 1}
+    assert asked == [(None, plain_options), (0.7, virial_options), (0.7, virial_options), (0.7, plain_options)]
+    own.TunedBench("nep.txt", Path("a.xyz"), skin=1.0, like=plain)()
+    assert asked[-1] == (1.0, {})
+
+
 def test_interlayer_pairs_are_those_of_different_layers():
     from compare import lammps_setup
     from systems import standard_system
