@@ -24,6 +24,16 @@ def test_the_slope_is_within_its_error():
     assert 0.0 < error < 0.05
 
 
+def test_a_random_walk_is_no_drift():
+    from nve_drift import drift
+
+    times, generator = np.linspace(0.0, 0.01, 1000), np.random.default_rng(1)
+    walks = [drift(times, np.cumsum(generator.normal(size=times.size))) for _ in range(200)]
+    # four quarters know their scatter to a third, so two errors hold less often than 95 of 100 times
+    assert np.mean([abs(slope) < 2.0 * error for slope, error in walks]) > 0.75
+    assert np.std([slope for slope, _ in walks]) == pytest.approx(np.median([error for _, error in walks]), rel=0.4)
+
+
 @pytest.mark.parametrize(("slope", "error", "word"), [(0.01, 0.004, "below"), (-0.01, 0.006, "undecided"),
                                                       (-0.05, 0.01, "ABOVE"), (0.0, 0.03, "undecided")])
 def test_a_verdict_counts_two_errors(slope, error, word):
