@@ -20,7 +20,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.list_criterion import STRAIN_LIMIT, ListCriterion, Look
 from hpcthermo.neighbors import PackedPositions, empty_rows, packing_frame
-from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential
+from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential, settle_forces
 from hpcthermo.system import ATOM_FIELDS, System
 
 #: rows per partial sum, CHUNK of kernels/halo.h
@@ -204,7 +204,7 @@ class Engine:
         self.virials = None
         if output.virials is not None:
             n = self.system.n_owned
-            self.virials = output.virials[:n].reshape(n, 3, 4)[:, :, :3]
+            self.virials = output.virials[:n].reshape(n, 3, 4)[:, :, :3].transpose(0, 2, 1)
 
     def _output(self, virials: bool) -> ForceArrays:
         if virials:
@@ -226,7 +226,7 @@ class Engine:
         self.bound.compute(system, self._packed, 0, system.n_owned, output, exchange)
         computed = clock()
         self._reverse_begin(output)
-        halo.reverse_finish()
+        self._reverse_finish(output)
         self._add_times(ready - start, computed - ready, clock() - computed)
 
     def _compute_overlapped(self, output: ForceArrays, look: Look | None) -> None:
@@ -236,11 +236,11 @@ class Engine:
         half = n_interior // 2
         start = clock()
         halo.forward_positions_begin(system.positions, system.cell)
-        if look is not None:
-            look.reduce()
         sent = clock()
         self._compute_interior(output, 0, half)
         first = clock()
+        if look is not None:
+            look.reduce()  # waits for the measured displacement, so a GPU has work by now
         halo.forward_finish()
         self._begin_ghosts()
         arrived = clock()
@@ -250,7 +250,7 @@ class Engine:
         returning = clock()
         self._compute_interior(output, half, n_interior)
         second = clock()
-        halo.reverse_finish()
+        self._reverse_finish(output)
         force = (first - sent) + (boundary - arrived) + (second - returning)
         self._add_times((sent - start) + (arrived - first), force, (returning - boundary) + (clock() - second))
 
@@ -262,8 +262,12 @@ class Engine:
             self.domain.halo.progress()
 
     def _reverse_begin(self, output: ForceArrays) -> None:
-        fields = (output.forces,) if output.virials is None else (output.forces, output.virials)
-        self.domain.halo.reverse_begin(*fields)
+        self.domain.halo.reverse_begin(output.forces if output.virials is None else output.virials)
+
+    def _reverse_finish(self, output: ForceArrays) -> None:
+        self.domain.halo.reverse_finish()
+        if output.virials is not None:
+            settle_forces(output, self.system.n_total, self.backend)
 
     def _add_times(self, forward: float, force: float, reverse: float) -> None:
         self.timings["forward"] += forward

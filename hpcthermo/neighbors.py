@@ -20,6 +20,8 @@ _COARSEST_STEP = 1e-6
 TILE_ATOMS = 4
 #: rows from which a tile takes its atoms, and edge of the cells of the curve along which they are taken, A
 _TILE_BLOCK, _TILE_EDGE, _CURVE_BITS = 512, 2.5, 8
+#: largest distance of a tile's atoms from its first, A: kernels add float32 vectors from the first
+_TILE_REACH = 8.0
 #: atoms whose bounding box one thread makes, CHUNK of neighbors.h
 _CHUNK = 512
 
@@ -151,7 +153,7 @@ class Tiles:
     Attributes
     ----------
     members : (n_tiles, TILE_ATOMS) int32
-        Owned rows; a tile with fewer atoms repeats its first.
+        Owned rows, none farther than `_TILE_REACH` from the first; a tile with fewer atoms repeats its first.
     first : (n_blocks + 1,) int64, host
         First tile of each block of `_TILE_BLOCK` rows; tiles do not reach across blocks.
     """
@@ -190,9 +192,13 @@ def make_tiles(system: System, backend: Backend, by_layer: bool) -> Tiles:
     order = np.argsort(key, kind="stable").astype(np.int32)
     group = group[order]
     slot = (np.arange(n) - np.searchsorted(group, group)) % TILE_ATOMS
+    leader = np.arange(n) - slot
+    # atoms far from the first of their tile make tiles of their own
+    slot[np.linalg.norm(positions[order] - positions[order[leader]], axis=1) > _TILE_REACH] = 0
     first = order[slot == 0]
+    number = np.cumsum(slot == 0) - 1
     members = np.repeat(first[:, None], TILE_ATOMS, axis=1)
-    members[np.cumsum(slot == 0) - 1, slot] = order
+    members[np.where(slot == 0, number, number[leader]), slot] = order
     n_blocks = -(-n // _TILE_BLOCK)
     return Tiles(backend.from_host(members), np.searchsorted(first // _TILE_BLOCK, np.arange(n_blocks + 1)))
 

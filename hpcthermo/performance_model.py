@@ -33,7 +33,7 @@ from hpcthermo.domain.grid import choose_layout
 
 #: float64 coordinates of a ghost out; its force row of four columns back
 OUT_BYTES, BACK_BYTES = 24, 32
-#: on sampling steps also its virial row of twelve columns back
+#: on sampling steps its row of twelve columns, virial and force, takes that one's place
 VIRIAL_BYTES = 96
 #: reductions of every step, and of a sampling step besides: kinetic energy, potential energy, virial
 STEP_REDUCTIONS, SAMPLE_REDUCTIONS = 1, 3
@@ -175,7 +175,7 @@ def peers(box: Box, parts: Sequence[int]) -> int:
 
 def message_bytes(ghosts: float, virials_every: int = 0) -> float:
     """Bytes that a rank sends in a step on average: as many ghosts leave a rank as come to it."""
-    per_ghost = OUT_BYTES + BACK_BYTES + (VIRIAL_BYTES / virials_every if virials_every else 0.0)
+    per_ghost = OUT_BYTES + BACK_BYTES + ((VIRIAL_BYTES - BACK_BYTES) / virials_every if virials_every else 0.0)
     return ghosts * per_ghost
 
 

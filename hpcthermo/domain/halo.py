@@ -23,7 +23,7 @@ from hpcthermo.domain.grid import RankGrid, heights
 from hpcthermo.domain.rebuild import boxes_of_copies, copies_in_boxes, lattice_shifts
 from hpcthermo.gpu.backend import Backend
 
-#: exchanges kept prepared: positions, forces, forces with virials, and a few fields of a potential
+#: exchanges kept prepared: positions, forces, virial rows, and a few fields of a potential
 _MOST_KEPT = 8
 
 
@@ -91,9 +91,9 @@ def plan_sends(fractional: Any, grid: RankGrid, rank: int, cell: np.ndarray, per
 
 @dataclass(frozen=True)
 class _Kept:
-    """Prepared messages, and the arrays they belong to (kept, so that no others take their place in memory)."""
+    """Prepared messages, and the array they belong to (kept, so that no other takes its place in memory)."""
 
-    arrays: tuple[Any, ...]
+    field: Any
     exchange: Exchange
 
 
@@ -123,10 +123,10 @@ class Halo:
         self._scatter = _rows_by_owner(plan.index, backend)
         self._cell: np.ndarray | None = None
         self._shifts = backend.xp.empty((self.n_send, 3))
-        self._buffers: dict[tuple[str, int], Any] = {}
-        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        self._buffers: dict[int, Any] = {}
+        self._kept: dict[tuple[str, int], _Kept] = {}
         self._flying: Exchange | None = None
-        self._returning: tuple[Any, ...] = ()
+        self._returning: Any = None
 
     def exchange_ghosts(self, plan: SendPlan, types: Any, layers: Any, tags: Any) -> GhostAtoms:
         """Tell the receivers what they get (collective); sets the number of ghosts."""
@@ -177,57 +177,44 @@ class Halo:
         """Wait for the ghost rows."""
         self._land()
 
-    def reverse_begin(self, *fields: Any) -> None:
-        """Start to send the ghost rows of contiguous float64 fields (n_total or more, k) back, in one message.
+    def reverse_begin(self, field: Any) -> None:
+        """Start to send the ghost rows of a contiguous float64 field (n_total or more, k) back.
 
         Until `reverse_finish` only owned rows may be written.
         """
-        self._returning = fields
+        self._returning = field
         if not self._has_peers:
             return
-        columns = sum(field.shape[1] for field in fields)
-        arriving = self._buffer("send", columns)
-        if len(fields) == 1:
-            leaving = fields[0][self.n_owned:]
-        else:
-            leaving, column = self._buffer("ghost", columns), 0
-            for field in fields:
-                leaving[:, column:column + field.shape[1]] = field[self.n_owned:self.n_owned + self.n_ghost]
-                column += field.shape[1]
-        self._fly(("reverse", *(id(field) for field in fields)), fields, lambda: (
+        leaving, arriving = field[self.n_owned:], self._buffer(field.shape[1])
+        self._fly(("reverse", id(field)), field, lambda: (
             [(r, leaving[begin:end]) for r, begin, end in self._from],
             [(r, arriving[begin:end]) for r, begin, end in self._to]))
 
     def reverse_finish(self) -> None:
         """Add the rows of all copies to their owners."""
         self._land()
-        fields, self._returning = self._returning, ()
-        columns = sum(field.shape[1] for field in fields)
-        arrived = self._buffer("send", columns) if self._has_peers else None
+        field, self._returning = self._returning, None
+        arrived = self._buffer(field.shape[1]) if self._has_peers else None
         owners, starts, rows = self._scatter
-        first = 0
-        for field in fields:
-            self._backend.launch("halo", "add_rows", 0, len(owners), owners, starts, rows, *self._own_span(),
-                                 field.shape[1], arrived, columns, first, self.n_owned, field, per="thread")
-            first += field.shape[1]
+        self._backend.launch("halo", "add_rows", 0, len(owners), owners, starts, rows, *self._own_span(),
+                             field.shape[1], arrived, self.n_owned, field, per="thread")
 
     def _forward_begin(self, kernel: str, field: Any, extra: Any) -> None:
-        buffer: Any = self._buffer("send", field.shape[1]) if self._has_peers else None
+        buffer: Any = self._buffer(field.shape[1]) if self._has_peers else None
         self._backend.launch("halo", kernel, 0, self.n_send, self._index, *self._own_span(), extra, buffer,
                              self.n_owned, field, per="thread")
         if self._has_peers:
-            self._fly(("forward", id(field)), (field,), lambda: (
+            self._fly(("forward", id(field)), field, lambda: (
                 [(r, buffer[begin:end]) for r, begin, end in self._to],
                 [(r, field[self.n_owned + begin:self.n_owned + end]) for r, begin, end in self._from]))
 
-    def _fly(self, key: tuple[Any, ...], arrays: tuple[Any, ...],
-             messages: Callable[[], tuple[list[Message], list[Message]]]) -> None:
-        """Start the messages of these arrays, prepared when they are first seen."""
+    def _fly(self, key: tuple[str, int], field: Any, messages: Callable[[], tuple[list[Message], list[Message]]]) -> None:
+        """Start the messages of this field, prepared when it is first seen."""
         kept = self._kept.get(key)
         if kept is None:
             if len(self._kept) >= _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
-            kept = self._kept[key] = _Kept(arrays, self._transport.exchange(*messages()))
+            kept = self._kept[key] = _Kept(field, self._transport.exchange(*messages()))
         self._flying = kept.exchange
         self._flying.start()
 
@@ -240,12 +227,11 @@ class Halo:
         """Rows [begin, end) in order of sending that are this rank's own ghosts, and the first of these ghosts."""
         return *self._own_send, self._own_receive[0]
 
-    def _buffer(self, order: str, columns: int) -> Any:
-        """Memory for rows in order of sending, or of this rank's ghosts."""
-        if (order, columns) not in self._buffers:
-            rows = self.n_send if order == "send" else self.n_ghost
-            self._buffers[order, columns] = self._backend.xp.empty((rows, columns), dtype=np.float64)
-        return self._buffers[order, columns]
+    def _buffer(self, columns: int) -> Any:
+        """Memory for rows in order of sending."""
+        if columns not in self._buffers:
+            self._buffers[columns] = self._backend.xp.empty((self.n_send, columns), dtype=np.float64)
+        return self._buffers[columns]
 
     def _send_span(self, rank: int) -> tuple[int, int]:
         return int(self._send_bounds[rank]), int(self._send_bounds[rank + 1])

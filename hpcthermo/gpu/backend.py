@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import operator
 import os
 import time
 import weakref
@@ -237,6 +238,9 @@ class CpuBackend(Backend):
         return np.empty(count, dtype=np.float64)
 
 
+_is_current = functools.cache(kernel_compile.is_current)
+
+
 @functools.cache
 def _cpu_function(module: str, kernel: str, instruction_set: str, precision: str) -> Any:
     path = kernel_compile.library_path(module, instruction_set, precision)
@@ -245,6 +249,10 @@ def _cpu_function(module: str, kernel: str, instruction_set: str, precision: str
             f"CPU kernel library {path.name} is missing; reinstall hpcthermo with a C++17 compiler "
             "or run: python -m hpcthermo.gpu.compile"
         )
+    if not _is_current(module, instruction_set, precision):
+        # its kernels may take other arguments
+        raise ResourceError(f"CPU kernel library {path.name} was built from other sources than the installed ones; "
+                            "run: python -m hpcthermo.gpu.compile")
     function = getattr(ctypes.CDLL(str(path)), kernel)
     function.restype = None
     return function
@@ -258,7 +266,7 @@ def _cpu_argument(value: Any) -> Any:
     if isinstance(value, float):
         return ctypes.c_double(value)
     # ctypes passes int as C int and None as a null pointer
-    return None if value is None else int(value)
+    return None if value is None else operator.index(value)
 
 
 class _Address(weakref.ref):

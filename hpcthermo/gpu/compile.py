@@ -95,18 +95,31 @@ def host_compiler() -> str:
     )
 
 
+def _host_flags(instruction_set: str, precision: str) -> list[str]:
+    return [*_COMMON_FLAGS, *instruction_sets()[instruction_set], f"-DREAL={PRECISIONS[precision]}"]
+
+
+def _stamp(flags: list[str], source: str) -> str:
+    return hashlib.sha256((" ".join(flags) + source).encode()).hexdigest()
+
+
+def is_current(module: str, instruction_set: str, precision: str) -> bool:
+    """Whether the library of a CPU kernel module was built from the present source with the present flags."""
+    stamp_file = library_path(module, instruction_set, precision).with_suffix(".stamp")
+    stamp = _stamp(_host_flags(instruction_set, precision), module_source(module))
+    return stamp_file.exists() and stamp_file.read_text() == stamp
+
+
 def _compile_one(compiler: str, module: str, instruction_set: str, precision: str, folder: Path) -> None:
-    flags = instruction_sets()[instruction_set]
-    source = module_source(module)
-    command = [compiler, *_COMMON_FLAGS, *flags, f"-DREAL={PRECISIONS[precision]}"]
-    stamp = hashlib.sha256((" ".join(command) + source).encode()).hexdigest()
+    flags, source = _host_flags(instruction_set, precision), module_source(module)
+    stamp = _stamp(flags, source)
     target = folder / library_path(module, instruction_set, precision).name
     stamp_file = target.with_suffix(".stamp")
     if target.exists() and stamp_file.exists() and stamp_file.read_text() == stamp:
         return
     # write beside the target and rename: a running process keeps the library it has mapped
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    result = subprocess.run([*command, "-x", "c++", "-", "-o", str(temporary)], input=source, text=True,
+    result = subprocess.run([compiler, *flags, "-x", "c++", "-", "-o", str(temporary)], input=source, text=True,
                             capture_output=True, check=False)
     if result.returncode != 0:
         raise RuntimeError(

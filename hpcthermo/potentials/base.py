@@ -39,8 +39,9 @@ class ForceArrays:
     forces : (n_total + 1, 4) float64
         eV/A; fourth column unused; the last row takes what padding slots scatter.
     virials : (n_total + 1, 12) float64 or None
-        Neighbour-centred per-atom virial, eV, component (a, b) = position a, force b at ``4 a + b``;
-        columns 3, 7 and 11 unused. None on steps that do not sample it.
+        None on steps that do not sample it. Else what is scattered to neighbours: (W_xb, W_yb, W_zb, F_b) of force
+        component b at ``4 b``, so that one row takes -f_b (x, y, z, 1) and forces need no row of their own. W_ab is the
+        neighbour-centred per-atom virial, eV, F_b a force that ``forces`` does not contain yet (`settle_forces`).
     total_virial : (TOTAL_VIRIAL_ROWS, 9) float64 or None
         Partial sums of what the virial of the force rows lacks, eV. None if nobody asks.
     """
@@ -49,6 +50,11 @@ class ForceArrays:
     forces: Any
     virials: Any | None
     total_virial: Any | None = None
+
+
+def settle_forces(output: ForceArrays, n_rows: int, backend: Backend) -> None:
+    """Add the force columns of the first `n_rows` virial rows to the force rows, once ghost rows have gone home."""
+    backend.launch("halo", "settle_forces", 0, n_rows, output.virials, output.forces, per="thread")
 
 
 class FieldExchange(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpcthermo.gpu.backend import Backend, CpuBackend
 from hpcthermo.neighbors import pack_positions
-from hpcthermo.potentials.base import ForceArrays
+from hpcthermo.potentials.base import ForceArrays, settle_forces
 from hpcthermo.system import System
 
 
@@ -66,11 +66,18 @@ class OneRank:
         out = ForceArrays(xp.zeros(s.n_owned), xp.zeros((s.n_total + 1, 4)),
                           xp.zeros((s.n_total + 1, 12)) if virials else None)
         self.bound.compute(s, self.packed(), 0, s.n_owned, out)
+        return self.settled(out)
+
+    def settled(self, out):
+        """Energies, forces and virials (or None) of the owned atoms, ghost rows added to their owners' rows."""
+        s = self.system
+        if out.virials is not None:
+            settle_forces(out, s.n_total, self.backend)
+        energies = self.backend.to_host(out.energies).copy()
         forces = np.zeros((s.n_owned, 3))
         np.add.at(forces, self.owners, self.backend.to_host(out.forces)[: s.n_total, :3])
-        energies = self.backend.to_host(out.energies).copy()
-        if not virials:
+        if out.virials is None:
             return energies, forces, None
         w = np.zeros((s.n_owned, 3, 4))
         np.add.at(w, self.owners, self.backend.to_host(out.virials)[: s.n_total].reshape(-1, 3, 4))
-        return energies, forces, w[:, :, :3]
+        return energies, forces, w[:, :, :3].transpose(0, 2, 1)

@@ -19,6 +19,7 @@ SYSTEMS = {
     "open": (np.eye(3) * 20.0, 50, (False, False, False)),
     "one atom": (np.eye(3) * 3.0, 1, (True, True, True)),
     "two far apart": (np.eye(3) * 100.0, 2, (False, False, False)),
+    "thin gas": (np.eye(3) * 60.0, 40, (False, False, False)),
 }
 CUTOFFS = np.array([[4.5, 3.0, 0.0], [3.0, 5.0, 2.0], [0.0, 2.0, 3.5]])
 
@@ -106,6 +107,8 @@ def test_tiles_hold_every_owned_atom_once(case, by_layer):
     tiles = make_tiles(system, CpuBackend("mixed"), by_layer)
     own = np.array([[m == 0 or row[m] != row[0] for m in range(TILE_ATOMS)] for row in tiles.members])
     assert sorted(tiles.members[own]) == list(range(system.n_owned))
+    positions = system.positions[tiles.members]
+    assert np.linalg.norm(positions - positions[:, :1], axis=2).max() <= 8.0
     if by_layer:
         layers = system.layers[tiles.members]
         assert (layers == layers[:, :1]).all()

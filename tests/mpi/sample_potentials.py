@@ -35,11 +35,11 @@ class _Listed:
 def add_pair_forces(output, i, j, d, f):
     """F_i += f, F_j -= f, W_j -= d (x) f."""
     np.add.at(output.forces, i, np.pad(f, ((0, 0), (0, 1))))
-    np.add.at(output.forces, j, np.pad(-f, ((0, 0), (0, 1))))
-    if output.virials is not None:
-        w = np.zeros((len(i), 3, 4))
-        w[:, :, :3] = -d[:, :, None] * f[:, None, :]
-        np.add.at(output.virials, j, w.reshape(-1, 12))
+    if output.virials is None:
+        np.add.at(output.forces, j, np.pad(-f, ((0, 0), (0, 1))))
+    else:
+        np.add.at(output.virials, j, (-f[:, :, None] * np.pad(d, ((0, 0), (0, 1)), constant_values=1.0)[:, None, :])
+                  .reshape(-1, 12))
 
 
 class BoundPair(_Listed):

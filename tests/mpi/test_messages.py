@@ -34,7 +34,7 @@ def counted(engine, steps, virials=False):
 
 @pytest.mark.parametrize("layout", [pytest.param(layout, marks=pytest.mark.parallel(n))
                                     for n, layout in ((2, "slab"), (4, (2, 2, 1)))])
-@pytest.mark.parametrize(("virials", "bytes_back"), [(False, 32), (True, 128)])
+@pytest.mark.parametrize(("virials", "bytes_back"), [(False, 32), (True, 96)])
 def test_each_neighbour_gets_two_messages_a_step(layout, virials, bytes_back):
     comm = world_communicator()
     engine = engine_of(comm, cube(), layout)

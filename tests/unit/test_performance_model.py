@@ -92,7 +92,7 @@ def test_a_slab_has_the_ghosts_of_two_faces_whatever_the_number_of_ranks():
 
 def test_bytes_of_an_ordinary_and_of_a_sampling_step():
     assert message_bytes(100.0) == 100.0 * (24 + 32)
-    assert message_bytes(100.0, virials_every=1) == 100.0 * (24 + 32 + 96)
+    assert message_bytes(100.0, virials_every=1) == 100.0 * (24 + 96)
     assert message_bytes(100.0, virials_every=8) == 100.0 * (24 + 32 + 12)
 
 

@@ -44,10 +44,9 @@ KERNEL(gather_positions)(int begin, int end, const int* index, int own_begin, in
     }
 }
 
-// field[owners[o]] += sum of the copies rows[k], k in [starts[o], starts[o + 1]); message rows have `stride` values,
-// those of this field from `first` on
+// field[owners[o]] += sum of the copies rows[k], k in [starts[o], starts[o + 1])
 KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const int* rows, int own_begin, int own_end,
-                 int own_ghost, int columns, const double* message, int stride, int first, int n_owned, double* field)
+                 int own_ghost, int columns, const double* message, int n_owned, double* field)
 {
     FOR_EACH_THREAD(o, begin, end)
     {
@@ -55,7 +54,7 @@ KERNEL(add_rows)(int begin, int end, const int* owners, const int* starts, const
         for (int k = starts[o]; k < starts[o + 1]; ++k) {
             const int i = rows[k];
             const double* from = i < own_begin || i >= own_end
-                ? message + (size_t)stride * i + first
+                ? message + (size_t)columns * i
                 : field + (size_t)columns * (n_owned + own_ghost + i - own_begin);
             for (int c = 0; c < columns; ++c) to[c] += from[c];
         }
@@ -98,6 +97,13 @@ KERNEL(begin_ghosts)(int begin, int end, int n_atoms, const double* positions, c
         packed[i] = packed_position(i, n_atoms, positions, types, frame);
         for (int a = 0; a < 4; ++a) forces[4 * (size_t)i + a] = 0;
     }
+}
+
+// the force columns of virial rows, (W_xb, W_yb, W_zb, F_b) at 4 b, go to the force rows
+KERNEL(settle_forces)(int begin, int end, const double* virials, double* forces)
+{
+    FOR_EACH_THREAD(i, begin, end)
+        for (int b = 0; b < 3; ++b) forces[4 * (size_t)i + b] += virials[12 * (size_t)i + 4 * b + 3];
 }
 
 // sum of r_a F_b of each chunk at 3 a + b; rows of r have 3 values, rows of F 4

@@ -100,7 +100,7 @@ typedef double RowSum;
 DEVICE void add_to_sum(RowSum* sum, REAL value) { atomic_add(sum, (double)value); }
 #endif
 
-struct ScatterRows { RowSum *forces, *virials; };  // rows of 4 and 12; virials may be null
+struct ScatterRows { RowSum *forces, *virials; };  // rows of 4 and 12; virials may be null, else they hold the forces
 
 // F_i += f, F_j -= f, W_j -= r (x) f for the lanes with a neighbour. Where integers cannot hold f, F_i is made no number,
 // which ends the run with a message.
@@ -108,14 +108,17 @@ DEVICE void add_pair_force(const ScatterRows& rows, lane_mask present, int neigh
                            REAL (&on_centre)[3])
 {
     if (!present) return;
-    UNROLL for (int a = 0; a < 3; ++a) {
-        on_centre[a] += f[a];
-        add_to_sum(rows.forces + 4 * (size_t)neighbor + a, -f[a]);
-        if (FIXED_POINT && !(fabs(f[a]) < LARGEST_PAIR_FORCE)) on_centre[a] = (REAL)nan("");
+    UNROLL for (int b = 0; b < 3; ++b) {
+        on_centre[b] += f[b];
+        if (FIXED_POINT && !(fabs(f[b]) < LARGEST_PAIR_FORCE)) on_centre[b] = (REAL)nan("");
+        if (!rows.virials) {
+            add_to_sum(rows.forces + 4 * (size_t)neighbor + b, -f[b]);
+            continue;
+        }
+        RowSum* row = rows.virials + 12 * (size_t)neighbor + 4 * b;  // (W_xb, W_yb, W_zb, F_b)
+        UNROLL for (int a = 0; a < 3; ++a) add_to_sum(row + a, -r[a] * f[b]);
+        add_to_sum(row + 3, -f[b]);
     }
-    if (rows.virials)
-        UNROLL for (int ab = 0; ab < 9; ++ab)
-            add_to_sum(rows.virials + 12 * (size_t)neighbor + 4 * (ab / 3) + ab % 3, -r[ab / 3] * f[ab % 3]);
 }
 
 // ---- radial part ----------------------------------------------------------------------------------

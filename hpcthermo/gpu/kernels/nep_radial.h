@@ -134,7 +134,7 @@ template <class S> DEVICE void radial_descriptors_unsorted(const NepModel& m, co
 }
 
 struct ForceOutput {
-    double *forces, *virials;  // virials may be null
+    double *forces, *virials;  // virials may be null; if not, they hold the forces on neighbours
 };
 // F_i += f, F_j -= f, W_j -= r (x) f
 DEVICE void add_pair_forces(const ForceOutput& output, const int* neighbors, lanes x, lanes y, lanes z,
@@ -143,8 +143,8 @@ DEVICE void add_pair_forces(const ForceOutput& output, const int* neighbors, lan
     on_centre[0] += fx;
     on_centre[1] += fy;
     on_centre[2] += fz;
-    scatter_force(output.forces, neighbors, fx, fy, fz);
     if (output.virials) scatter_virial(output.virials, neighbors, x, y, z, fx, fy, fz);
+    else scatter_force(output.forces, neighbors, fx, fy, fz);
 }
 
 template <class S, int U>

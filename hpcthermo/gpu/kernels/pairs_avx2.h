@@ -108,49 +108,66 @@ DEVICE void append(int* buffer, lane_set set, const int* index)
 }
 
 // ---- scatter --------------------------------------------------------------------------------------
-// rows (x, y, z, 0) of lane l at quads + 4 l
-DEVICE void store_quads(double* quads, lanes x, lanes y, lanes z)
+// rows (x, y, z, w) of lane l at quads + 4 quad_of_lane(l)
+DEVICE int quad_of_lane(int l) { return sizeof(REAL) == 4 ? (l & 3) * 2 + (l >> 2) : l; }
+DEVICE void store_quads(REAL* quads, lanes x, lanes y, lanes z, lanes w)
 {
-    for (int half = 0; half < (int)sizeof(double) / (int)sizeof(REAL); ++half) {
-        __m256d a, b, c;
-        if constexpr (sizeof(REAL) == 4) {
-            const auto part = [&](lanes v) {
-                return _mm256_cvtps_pd(half ? _mm256_extractf128_ps((__m256)v, 1) : _mm256_castps256_ps128((__m256)v));
-            };
-            a = part(x), b = part(y), c = part(z);
-        } else {
-            a = (__m256d)x, b = (__m256d)y, c = (__m256d)z;
-        }
-        const __m256d xy_even = _mm256_unpacklo_pd(a, b), xy_odd = _mm256_unpackhi_pd(a, b);
-        const __m256d z_even = _mm256_unpacklo_pd(c, _mm256_setzero_pd()), z_odd = _mm256_unpackhi_pd(c, _mm256_setzero_pd());
-        double* rows = quads + 16 * half;
-        _mm256_store_pd(rows, _mm256_permute2f128_pd(xy_even, z_even, 0x20));
-        _mm256_store_pd(rows + 4, _mm256_permute2f128_pd(xy_odd, z_odd, 0x20));
-        _mm256_store_pd(rows + 8, _mm256_permute2f128_pd(xy_even, z_even, 0x31));
-        _mm256_store_pd(rows + 12, _mm256_permute2f128_pd(xy_odd, z_odd, 0x31));
+    if constexpr (sizeof(REAL) == 4) {
+        const __m256d xy_low = (__m256d)_mm256_unpacklo_ps((__m256)x, (__m256)y), xy_high = (__m256d)_mm256_unpackhi_ps((__m256)x, (__m256)y);
+        const __m256d zw_low = (__m256d)_mm256_unpacklo_ps((__m256)z, (__m256)w), zw_high = (__m256d)_mm256_unpackhi_ps((__m256)z, (__m256)w);
+        _mm256_store_pd((double*)quads, _mm256_unpacklo_pd(xy_low, zw_low));
+        _mm256_store_pd((double*)(quads + 8), _mm256_unpackhi_pd(xy_low, zw_low));
+        _mm256_store_pd((double*)(quads + 16), _mm256_unpacklo_pd(xy_high, zw_high));
+        _mm256_store_pd((double*)(quads + 24), _mm256_unpackhi_pd(xy_high, zw_high));
+    } else {
+        const __m256d xy_even = _mm256_unpacklo_pd((__m256d)x, (__m256d)y), xy_odd = _mm256_unpackhi_pd((__m256d)x, (__m256d)y);
+        const __m256d zw_even = _mm256_unpacklo_pd((__m256d)z, (__m256d)w), zw_odd = _mm256_unpackhi_pd((__m256d)z, (__m256d)w);
+        _mm256_store_pd((double*)quads, _mm256_permute2f128_pd(xy_even, zw_even, 0x20));
+        _mm256_store_pd((double*)quads + 4, _mm256_permute2f128_pd(xy_odd, zw_odd, 0x20));
+        _mm256_store_pd((double*)quads + 8, _mm256_permute2f128_pd(xy_even, zw_even, 0x31));
+        _mm256_store_pd((double*)quads + 12, _mm256_permute2f128_pd(xy_odd, zw_odd, 0x31));
+    }
+}
+DEVICE __m256d quad(const REAL* quads, int l)
+{
+    const REAL* p = quads + 4 * quad_of_lane(l);
+    if constexpr (sizeof(REAL) == 4) return _mm256_cvtps_pd(_mm_load_ps((const float*)p));
+    else return _mm256_load_pd((const double*)p);
+}
+// the lanes as float64, in order
+DEVICE void store_doubles(double* out, lanes v)
+{
+    if constexpr (sizeof(REAL) == 4) {
+        _mm256_store_pd(out, _mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v)));
+        _mm256_store_pd(out + 4, _mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1)));
+    } else {
+        _mm256_store_pd(out, (__m256d)v);
     }
 }
 // forces[index] -= f: rows of 4 float64 (x, y, z, unused)
 DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, lanes fz)
 {
-    alignas(64) double f[4 * LANES];
-    store_quads(f, fx, fy, fz);
+    alignas(64) REAL f[4 * LANES];
+    store_quads(f, fx, fy, fz, broadcast(0));
     UNROLL for (int l = 0; l < LANES; ++l) {
         double* row = forces + 4 * (size_t)index[l];
-        _mm256_storeu_pd(row, _mm256_sub_pd(_mm256_loadu_pd(row), _mm256_load_pd(f + 4 * l)));
+        _mm256_storeu_pd(row, _mm256_sub_pd(_mm256_loadu_pd(row), quad(f, l)));
     }
 }
-// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+// virials[index] -= f (x) (r, 1): rows of 12 float64, (W_xb, W_yb, W_zb, F_b) at 4 b
 DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
 {
-    alignas(64) double f[4 * LANES], r[4 * LANES];
-    store_quads(f, fx, fy, fz);
-    store_quads(r, x, y, z);
+    alignas(64) REAL r[4 * LANES];
+    alignas(64) double f[3][LANES];
+    store_quads(r, x, y, z, broadcast(1));
+    store_doubles(f[0], fx);
+    store_doubles(f[1], fy);
+    store_doubles(f[2], fz);
     UNROLL for (int l = 0; l < LANES; ++l) {
         double* row = virials + 12 * (size_t)index[l];
-        const __m256d fl = _mm256_load_pd(f + 4 * l);
-        UNROLL for (int a = 0; a < 3; ++a)
-            _mm256_storeu_pd(row + 4 * a, _mm256_fnmadd_pd(_mm256_broadcast_sd(r + 4 * l + a), fl, _mm256_loadu_pd(row + 4 * a)));
+        const __m256d rl = quad(r, l);
+        UNROLL for (int b = 0; b < 3; ++b)
+            _mm256_storeu_pd(row + 4 * b, _mm256_fnmadd_pd(_mm256_broadcast_sd(f[b] + l), rl, _mm256_loadu_pd(row + 4 * b)));
     }
 }
 

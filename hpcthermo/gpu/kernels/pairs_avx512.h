@@ -142,18 +142,30 @@ DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, 
         _mm256_storeu_pd(row, _mm256_sub_pd(_mm256_loadu_pd(row), quad(f, l)));
     }
 }
-// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+// the lanes as float64, in order
+DEVICE void store_doubles(double* out, lanes v)
+{
+    if constexpr (sizeof(REAL) == 4) {
+        _mm512_store_pd(out, _mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v)));
+        _mm512_store_pd(out + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1)));
+    } else {
+        _mm512_store_pd(out, (__m512d)v);
+    }
+}
+// virials[index] -= f (x) (r, 1): rows of 12 float64, (W_xb, W_yb, W_zb, F_b) at 4 b
 DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
 {
-    alignas(64) REAL f[4 * LANES], r[4 * LANES];
-    store_quads(f, fx, fy, fz, broadcast(0));
-    store_quads(r, x, y, z, broadcast(0));
+    alignas(64) REAL r[4 * LANES];
+    alignas(64) double f[3][LANES];
+    store_quads(r, x, y, z, broadcast(1));
+    store_doubles(f[0], fx);
+    store_doubles(f[1], fy);
+    store_doubles(f[2], fz);
     UNROLL for (int l = 0; l < LANES; ++l) {
         double* row = virials + 12 * (size_t)index[l];
-        const __m256d fl = quad(f, l), rl = quad(r, l);
-        const __m256d rows[3] = {_mm256_permute4x64_pd(rl, 0x00), _mm256_permute4x64_pd(rl, 0x55), _mm256_permute4x64_pd(rl, 0xaa)};
-        UNROLL for (int a = 0; a < 3; ++a)
-            _mm256_storeu_pd(row + 4 * a, _mm256_fnmadd_pd(rows[a], fl, _mm256_loadu_pd(row + 4 * a)));
+        const __m256d rl = quad(r, l);
+        UNROLL for (int b = 0; b < 3; ++b)
+            _mm256_storeu_pd(row + 4 * b, _mm256_fnmadd_pd(_mm256_broadcast_sd(f[b] + l), rl, _mm256_loadu_pd(row + 4 * b)));
     }
 }
 

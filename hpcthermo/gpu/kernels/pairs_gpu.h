@@ -42,13 +42,13 @@ DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, 
     atomicAdd(row + 1, -(double)fy);
     atomicAdd(row + 2, -(double)fz);
 }
-// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+// virials[index] -= f (x) (r, 1): rows of 12 float64, (W_xb, W_yb, W_zb, F_b) at 4 b
 DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
 {
     double* row = virials + 12 * (size_t)index[lane_index()];
-    const double r[3] = {x, y, z}, f[3] = {fx, fy, fz};
-    for (int a = 0; a < 3; ++a)
-        for (int b = 0; b < 3; ++b) atomicAdd(row + 4 * a + b, -r[a] * f[b]);
+    const double r[4] = {x, y, z, 1.0}, f[3] = {fx, fy, fz};
+    for (int b = 0; b < 3; ++b)
+        for (int a = 0; a < 4; ++a) atomicAdd(row + 4 * b + a, -f[b] * r[a]);
 }
 // Sum over lanes of v[k] in lane k (mod M), for M = 2^p <= LANES values: at each of p steps a lane keeps half of its
 // values and sends the other half to the lane that keeps those.

@@ -55,14 +55,14 @@ DEVICE void scatter_force(double* forces, const int* index, lanes fx, lanes fy, 
         row[2] -= fz[l];
     }
 }
-// virials[index] -= r (x) f: rows of 12 float64, component (a, b) at 4 a + b
+// virials[index] -= f (x) (r, 1): rows of 12 float64, (W_xb, W_yb, W_zb, F_b) at 4 b
 DEVICE void scatter_virial(double* virials, const int* index, lanes x, lanes y, lanes z, lanes fx, lanes fy, lanes fz)
 {
     for (int l = 0; l < LANES; ++l) {
         double* row = virials + 12 * (size_t)index[l];
-        const double r[3] = {x[l], y[l], z[l]}, f[3] = {fx[l], fy[l], fz[l]};
-        for (int a = 0; a < 3; ++a)
-            for (int b = 0; b < 3; ++b) row[4 * a + b] -= r[a] * f[b];
+        const double r[4] = {x[l], y[l], z[l], 1.0}, f[3] = {fx[l], fy[l], fz[l]};
+        for (int b = 0; b < 3; ++b)
+            for (int a = 0; a < 4; ++a) row[4 * b + a] -= f[b] * r[a];
     }
 }
 

@@ -300,10 +300,11 @@ DEVICE void tersoff_scatter(const TersoffBatch& batch, lanes energy, double* ene
     for (int slot = 0; slot < batch.n_slots; ++slot) {
         const int at = slot * LANES;
         const lanes fx = load(batch.fx + at), fy = load(batch.fy + at), fz = load(batch.fz + at);
-        scatter_force(forces, batch.index + at, fx, fy, fz);
         if (virials) {
             const lanes r = load(batch.r + at);
             scatter_virial(virials, batch.index + at, r * load(batch.ux + at), r * load(batch.uy + at), r * load(batch.uz + at), fx, fy, fz);
+        } else {
+            scatter_force(forces, batch.index + at, fx, fy, fz);
         }
         x += fx;
         y += fy;
