@@ -7,7 +7,7 @@ r"""Seconds per step on many ranks, from figures of one: pure functions of geome
     m        message pairs of a step, positions out and forces back
     P        ranks; a reduction goes up a tree and back down it, one message pair for each of its ceil(log2 P) levels
     s        reductions of a step: 1 for displacement and flag; with virials every K steps 1 + SAMPLE_REDUCTIONS / K
-    bytes    (OUT_BYTES + BACK_BYTES) ghosts; with virials every K steps VIRIAL_BYTES / K more for each ghost
+    bytes    (OUT_BYTES + BACK_BYTES) ghosts; with virials every K steps (VIRIAL_BYTES - BACK_BYTES) / K more for each
 
 What virials cost in kernels is in R, if it was measured with them.
 Nothing overlaps and all ranks hold the same number of atoms; rebuilds are in R as measured. So the model leaves out the

@@ -208,7 +208,8 @@ class Halo:
                 [(r, buffer[begin:end]) for r, begin, end in self._to],
                 [(r, field[self.n_owned + begin:self.n_owned + end]) for r, begin, end in self._from]))
 
-    def _fly(self, key: tuple[str, int], field: Any, messages: Callable[[], tuple[list[Message], list[Message]]]) -> None:
+    def _fly(self, key: tuple[str, int], field: Any,
+             messages: Callable[[], tuple[list[Message], list[Message]]]) -> None:
         """Start the messages of this field, prepared when it is first seen."""
         kept = self._kept.get(key)
         if kept is None:

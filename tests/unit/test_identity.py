@@ -11,8 +11,11 @@ from hpcthermo.domain.comm import Communicator, SingleProcess
 from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.dynamics.resume import Resumption
+from hpcthermo.errors import ResourceError
+from hpcthermo.gpu import backend as gpu_backend
+from hpcthermo.gpu import compile as kernel_compile
 from hpcthermo.gpu.backend import make_backend, supports
-from hpcthermo.gpu.compile import instruction_sets
+from hpcthermo.gpu.compile import KERNEL_FOLDER, instruction_sets
 from hpcthermo.identity import file_hashes, identity
 from hpcthermo.preparation import load_job_potential
 from hpcthermo.run import stage_phase
@@ -122,3 +125,17 @@ def test_a_run_on_another_instruction_set_does_not_call_itself_exact(tmp_path):
     others = [name for name in instruction_sets() if name != used and supports(name)]
     assert not any(exact("mixed", name) for name in others)
     lock.release()
+
+
+def test_a_library_of_other_sources_is_refused_with_one_line(tmp_path, monkeypatch):
+    """After an update of the sources alone, kernels may take other arguments than the library knows."""
+    monkeypatch.setattr(kernel_compile, "KERNEL_FOLDER", tmp_path)
+    for header in KERNEL_FOLDER.glob("*.h"):
+        (tmp_path / header.name).write_text(header.read_text())
+    assert kernel_compile.is_current("halo", "baseline", "double")
+    with (tmp_path / "portable.h").open("a") as header:
+        header.write("// changed\n")
+    monkeypatch.setattr(gpu_backend, "_is_current", kernel_compile.is_current)
+    with pytest.raises(ResourceError, match="built from other sources") as caught:
+        gpu_backend._cpu_function.__wrapped__("halo", "kinetic_sum", "baseline", "double")
+    assert "\n" not in str(caught.value)

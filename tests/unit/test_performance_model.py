@@ -93,7 +93,7 @@ def test_a_slab_has_the_ghosts_of_two_faces_whatever_the_number_of_ranks():
 def test_bytes_of_an_ordinary_and_of_a_sampling_step():
     assert message_bytes(100.0) == 100.0 * (24 + 32)
     assert message_bytes(100.0, virials_every=1) == 100.0 * (24 + 96)
-    assert message_bytes(100.0, virials_every=8) == 100.0 * (24 + 32 + 12)
+    assert message_bytes(100.0, virials_every=8) == 100.0 * (24 + 32 + 8)
 
 
 def test_strong_scaling_falls_and_weak_scaling_holds():
@@ -124,7 +124,7 @@ def test_sampling_steps_cost_bytes_and_reductions():
     rank, network = Rank(2.35e6, 15e3), Network(latency=30e-6, bandwidth=20e9)
     plain, sampled = (strong_scaling(silicon(), rank, network, every, ranks=(1, 64)) for every in (0, 8))
     assert sampled[0] == plain[0]  # alone, a rank sends nothing
-    assert sampled[1].bytes == pytest.approx(plain[1].bytes * (24 + 32 + 12) / (24 + 32))
+    assert sampled[1].bytes == pytest.approx(plain[1].bytes * (24 + 32 + 8) / (24 + 32))
     assert sampled[1].seconds_per_step - plain[1].seconds_per_step == pytest.approx(
         6 * 3 / 8 * 30e-6 + (sampled[1].bytes - plain[1].bytes) / 20e9)
     (weak,) = weak_scaling(silicon(), rank, network, 8, ranks=(64,))
