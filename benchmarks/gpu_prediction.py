@@ -223,8 +223,8 @@ def print_steps(instructions: float) -> None:
     print("atom-step/s with a rebuild every")
     for interval in REBUILD_INTERVALS:
         line(f"  {interval} steps", *(f"{n / (force[n] + rest[n] + rebuild[n] / interval):.2e}" for n in sizes))
-    print(f"A rebuild is {REBUILD_KERNELS} kernels, about {ARRAY_OPERATIONS} array operations and {READINGS} readings of "
-          "some hundred bytes at most;")
+    print(f"A rebuild is {REBUILD_KERNELS} kernels, about {ARRAY_OPERATIONS} array operations and {READINGS} readings "
+          "of some hundred bytes at most;")
     print(f"no array of atoms leaves the device. An ordinary step is {STEP_LAUNCHES} launches, one of them a graph of "
           f"{GRAPH_LAUNCHES} kernels,")
     print("and one number read late. Steps between rebuilds at 300 K, 0.5 fs and a skin of 1 A:")
