@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=tuple(LARGEST_DRIFT), help="default: both")
     parser.add_argument("--picoseconds", type=float, help="default: those of the case")
     parser.add_argument("--equilibration-ps", type=float, help="default: those of the case")
+    parser.add_argument("--timestep-fs", type=float, help="of the measurement; default: that of the case")
     parser.add_argument("--record", action="store_true", help="append to results/nve_drift.txt")
     options = parser.parse_args()
     names = options.cases or list(CASES)
@@ -229,8 +230,9 @@ def main() -> None:
         parser.error(f"no case {unknown[0]!r}; expected some of {', '.join(CASES)}")
     if "nep" in names and options.nep is None:
         parser.error("case nep needs --nep FILE, a graphene/h-BN model (or name other cases)")
-    lines = [f"{name}: {CASES[name].about}, {CASES[name].temperature_K:g} K, {CASES[name].timestep_fs:g} fs, "
-             f"{CASES[name].potential or Path(options.nep).name}" for name in names]
+    lines = [f"{name}: {CASES[name].about}, {CASES[name].temperature_K:g} K, "
+             f"{options.timestep_fs or CASES[name].timestep_fs:g} fs, {CASES[name].potential or Path(options.nep).name}"
+             for name in names]
     lines.append(HEAD)
     try:
         for name in names:
@@ -240,7 +242,7 @@ def main() -> None:
             picoseconds = case.picoseconds if options.picoseconds is None else options.picoseconds
             start = equilibrated(case, potential, warm_ps)
             for precision in [options.precision] if options.precision else LARGEST_DRIFT:
-                found = measure(start, potential, precision, case.timestep_fs, picoseconds)
+                found = measure(start, potential, precision, options.timestep_fs or case.timestep_fs, picoseconds)
                 lines.append(row(name, precision, picoseconds, found))
                 print(lines[-1], file=sys.stderr, flush=True)
     except HpcthermoError as error:

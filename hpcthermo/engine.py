@@ -302,7 +302,7 @@ class Engine:
         if self._virial is None:
             system = self.system
             n = system.n_owned
-            shifts = self.backend.xp.asarray(self.domain.ghost_images @ system.cell)
+            shifts = self.domain.ghost_shifts(system.cell)
             self._virial = (self._outer_sum(system.positions[:n], system.forces[:n])
                             + self._outer_sum(shifts, system.forces[n:system.n_total])
                             + self.backend.to_host(self._total_virial.sum(axis=0)).reshape(3, 3))

@@ -10,7 +10,7 @@ from hpcthermo.domain.comm import Communicator, Transport
 from hpcthermo.domain.grid import Layout, RankGrid, choose_layout, frame_cell, heights, make_grid, wrap
 from hpcthermo.domain.halo import Halo, plan_sends
 from hpcthermo.domain.migrate import Fields, migrate, owned_fields, pack_records, send_to_owners, unpack_records
-from hpcthermo.domain.rebuild import canonical_order, fractional_coordinates, wrap_atoms
+from hpcthermo.domain.rebuild import canonical_order, fractional_coordinates, lattice_shifts, wrap_atoms
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import HpcthermoError, InputError, PhysicsError
 from hpcthermo.gpu.backend import Backend
@@ -37,6 +37,8 @@ class Domain:
         Atoms of the whole system.
     n_interior : int
         Owned rows [0, n_interior) have no ghost within the halo depth.
+    ghost_images : (n_ghost, 3) int32
+        Lattice vectors from owners to ghosts.
     """
 
     def __init__(self, comm: Communicator, backend: Backend, halo_depth: float, layout: Layout = "auto") -> None:
@@ -48,8 +50,7 @@ class Domain:
         self.halo: Halo
         self.n_atoms = 0
         self.n_interior = 0
-        self._ghost_images: Any = None
-        self._host_images: np.ndarray | None = None
+        self.ghost_images: Any = None
         self._transport = Transport(comm, backend)
 
     # ---- whole system <-> ranks ------------------------------------------------------------------
@@ -175,16 +176,15 @@ class Domain:
         forces = xp.zeros((system.n_total + 1, 4), dtype=np.float64)
         forces[:n] = system.forces[:n]
         system.forces = forces
-        self.halo, self._ghost_images, self._host_images = halo, ghosts.images, None
+        self.halo, self.ghost_images = halo, ghosts.images
         halo.forward_positions_begin(system.positions, system.cell)
         halo.forward_finish()
 
-    @property
-    def ghost_images(self) -> np.ndarray:
-        """Lattice vectors (n_ghost, 3) float64 from owners to ghosts, on the host, copied when first asked for."""
-        if self._host_images is None:
-            self._host_images = self.backend.to_host(self._ghost_images).astype(np.float64)
-        return self._host_images
+    def ghost_shifts(self, cell: np.ndarray) -> Any:
+        """Vectors (n_ghost, 3) float64 from owners to ghosts in a cell, A."""
+        shifts = self.backend.xp.empty((len(self.ghost_images), 3))
+        lattice_shifts(self.ghost_images, cell, shifts, self.backend)
+        return shifts
 
     def _canonical_order(self, fields: Fields, cell: np.ndarray) -> tuple[Any, int]:
         fractional = fractional_coordinates(fields["positions"], cell, self.backend)

@@ -113,7 +113,7 @@ def test_all_machines_build_the_same_rows(backend):
         if machine is backend and hasattr(backend, "transfers"):
             assert backend.transfers.to_host <= 6
         names = ("positions", "velocities", "types", "tags", "images")
-        rows.append([*(machine.to_host(getattr(system, name)) for name in names), domain.ghost_images,
+        rows.append([*(machine.to_host(getattr(system, name)) for name in names), machine.to_host(domain.ghost_images),
                      np.array([system.n_owned, system.n_ghost, domain.n_interior])])
     assert rows[0][-1][1] > 300
     for cpu, here in zip(*rows, strict=True):
