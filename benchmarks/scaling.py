@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
+from options import count
 from own import BenchError, TunedBench
 from record import write_record
 from rounds import interleaved, ratios, spread
@@ -121,8 +122,8 @@ def main() -> None:
     parser.add_argument("study", choices=tuple(STUDIES))
     parser.add_argument("potential", type=Path)
     parser.add_argument("--precision", choices=("mixed", "double"), default="mixed")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="steps of every run (default: those of the study)")
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--steps", type=count, help="steps of every run (default: those of the study)")
     parser.add_argument("--skin", type=float, help="A (default: tuned in the first round)")
     parser.add_argument("--record", action="store_true", help="append to results/scaling.txt")
     options = parser.parse_args()

@@ -145,9 +145,10 @@ def _kernels() -> tuple[str, str]:
 
     name = supported_instruction_set()
     missing = [m for m in kernel_compile.MODULES for p in kernel_compile.PRECISIONS
-               if not kernel_compile.library_path(m, name, p).exists()]
+               if not kernel_compile.is_current(m, name, p)]
     if missing:
-        return "FAILED", f"{', '.join(sorted(set(missing)))} not built for {name}; run: python -m hpcthermo.gpu.compile"
+        return "FAILED", (f"{', '.join(sorted(set(missing)))} not built for {name} from the installed sources; "
+                          "run: python -m hpcthermo.gpu.compile")
     sets = ", ".join(kernel_compile.instruction_sets())
     return "ok", f"{', '.join(kernel_compile.MODULES)}; instruction set {name} of {sets}"
 

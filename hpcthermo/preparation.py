@@ -15,7 +15,6 @@ from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_s
 if TYPE_CHECKING:
     from hpcthermo.config import Job
     from hpcthermo.domain.comm import Communicator
-    from hpcthermo.engine import Engine
     from hpcthermo.potentials.base import Potential
 
 
@@ -55,13 +54,24 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     from hpcthermo.potentials.load import load_potential
 
     potential = load_potential(job.potential_spec, Path.cwd())
-    if job.execution.deterministic and job.execution.device == "cuda" and not potential.sums_in_order:
-        raise InputError(f"execution.deterministic: {potential.style} forces are added on a GPU in an order that "
-                         'changes from run to run; use a NEP potential, device = "cpu" or deterministic = false')
+    require_order(potential, job.execution)
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
         check_stages(job, snapshot)
     return potential
+
+
+def require_order(potential: Potential, execution: Execution) -> None:
+    """Refuse a potential that cannot give the same bits twice, where that is asked for.
+
+    Raises
+    ------
+    InputError
+        Naming the potential and what to change.
+    """
+    if execution.deterministic and execution.device == "cuda" and not potential.sums_in_order:
+        raise InputError(f"execution.deterministic: {potential.style} forces are added on a GPU in an order that "
+                         'changes from run to run; use a NEP potential, device = "cpu" or deterministic = false')
 
 
 def check_stages(job: Job, snapshot: Snapshot) -> None:
@@ -130,28 +140,6 @@ def skin_of(execution: Execution) -> float:
     from hpcthermo.skin import DEFAULT_SKIN
 
     return DEFAULT_SKIN if execution.skin_A == "auto" else float(execution.skin_A)
-
-
-def prepare_engine(job: Job, comm: Communicator) -> Engine:
-    """Engine of a job on all ranks (collective); the structure is built on rank 0.
-
-    Raises
-    ------
-    InputError, ResourceError
-        On all ranks.
-    """
-    from hpcthermo.engine import make_engine
-    from hpcthermo.simulation import on_first_rank
-
-    def build() -> Snapshot:
-        snapshot = build_structure(job.structure)
-        load_job_potential(job, snapshot)
-        return snapshot
-
-    snapshot = on_first_rank(comm, build)
-    potential = load_job_potential(job)
-    backend = make_job_backend(job.execution, comm)
-    return make_engine(snapshot, potential, comm, backend, skin_of(job.execution), job.execution.decomposition)
 
 
 def check_ranks(job: Job, n_ranks: int) -> None:

@@ -15,7 +15,7 @@ from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.dynamics.velocities import draw_velocities
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
-from hpcthermo.preparation import make_job_backend, skin_of
+from hpcthermo.preparation import make_job_backend, require_order, skin_of
 from hpcthermo.skin import tune_skin
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def prepare(case: BenchCase, comm: Communicator) -> tuple[MeasuredEngine, Potent
             raise InputError(f"bench: {comm.size} ranks for {snapshot.n_atoms} atoms; use fewer ranks or repeat the "
                              "structure")
         potential = load_potential(case.potential)
+        require_order(potential, case.execution)
         require_species(potential.style, potential.elements, snapshot.species)
         return snapshot
 
@@ -91,7 +92,7 @@ def prepare(case: BenchCase, comm: Communicator) -> tuple[MeasuredEngine, Potent
         draw_velocities(engine, 2.0 * case.temperature_K, _SEED)
     mover = Integrator(engine, case.timestep_fs)
     engine.compute()
-    if case.execution.skin_A == "auto":
+    if case.execution.tunes_skin:
         tune_skin(engine, mover.timestep)
     return engine, potential, mover
 

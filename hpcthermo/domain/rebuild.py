@@ -146,7 +146,8 @@ def boxes_of_copies(smallest: np.ndarray, largest: np.ndarray, low: np.ndarray, 
     """
     first = np.where(periodic, np.ceil(low - largest), 0.0)
     last = np.where(periodic, np.floor(high - smallest), 0.0)
-    near = np.flatnonzero((last >= first).all(axis=1))
+    within = np.asarray(periodic) | ((low <= largest) & (high >= smallest))  # no copies across an open side
+    near = np.flatnonzero(((last >= first) & within).all(axis=1))
     boxes, receivers = [], []
     for receiver in near.tolist():
         spans = [range(int(a), int(b) + 1) for a, b in zip(first[receiver], last[receiver], strict=True)]

@@ -51,8 +51,7 @@ def supports(instruction_set: str) -> bool:
     # best first, and each processor that has one has all after it
     if instruction_set not in names or names.index(instruction_set) < names.index(supported_instruction_set()):
         return False
-    return all(kernel_compile.library_path(module, instruction_set, "mixed").exists()
-               for module in kernel_compile.MODULES)
+    return all(kernel_compile.is_current(module, instruction_set, "mixed") for module in kernel_compile.MODULES)
 
 
 @functools.cache

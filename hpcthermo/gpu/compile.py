@@ -105,9 +105,10 @@ def _stamp(flags: list[str], source: str) -> str:
 
 def is_current(module: str, instruction_set: str, precision: str) -> bool:
     """Whether the library of a CPU kernel module was built from the present source with the present flags."""
-    stamp_file = library_path(module, instruction_set, precision).with_suffix(".stamp")
+    library = library_path(module, instruction_set, precision)
+    stamp_file = library.with_suffix(".stamp")
     stamp = _stamp(_host_flags(instruction_set, precision), module_source(module))
-    return stamp_file.exists() and stamp_file.read_text() == stamp
+    return library.exists() and stamp_file.exists() and stamp_file.read_text() == stamp
 
 
 def _compile_one(compiler: str, module: str, instruction_set: str, precision: str, folder: Path) -> None:
@@ -141,4 +142,7 @@ def build_cpu_kernels(folder: Path = BUILD_FOLDER, modules: tuple[str, ...] = MO
 
 
 if __name__ == "__main__":
-    build_cpu_kernels(modules=tuple(sys.argv[1:]) or MODULES)
+    try:
+        build_cpu_kernels(modules=tuple(sys.argv[1:]) or MODULES)
+    except RuntimeError as error:
+        sys.exit(f"hpcthermo: {error}")

@@ -158,15 +158,13 @@ def grid_of(n_items: int, per: str, groups_per_block: int, most_blocks: int) -> 
 
 def _argument(value: Any) -> Any:
     """What CuPy passes for an argument of `Backend.launch`: C int, C double, pointer or null pointer."""
-    import cupy
-
     if value is None:
         return np.uint64(0)
     if isinstance(value, float):
         return np.float64(value)
     if isinstance(value, (int, np.integer)):
         return np.int32(operator.index(value))
-    if not isinstance(value, cupy.ndarray):
+    if isinstance(value, (np.generic, np.ndarray)) or not hasattr(value, "flags"):
         raise TypeError(f"kernel arguments are int, float, device arrays or None, not {type(value).__name__}")
     if not value.flags.c_contiguous:
         raise ValueError("kernel arguments must be C-contiguous")

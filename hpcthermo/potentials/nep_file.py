@@ -131,10 +131,6 @@ class _HeaderLines:
             raise self.error(expected, line)
         return words[1:]
 
-    def peek(self) -> str:
-        line = self._lines[self._next] if self._next < len(self._lines) else ""
-        return line.split()[0] if line.split() else ""
-
     def first(self) -> list[str]:
         self._next += 1
         return self._lines[0].split()

@@ -8,6 +8,7 @@ from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.domain.decomposition import Domain
 from hpcthermo.domain.grid import images_in_brick, wrap
 from hpcthermo.domain.rebuild import (
+    boxes_of_copies,
     canonical_order,
     copies_in_boxes,
     fractional_coordinates,
@@ -50,6 +51,18 @@ def test_wrapping(periodic, backend):
     assert np.array_equal(host(positions)[inside], scattered()[inside])
     np.testing.assert_allclose(host(fractional_coordinates(positions, TILTED, backend)), np.linalg.inv(TILTED).T
                                @ wrapped.T, rtol=0, atol=1e-14)
+
+
+def test_boxes_across_an_open_axis_are_those_that_atoms_can_reach():
+    """64 slabs along an open z: the slab itself and its two neighbours, with their images along x and y."""
+    edges = np.arange(64) / 64.0
+    low, high = (np.column_stack([np.full(64, side), np.full(64, side), edges + shift])
+                 for side, shift in ((-0.1, -0.01), (1.1, 1.0 / 64.0 + 0.01)))
+    smallest, largest = np.array([0.0, 0.0, edges[30]]), np.array([0.99, 0.99, edges[30] + 0.015])
+    boxes, receivers = boxes_of_copies(smallest, largest, low, high, np.array([True, True, False]), 30)
+    assert sorted(set(receivers)) == [29, 30, 31]
+    assert len(boxes) == 3 * 9 - 1
+    assert not boxes[:, 2].any()
 
 
 def test_an_atom_just_below_a_face_stays(backend):

@@ -16,6 +16,7 @@ from hpcthermo.cli import main
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.errors import InputError
 from hpcthermo.performance_model import Network
+from hpcthermo.skin import DEFAULT_SKIN
 from hpcthermo.structure.samples import sample_names, sample_structure
 
 KEYS = {
@@ -123,6 +124,21 @@ def test_the_model_takes_the_network_between_the_ranks(on_two):
     assert 0.0 < model["latency_seconds"] != 30e-6
     assert 0.0 < model["bandwidth_bytes_per_second"] != 20e9
     assert model["strong"][0]["efficiency"] == pytest.approx(1.0)
+
+
+def test_a_deterministic_job_keeps_its_skin(silicon, tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text(f"""kind = "md"
+potential = "tersoff_si"
+structure.file = "{silicon}"
+execution.deterministic = true
+[[stage]]
+ensemble = "nve"
+temperature_K = 300
+timestep_fs = 0.5
+steps = 1
+""")
+    assert report(str(job), "--steps", "4", "--warm-up", "1")["skin_A"] == DEFAULT_SKIN
 
 
 def test_text_for_people(silicon):
