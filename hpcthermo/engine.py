@@ -209,7 +209,7 @@ class Engine:
     def _output(self, virials: bool) -> ForceArrays:
         if virials:
             if self._virial_rows is None:
-                self._virial_rows = self.backend.xp.empty((self.system.n_total + 1, 12))
+                self._virial_rows = self.backend.empty_aligned((self.system.n_total + 1, 12), np.dtype(np.float64))
             self._virial_rows.fill(0.0)
         return ForceArrays(self.energies, self.system.forces, self._virial_rows if virials else None,
                            self._total_virial)
