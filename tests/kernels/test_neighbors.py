@@ -153,7 +153,7 @@ def test_rows_are_as_long_as_the_longest_and_memory_is_used_again():
     assert again.indices.ctypes.data == address
     assert np.array_equal(*(_used(a, again.segments, system.n_total) for a in (again.indices, first)))
     # atoms that come closer need longer rows, and get them
-    system.positions[:] *= 0.7
+    system.positions[:] *= 0.5
     denser = builder.build(system, CUTOFFS)
     assert denser.stride > neighbors.stride
     assert set(np.concatenate(brute_force(system, CUTOFFS, 5)[0])) <= set(denser.indices[5])
