@@ -28,14 +28,20 @@ class JobFileError(InputError):
 
     Attributes
     ----------
+    source : str
+        Name of the file.
     problems : list of str
         One line per error, each beginning with the TOML path.
     """
 
     def __init__(self, source: str, problems: list[str]) -> None:
+        self.source = source
         self.problems = problems
         count = "" if len(problems) == 1 else f"{len(problems)} errors: "
         super().__init__(f"{source}: {count}{' | '.join(problems)}")
+
+    def __reduce__(self) -> tuple[type[JobFileError], tuple[str, list[str]]]:
+        return type(self), (self.source, self.problems)  # rank 0 sends it to the others
 
 
 def load_job(path: Path) -> Job:

@@ -51,10 +51,12 @@ def test_help_starts_neither_mpi_nor_cuda_nor_matplotlib():
      ["run", "absent.toml", "-n", "2"], ["check", "."], ["run", "absent.toml", "-n", "0"],
      ["run", "absent.toml", "-n", "-1"], ["check", "absent.toml", "-n", "0"], ["analyze", "absent"], ["plot", "absent"],
      ["status", "absent"], ["init", "nemdd"],
-     ["run", "absent.toml", "-n", "many"]],
+     ["run", "absent.toml", "-n", "many"], ["run", "misspelt.toml"], ["run", "misspelt.toml", "-n", "2"],
+     ["check", "misspelt.toml"], ["bench", "misspelt.toml"]],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "misspelt.toml").write_text(NEMD_JOB.replace("timestep_fs", "timstep_fs"))
     code, out, err = leave(arguments, capsys)
     assert code == 2
     assert out == ""
