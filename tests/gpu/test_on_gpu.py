@@ -98,11 +98,7 @@ def test_noise():
 @PRECISIONS
 def test_nep_engine(ranks, precision, tmp_path):
     comm = world_communicator()
-    path = comm.bcast(tmp_path / "nep.txt")
-    if comm.rank == 0:
-        nep_reference.write_model(path)
-    comm.barrier()
-    compare_flights(comm, gpu(precision), path)
+    compare_flights(comm, gpu(precision), tmp_path)
 
 
 @RANKS

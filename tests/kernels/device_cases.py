@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nep_reference
 import numpy as np
 from one_rank import OneRank
 from sample_structures import bilayer, mixed_sheet, silicon
@@ -103,8 +104,12 @@ def fly(engine, steps=6):
     return [*(value[np.argsort(tags)] for value in values), total]
 
 
-def compare_flights(comm, backend, path):
-    """`fly` on the ranks of `comm` with this backend, and alone on the CPU."""
+def compare_flights(comm, backend, folder):
+    """`fly` on the ranks of `comm` with this backend, and alone on the CPU, with a model written to rank 0's folder."""
+    path = comm.bcast(folder / "nep.txt")
+    if comm.rank == 0:
+        nep_reference.write_model(path)
+    comm.barrier()
     gpu = fly(nep_engine(comm, backend, path))
     if comm.rank == 0:
         close(fly(nep_engine(SingleProcess(), CpuBackend("double"), path)), gpu, TOLERANCES[backend.precision])
