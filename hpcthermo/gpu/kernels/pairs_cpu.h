@@ -26,6 +26,9 @@ struct MemoryPick {
 #else
 #include "pairs_plain.h"
 #endif
+#if defined(__AVX2__)  // also with AVX-512
+#include "pairs_scatter.h"
+#endif
 
 // lane masks to the compact sets that append and count_lanes take
 DEVICE int count_lanes(lane_mask m) { return count_lanes(lane_set_of(m)); }
