@@ -16,8 +16,9 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions, Tiles, make_tiles
-from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
+from hpcthermo.neighbors import NeighborList, PackedPositions, Tiles, make_tiles
+from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_layers, require_species
+from hpcthermo.potentials.listed import ListedPotential
 from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
 from hpcthermo.system import System
 
@@ -91,66 +92,39 @@ class LennardJonesPotential:
         return BoundLennardJones(self.model, require_species(self.style, self.elements, species), backend)
 
 
-class BoundLennardJones:
-    """A Lennard-Jones model on a device.
-
-    Attributes
-    ----------
-    cutoff, ghost_depth : float
-        A.
-    exchanges_fields : bool
-        False: site energies need no ghost exchange.
-    """
-
-    exchanges_fields = False
+class BoundLennardJones(ListedPotential):
+    """A Lennard-Jones model on a device."""
 
     def __init__(self, model: LennardJonesModel, types: np.ndarray, backend: Backend) -> None:
-        self._backend = backend
-        self._source = model.source
-        self._between_layers_only = model.between_layers_only
         pairs = np.ix_(types, types)
         epsilon, sigma = model.epsilon[pairs], model.sigma[pairs]
-        self._cutoffs = np.where(epsilon != 0.0, model.cutoff[pairs], 0.0)
-        self.cutoff = float(self._cutoffs.max())
-        self.ghost_depth = self.cutoff
-        ratio = np.divide(sigma, self._cutoffs, out=np.zeros_like(sigma), where=self._cutoffs > 0.0) ** 6
+        cutoffs = np.where(epsilon != 0.0, model.cutoff[pairs], 0.0)
+        super().__init__(backend, cutoffs, different_layers=model.between_layers_only)
+        self._source = model.source
+        self._between_layers_only = model.between_layers_only
+        ratio = np.divide(sigma, cutoffs, out=np.zeros_like(sigma), where=cutoffs > 0.0) ** 6
         shift = 4.0 * epsilon * (ratio**2 - ratio) if model.shifted else np.zeros_like(sigma)
-        rows = np.stack([sigma**2, 4.0 * epsilon, shift, self._cutoffs**2], axis=-1)
+        rows = np.stack([sigma**2, 4.0 * epsilon, shift, cutoffs**2], axis=-1)
         self._rows = backend.xp.asarray(rows.astype(backend.real))
-        self._lists = NeighborListBuilder(backend, different_layers=model.between_layers_only)
-        self._list: NeighborList | None = None
         self._tiles: Tiles
         self._scratch: Any = None
 
-    def build_lists(self, system: System, skin: float) -> None:
-        """Build the neighbour list for the present owned and ghost rows.
-
-        Raises
-        ------
-        InputError
-            If layers matter and an atom has none.
-        """
-        if self._between_layers_only and system.n_total and int(system.layers[:system.n_total].min()) < 0:
-            raise InputError(f"{self._source}: between_layers_only needs the layer of every atom, but some have none; "
-                             "give an integer array 'layer' in the structure, or leave the option out")
-        cutoffs = np.where(self._cutoffs > 0.0, self._cutoffs + skin, 0.0)
-        self._list = None  # its memory is used again
+    def _arrange(self, system: System) -> Any:
+        if self._between_layers_only:
+            require_layers(system, self._source, "between_layers_only")
         self._tiles = make_tiles(system, self._backend, self._between_layers_only)
-        self._list = self._lists.build(system, cutoffs, members=self._tiles.members)
-        self._scratch = self._backend.empty_aligned((3 * self._list.stride * self._backend.scratch_slices,),
+        return self._tiles.members
+
+    def _prepare(self, system: System, neighbors: NeighborList) -> None:
+        self._scratch = self._backend.empty_aligned((3 * neighbors.stride * self._backend.scratch_slices,),
                                                     self._backend.real)
 
-    def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
-                exchange: FieldExchange | None = None) -> None:
-        """Add energies, forces and, if asked for, virials of the owned atoms [begin, end)."""
-        if self._list is None:
-            raise RuntimeError("build_lists comes before compute")
-        if end <= begin:
-            return
+    def _add_forces(self, neighbors: NeighborList, system: System, packed: PackedPositions, begin: int, end: int,
+                    output: ForceArrays, exchange: FieldExchange | None) -> None:
         self._backend.launch(
             "lennard_jones", "lennard_jones", *self._tiles.span(begin, end), begin, end, self._tiles.members,
-            int(not self._between_layers_only), packed.rows, packed.scale, system.positions, self._list.indices,
-            self._list.stride, self._list.segments, len(system.species), self._rows, self._scratch,
+            int(not self._between_layers_only), packed.rows, packed.scale, system.positions, neighbors.indices,
+            neighbors.stride, neighbors.segments, len(system.species), self._rows, self._scratch,
             output.energies, output.forces, output.virials, output.total_virial, per="scratch",
         )
 

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
 from hpcthermo.potentials.embedded import embedded_names, embedded_potential
-from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
+from hpcthermo.potentials.formats import CHANGE_EMBEDDED, FORMATS, STYLES, STYLES_WITH, Format
 from hpcthermo.potentials.overlay import OverlayPotential
-from hpcthermo.potentials.parameter_text import Elements, data_lines, is_number, read_head, read_table
-from hpcthermo.potentials.tersoff import TersoffPotential
-from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
+from hpcthermo.potentials.parameter_text import data_lines, read_head
 
-STYLES = ("nep", "tersoff", "lennard_jones")
-#: options that only Lennard-Jones potentials have
-_PAIR_OPTIONS = ("cutoff_A", "between_layers_only", "shifted")
-_KEYS = ("path", "name", "style", "elements", *_PAIR_OPTIONS)
+_KEYS = ("path", "name", "style", "elements", *STYLES_WITH)
 _MOST_PARTS = 100
 
 #: path, embedded name, table or list of these
 PotentialSpec = Any
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What the first lines of a file say: a style of `STYLES` and which of its formats."""
-
-    style: str
-    form: str
 
 
 def load_potential(spec: PotentialSpec, base_dir: str | Path = ".") -> Potential:
@@ -42,10 +27,9 @@ def load_potential(spec: PotentialSpec, base_dir: str | Path = ".") -> Potential
     Parameters
     ----------
     spec : str, Path, mapping or sequence of these
-        A path, an embedded name, or a table with ``path`` or ``name`` and, where needed, ``style`` ("nep", "tersoff",
-        "lennard_jones"), ``elements`` (symbols by type, or a mapping of labels to symbols) and for Lennard-Jones
-        ``cutoff_A``, ``between_layers_only`` and ``shifted``. A list is an overlay. An object that is a potential
-        already is returned as it is.
+        A path, an embedded name, or a table with ``path`` or ``name`` and, where needed, ``style`` (`formats.STYLES`),
+        ``elements`` (symbols by type, or a mapping of labels to symbols) and the options of the style
+        (`formats.STYLES_WITH`). A list is an overlay. An object that is a potential already is returned as it is.
     base_dir : str or Path
         Folder that relative paths start from.
 
@@ -107,7 +91,8 @@ def _load_table(table: dict[str, Any], base_dir: Path) -> Potential:
         raise InputError(f"potential.elements: {table['name']} is embedded and knows its elements; leave elements out")
     if table.get("style", potential.style) != potential.style:
         raise InputError(f"potential.style: {table['name']} is of style {potential.style}, got {table['style']!r}")
-    return _with_pair_options(potential, table)
+    _refuse_foreign_options(potential.style, table)
+    return CHANGE_EMBEDDED[potential.style](potential, table) if set(table) & set(STYLES_WITH) else potential
 
 
 def _check_options(table: Mapping[str, Any]) -> None:
@@ -125,76 +110,29 @@ def _check_options(table: Mapping[str, Any]) -> None:
 
 
 def _load_file(path: Path, table: Mapping[str, Any]) -> Potential:
-    name = str(path)
-    content = _content_of(path, table.get("style"))
-    elements: Elements = table.get("elements")
-    if content.style != "lennard_jones":
-        _refuse_pair_options(content.style, table)
-    if content.style == "nep":
-        from hpcthermo.potentials.nep import read_nep
-
-        nep = read_nep(path)
-        if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != nep.elements):
-            raise InputError(f"{name}: the header names the elements {', '.join(nep.elements)}; leave elements out")
-        return nep
-    text = read_table(path)
-    if content.style == "lennard_jones":
-        return parse_lennard_jones(
-            text, name, elements, cutoff=table.get("cutoff_A"), shifted=table.get("shifted", True),
-            between_layers_only=table.get("between_layers_only", False))
-    parse = parse_lammps_tersoff if content.form == "lammps" else parse_gpumd_tersoff
-    return TersoffPotential(parse(text, name, elements))
+    form = _format_of(path, table.get("style"))
+    _refuse_foreign_options(form.style, table)
+    return form.read(path, table)
 
 
-def _content_of(path: Path, style: str | None) -> _Content:
-    """Style and format of a file, from its first lines; `style`, if given, must agree."""
-    found = _recognise(read_head(path), path)
-    if style is not None and style != found.style:
-        raise InputError(f"{path}: style is {style!r}, but the content is that of a {found.style} file; "
-                         "correct one of them")
-    return found
-
-
-def _recognise(head: str, path: Path) -> _Content:
-    lines = data_lines(head)
-    if not lines:
+def _format_of(path: Path, style: str | None) -> Format:
+    """Format of a file, from its first lines; `style`, if given, must agree."""
+    head = read_head(path)
+    if not data_lines(head):
         raise InputError(f"{path}: expected potential parameters, got an empty file")
-    words = lines[0].split()
-    if re.fullmatch(r"nep\d+(_\w+)*", words[0]):
-        return _Content("nep", "nep")
-    if words[0] in ("tersoff_1988", "tersoff_1989"):
-        return _Content("tersoff", "gpumd")
-    if words[0] == "lj":
-        return _Content("lennard_jones", "gpumd")
-    if len(words) == 14 and all(is_number(word) for word in words):
-        return _Content("tersoff", "gpumd")
-    labels = next((i for i, word in enumerate(words) if is_number(word)), len(words))
-    if labels == 3 and _numbers_of_first_entry(lines) == 14:
-        return _Content("tersoff", "lammps")
-    raise InputError(f"{path}: not recognised as nep.txt, a Tersoff file (LAMMPS triplets, tersoff_1988, tersoff_1989) "
-                     f"or lj; it begins with {lines[0][:60]!r}")
+    found = [form for form in FORMATS if form.recognises(head)]
+    if not found:
+        raise InputError(f"{path}: not recognised as one of {'; '.join(form.description for form in FORMATS)}; "
+                         f"it begins with {data_lines(head)[0][:60]!r}")
+    of_style = [form for form in found if style in (None, form.style)]
+    if not of_style:
+        raise InputError(f"{path}: style is {style!r}, but the content is that of a {found[0].style} file; "
+                         "correct one of them")
+    return of_style[0]
 
 
-def _numbers_of_first_entry(lines: list[str]) -> int:
-    """Numbers between the first label triplet and the next; 14 in a Tersoff entry, 11 in a Stillinger-Weber one."""
-    words = [word for line in lines for word in line.split()][3:]
-    return next((i for i, word in enumerate(words) if not is_number(word)), len(words))
-
-
-def _refuse_pair_options(style: str, table: Mapping[str, Any]) -> None:
-    for key in _PAIR_OPTIONS:
-        if key in table:
-            raise InputError(f"potential.{key}: only Lennard-Jones potentials have it, this one is of style {style}; "
-                             "leave it out")
-
-
-def _with_pair_options(potential: Potential, table: Mapping[str, Any]) -> Potential:
-    """An embedded potential with the options of its table."""
-    if not isinstance(potential, LennardJonesPotential):
-        _refuse_pair_options(potential.style, table)
-        return potential
-    model = potential.model
-    cutoff = model.cutoff * 0.0 + table["cutoff_A"] if "cutoff_A" in table else model.cutoff
-    return LennardJonesPotential(LennardJonesModel(
-        model.source, model.elements, model.epsilon, model.sigma, cutoff, table.get("shifted", model.shifted),
-        table.get("between_layers_only", model.between_layers_only)))
+def _refuse_foreign_options(style: str, table: Mapping[str, Any]) -> None:
+    for key, styles in STYLES_WITH.items():
+        if key in table and style not in styles:
+            raise InputError(f"potential.{key}: only potentials of style {' or '.join(styles)} have it, this one is of "
+                             f"style {style}; leave it out")

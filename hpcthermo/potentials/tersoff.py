@@ -12,8 +12,9 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
-from hpcthermo.neighbors import NeighborList, NeighborListBuilder, PackedPositions
+from hpcthermo.neighbors import NeighborList, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
+from hpcthermo.potentials.listed import ListedPotential
 from hpcthermo.potentials.tersoff_file import COLUMNS, TersoffModel
 from hpcthermo.system import System
 
@@ -59,62 +60,40 @@ class TersoffPotential:
         return BoundTersoff(parameters, backend)
 
 
-class BoundTersoff:
+class BoundTersoff(ListedPotential):
     """A Tersoff parametrisation on a device.
 
     Parameters
     ----------
     parameters : (T, T, T, 14) float64
         By species of i, j and k, columns as in `tersoff_file.COLUMNS`.
-
-    Attributes
-    ----------
-    cutoff, ghost_depth : float
-        A.
-    exchanges_fields : bool
-        False: site energies need no ghost exchange.
     """
 
-    exchanges_fields = False
-
     def __init__(self, parameters: np.ndarray, backend: Backend) -> None:
-        self._backend = backend
         ends = parameters[..., COLUMNS.index("R")] + parameters[..., COLUMNS.index("D")]
-        self._reach = ends.max(axis=1)  # any j may ask about the pair ik
-        self.cutoff = float(self._reach.max())
-        self.ghost_depth = self.cutoff
+        super().__init__(backend, ends.max(axis=1))  # any j may ask about the pair ik
         self._has_lambda_3 = int((parameters[..., COLUMNS.index("lambda3")] != 0.0).any())
         self._rows = backend.xp.asarray(parameter_rows(parameters).astype(backend.real))
         self._reach_squared = backend.xp.asarray((self._reach**2).astype(backend.real))
         self._tile_size = _TILE_SIZE[backend.device]
-        self._lists = NeighborListBuilder(backend)
-        self._list: NeighborList | None = None
         self._order: Any = None
         self._scratch: tuple[Any, ...] = ()
 
-    def build_lists(self, system: System, skin: float) -> None:
-        """Build the neighbour list for the present owned and ghost rows."""
+    def _prepare(self, system: System, neighbors: NeighborList) -> None:
         backend, xp, n = self._backend, self._backend.xp, system.n_owned
-        self._list = None  # its memory is used again
-        self._list = self._lists.build(system, self._reach + skin)
         tiles = xp.arange(n) // self._tile_size
         key = tiles * len(system.species) + system.types[:n]
         self._order = xp.argsort(key, kind="stable").astype(np.int32)
-        longest = int(backend.to_host(self._list.segments[:, -1].max())) if n else 0
+        longest = int(backend.to_host(neighbors.segments[:, -1].max())) if n else 0
         self._scratch = self._scratch_arguments(longest)
 
-    def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,
-                exchange: FieldExchange | None = None) -> None:
-        """Add energies, forces and, if asked for, virials of the owned atoms [begin, end)."""
-        if self._list is None:
-            raise RuntimeError("build_lists comes before compute")
-        if end <= begin:
-            return
+    def _add_forces(self, neighbors: NeighborList, system: System, packed: PackedPositions, begin: int, end: int,
+                    output: ForceArrays, exchange: FieldExchange | None) -> None:
         tile = self._tile_size
         self._backend.launch(
             "tersoff", "tersoff", begin // tile, (end + tile - 1) // tile, begin, end, tile, system.n_owned,
             self._order, packed.rows, packed.scale, system.n_total,
-            self._list.indices, self._list.stride, self._list.segments,
+            neighbors.indices, neighbors.stride, neighbors.segments,
             len(system.species), self._has_lambda_3, 2.0 * self.cutoff, self._rows, self._reach_squared, *self._scratch,
             output.energies, output.forces, output.virials, per="scratch",
         )

@@ -166,7 +166,7 @@ def test_labels_that_are_no_symbols_are_mapped(tmp_path):
     ({"name": "tersoff_si", "path": "x"}, "exactly one"),
     ({}, "exactly one"),
     ({"name": "tersoff_xe"}, "no embedded potential"),
-    ({"name": "tersoff_si", "cutoff_A": 3.0}, "only Lennard-Jones"),
+    ({"name": "tersoff_si", "cutoff_A": 3.0}, "only potentials of style lennard_jones"),
     ({"name": "tersoff_si", "elements": ["Si"]}, "leave elements out"),
     ({"name": "tersoff_si", "color": 1}, "unknown key"),
     ({"name": "lj_gr_hbn", "cutoff_A": float("nan")}, "cutoff_A"),

@@ -1,0 +1,114 @@
+"""The parameter files that can be read: one row per format, recognised by the first lines of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcthermo.errors import InputError
+from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
+from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table
+from hpcthermo.potentials.tersoff import TersoffPotential
+from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
+
+#: the checked keys of a potential table
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of parameter file.
+
+    Attributes
+    ----------
+    style : str
+        Of the potential it holds.
+    description : str
+        For the message that a file is of no known format.
+    recognises : callable
+        Whether the first lines of a file (comments and empty lines included) are of this format.
+    read : callable
+        Path and options to potential.
+    """
+
+    style: str
+    description: str
+    recognises: Callable[[str], bool]
+    read: Callable[[Path, Options], Potential]
+
+
+def _read_nep(path: Path, options: Options) -> Potential:
+    from hpcthermo.potentials.nep import read_nep
+
+    nep, elements = read_nep(path), options.get("elements")
+    if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != nep.elements):
+        raise InputError(f"{path}: the header names the elements {', '.join(nep.elements)}; leave elements out")
+    return nep
+
+
+def _read_lammps_tersoff(path: Path, options: Options) -> Potential:
+    return TersoffPotential(parse_lammps_tersoff(read_table(path), str(path), options.get("elements")))
+
+
+def _read_gpumd_tersoff(path: Path, options: Options) -> Potential:
+    return TersoffPotential(parse_gpumd_tersoff(read_table(path), str(path), options.get("elements")))
+
+
+def _read_lennard_jones(path: Path, options: Options) -> Potential:
+    return parse_lennard_jones(
+        read_table(path), str(path), options.get("elements"), cutoff=options.get("cutoff_A"),
+        shifted=options.get("shifted", True), between_layers_only=options.get("between_layers_only", False))
+
+
+def _first_words(head: str) -> list[str]:
+    lines = data_lines(head)
+    return lines[0].split() if lines else [""]
+
+
+def _is_gpumd_tersoff(head: str) -> bool:
+    words = _first_words(head)
+    return words[0] in ("tersoff_1988", "tersoff_1989") or (len(words) == 14 and all(is_number(word) for word in words))
+
+
+def _is_triplet_file(numbers_per_entry: int) -> Callable[[str], bool]:
+    """Entries of three labels and so many numbers, over any number of lines."""
+    def recognises(head: str) -> bool:
+        words = [word for line in data_lines(head) for word in line.split()]
+        labels = next((i for i, word in enumerate(words) if is_number(word)), len(words))
+        numbers = next((i for i, word in enumerate(words[3:]) if not is_number(word)), len(words[3:]))
+        return labels == 3 and numbers == numbers_per_entry
+
+    return recognises
+
+
+#: tried from the top
+FORMATS: tuple[Format, ...] = (
+    Format("nep", "nep.txt", lambda head: bool(re.fullmatch(r"nep\d+(_\w+)*", _first_words(head)[0])), _read_nep),
+    Format("tersoff", "tersoff_1988 or tersoff_1989 (GPUMD)", _is_gpumd_tersoff, _read_gpumd_tersoff),
+    Format("lennard_jones", "lj (GPUMD)", lambda head: _first_words(head)[0] == "lj", _read_lennard_jones),
+    Format("tersoff", "Tersoff triplets (LAMMPS)", _is_triplet_file(14), _read_lammps_tersoff),
+)
+
+
+def _change_lennard_jones(potential: Potential, options: Options) -> Potential:
+    assert isinstance(potential, LennardJonesPotential)
+    model = potential.model
+    cutoff = model.cutoff * 0.0 + options["cutoff_A"] if "cutoff_A" in options else model.cutoff
+    return LennardJonesPotential(LennardJonesModel(
+        model.source, model.elements, model.epsilon, model.sigma, cutoff, options.get("shifted", model.shifted),
+        options.get("between_layers_only", model.between_layers_only)))
+
+
+#: style -> an embedded potential with the options of its table
+CHANGE_EMBEDDED: dict[str, Callable[[Potential, Options], Potential]] = {"lennard_jones": _change_lennard_jones}
+#: option that not every style has -> the styles that have it
+STYLES_WITH: dict[str, tuple[str, ...]] = {
+    "cutoff_A": ("lennard_jones",),
+    "between_layers_only": ("lennard_jones",),
+    "shifted": ("lennard_jones",),
+}
+STYLES = tuple(dict.fromkeys(form.style for form in FORMATS))
