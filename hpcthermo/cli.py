@@ -94,6 +94,20 @@ def init(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Structure file, or run.in of GPUMD.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="*.xyz, POSCAR*, *.data, *.cif; or *.toml.")],
+    species: Annotated[str | None, typer.Option(help="Elements of the atom types of LAMMPS data, as B,N,C.")] = None,
+    grouping_method: Annotated[int, typer.Option(help="Groups of a GPUMD model.xyz to keep.", min=0)] = 0,
+) -> None:
+    """Convert a structure file, or a GPUMD run.in to a job file, saying what has no equivalent."""
+    from hpcthermo.convert import convert as convert_file
+
+    for line in convert_file(source, target, species.split(",") if species else None, grouping_method):
+        print(line)
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the physics self-check.")] = False,
 ) -> None:

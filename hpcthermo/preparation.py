@@ -34,7 +34,9 @@ def build_structure(structure: Structure) -> Snapshot:
 
     try:
         if isinstance(structure, FileStructure):
-            return repeat_snapshot(structure_from_file(Path(structure.file)), structure.repeat)
+            atoms = structure_from_file(Path(structure.file), species=structure.species, periodic=structure.periodic,
+                                        grouping_method=structure.grouping_method)
+            return repeat_snapshot(atoms, structure.repeat)
         blocks = [LayerBlock(**block.model_dump()) for block in structure.layers]
         return layered_stack_snapshot(blocks, structure.spacing_A, structure.vacuum_A, structure.lattice)
     except MemoryError:

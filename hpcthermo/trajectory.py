@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.engine import Engine
 from hpcthermo.errors import HpcthermoError, ResourceError
 from hpcthermo.log import get_logger
-from hpcthermo.units import TIME_FS
+from hpcthermo.structure.write import extended_xyz
 
 TRAJECTORY_FILE = "trajectory.xyz"
 
@@ -63,7 +62,7 @@ class TrajectoryObserver:
         problem: HpcthermoError | None = None
         if snapshot is not None:
             try:
-                self._append(frame_text(snapshot, step).encode())
+                self._append(extended_xyz(snapshot, {"step": step}).encode())
             except HpcthermoError as error:
                 problem = error
             except OSError as error:
@@ -111,23 +110,3 @@ class TrajectoryObserver:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue after the frames that the checkpoint knows."""
         self._bytes = int(state["bytes"])
-
-
-def frame_text(snapshot: Snapshot, step: int) -> str:
-    """One frame in extended XYZ; positions are unwrapped, in A, velocities in A/fs."""
-    cell = " ".join(f"{value:.10g}" for value in snapshot.cell.ravel())
-    periodic = " ".join("T" if p else "F" for p in snapshot.periodic)
-    positions = snapshot.positions + snapshot.images @ snapshot.cell
-    columns, properties = [positions], "species:S:1:pos:R:3"
-    if "velocities" in snapshot.fields:
-        columns.append(snapshot.velocities / TIME_FS)
-        properties += ":vel:R:3"
-    layered = snapshot.layers.min() >= 0
-    header = f'Lattice="{cell}" Properties={properties}{":layer:I:1" if layered else ""} pbc="{periodic}" step={step}'
-    names = np.array(snapshot.species)[snapshot.types]
-    rows = np.concatenate(columns, axis=1)
-    pattern = " ".join(["%.8f"] * 3 + ["%.9g"] * (rows.shape[1] - 3))
-    lines = [f"{name} {pattern % tuple(row)}" for name, row in zip(names, rows.tolist(), strict=True)]
-    if layered:
-        lines = [f"{line} {layer}" for line, layer in zip(lines, snapshot.layers.tolist(), strict=True)]
-    return "\n".join([str(snapshot.n_atoms), header, *lines]) + "\n"

@@ -21,6 +21,7 @@ from hpcthermo.config.base import (
 )
 
 Layers = Annotated[tuple[LayerIndex, ...], Field(max_length=10_000)]
+Groups = Annotated[tuple[Annotated[int, Field(ge=0, le=10**7, strict=True)], ...], Field(max_length=10_000)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Region = tuple[Coordinate, Coordinate]
 Points = Annotated[tuple[tuple[LayerIndex, Kelvin], ...], Field(min_length=1, max_length=10_000)]
@@ -49,6 +50,12 @@ class NemdSection(Section):
     """Instead of layers: [low, high] along the axis."""
     sink_region_A: Region | None = None
     """Instead of layers: [low, high] along the axis."""
+    fixed_groups: Groups = ()
+    """Instead of layers: groups of the structure."""
+    source_groups: Groups = ()
+    """Instead of layers: groups of the structure."""
+    sink_groups: Groups = ()
+    """Instead of layers: groups of the structure."""
     source_elements: Elements | None = None
     """Restrict the source to these elements."""
     sink_elements: Elements | None = None
@@ -83,9 +90,11 @@ class NemdSection(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Any:
         for bath in ("source", "sink"):
-            layers, region = getattr(self, f"{bath}_layers"), getattr(self, f"{bath}_region_A")
-            if bool(layers) == (region is not None):
-                raise ValueError(f"expected either {bath}_layers or {bath}_region_A; give exactly one of them")
+            region = getattr(self, f"{bath}_region_A")
+            ways = (getattr(self, f"{bath}_layers"), region, getattr(self, f"{bath}_groups"))
+            if sum(bool(way) for way in ways) != 1:
+                raise ValueError(f"expected one of {bath}_layers, {bath}_region_A and {bath}_groups; "
+                                 "give exactly one of them")
             if region is not None and not region[0] < region[1]:
                 raise ValueError(f"{bath}_region_A: expected [low, high] with low < high, got {list(region)}")
         if self.temperature_difference_K >= 2.0 * self.temperature_K:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from hpcthermo.config.base import Angstrom, Section, Text
+from hpcthermo.config.base import Angstrom, Boolean, Element, Section, Text
 
 Repeat = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 Fraction = Annotated[float, Field(ge=-1.0, le=1.0, strict=True)]
@@ -19,6 +19,12 @@ class FileStructure(Section):
     """Extended XYZ, POSCAR, LAMMPS data or another format of ASE; relative to the job file."""
     repeat: tuple[Repeat, Repeat, Repeat] = (1, 1, 1)
     """Copies along the three cell vectors."""
+    species: tuple[Element, ...] | None = None
+    """Elements of the atom types 1, 2, ... of a LAMMPS data file."""
+    grouping_method: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    """Column of the group array of a GPUMD model.xyz."""
+    periodic: tuple[Boolean, Boolean, Boolean] | None = None
+    """Periodic directions, instead of what the file says (POSCAR and LAMMPS data say nothing)."""
 
 
 class LayerBlock(Section):

@@ -11,7 +11,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.structure.checks import check_structure
 from hpcthermo.structure.layered_stack import LayerBlock, build_layered_stack
-from hpcthermo.structure.read import read_structure
+from hpcthermo.structure.read import StructureFile, read_structure
 
 
 def layered_stack_snapshot(
@@ -23,9 +23,15 @@ def layered_stack_snapshot(
     return make_snapshot(stack.cell, stack.periodic, stack.symbols.tolist(), stack.positions, layers=stack.layers)
 
 
-def structure_from_file(path: Path) -> Snapshot:
-    """Snapshot of a structure file with its layers, groups and velocities (`read_structure`)."""
-    atoms = read_structure(path)
+def structure_from_file(path: Path, *, species: Sequence[str] | None = None, grouping_method: int = 0,
+                        periodic: Sequence[bool] | None = None) -> Snapshot:
+    """Snapshot of a structure file with its layers, groups and velocities; arguments as of `read_structure`."""
+    return snapshot_of_file(
+        read_structure(path, species=species, grouping_method=grouping_method, periodic=periodic), path)
+
+
+def snapshot_of_file(atoms: StructureFile, path: Path) -> Snapshot:
+    """Checked snapshot of what was read from a file."""
     check_structure(atoms.cell, atoms.periodic, atoms.positions, f"structure file {path}")
     return make_snapshot(
         atoms.cell, atoms.periodic, atoms.symbols, atoms.positions,

@@ -112,6 +112,22 @@ def atoms_in_layers(snapshot: Snapshot, indices: Sequence[int], what: str) -> np
     return np.isin(snapshot.layers, resolve_layers(indices, int(snapshot.layers.max()) + 1, what))
 
 
+def atoms_in_groups(snapshot: Snapshot, groups: Sequence[int], what: str) -> np.ndarray:
+    """(N,) bool, atoms of the structure's groups; empty for no groups.
+
+    Raises
+    ------
+    InputError
+        If no atom is in one of them.
+    """
+    present = np.unique(snapshot.groups)
+    for group in groups:
+        if group not in present:
+            known = ", ".join(str(g) for g in present[:20] if g >= 0) or "none"
+            raise InputError(f"{what}: no atom is in group {group}; the structure has {known}; correct it")
+    return np.isin(snapshot.groups, list(groups))
+
+
 def atoms_in_region(snapshot: Snapshot, axis: int, low: float, high: float) -> np.ndarray:
     """(N,) bool, atoms whose coordinate lies in [low, high), A."""
     coordinate = snapshot.positions[:, axis]

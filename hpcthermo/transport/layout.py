@@ -16,6 +16,7 @@ from hpcthermo.transport.groups import (
     SINK,
     SOURCE,
     Grouping,
+    atoms_in_groups,
     atoms_in_layers,
     atoms_in_region,
     atoms_of_species,
@@ -50,7 +51,7 @@ def nemd_grouping(section: NemdSection, snapshot: Snapshot) -> Grouping:
             other = ROLES[int(roles[np.argmax(taken)])]
             raise InputError(f"nemd: {taken.sum()} atoms are both {other} and {ROLES[role]}; separate the selections")
         if role != FIXED and not chosen.any():
-            raise InputError(f"nemd.{ROLES[role]}: no atom is selected; correct the layers, region or elements")
+            raise InputError(f"nemd.{ROLES[role]}: no atom is selected; correct the layers, region, groups or elements")
         roles[chosen] = role
     if snapshot.periodic[axis] and not np.any(roles == FIXED):
         raise InputError(
@@ -73,6 +74,7 @@ def profile_blocks(section: NemdSection, snapshot: Snapshot) -> np.ndarray:
 def _selected(section: NemdSection, snapshot: Snapshot, axis: int, name: str) -> np.ndarray:
     """(N,) bool, atoms that a role asks for."""
     chosen = atoms_in_layers(snapshot, getattr(section, f"{name}_layers"), f"nemd.{name}_layers")
+    chosen |= atoms_in_groups(snapshot, getattr(section, f"{name}_groups"), f"nemd.{name}_groups")
     region = getattr(section, f"{name}_region_A")
     for low, high in _as_regions(region):
         chosen |= atoms_in_region(snapshot, axis, low, high)

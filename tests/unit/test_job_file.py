@@ -47,7 +47,7 @@ def test_minimisation_defaults_to_double():
         ("nemd.axis", "w", "nemd.axis: expected 'x', 'y' or 'z', got 'w'"),
         ("nemd.temperature_K", 10**4000, "nemd.temperature_K: expected a number, got an integer beyond 10^18"),
         ("nemd.temperature_difference_K", 700, "nemd: temperature_difference_K: expected less than twice"),
-        ("nemd.sink_layers", [], "nemd: expected either sink_layers or sink_region_A"),
+        ("nemd.sink_layers", [], "nemd: expected one of sink_layers, sink_region_A and sink_groups"),
         ("stage.0.ensemble", "nvt", "stage[0].ensemble: expected one of 'nve', 'langevin'"),
         ("stage.0.pressure_GPa", 0, "stage[0].pressure_GPa: unknown key here (it belongs to another form"),
         ("stage.0.temperature_K", "hot", "stage[0].temperature_K: expected a number or a list, got 'hot'"),

@@ -1,0 +1,67 @@
+"""``hpcthermo convert``: structure files into each other, GPUMD's run.in into a job file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcthermo.errors import InputError
+from hpcthermo.run_in import convert_run_in, is_run_in
+from hpcthermo.structure.build import snapshot_of_file, structure_from_file
+from hpcthermo.structure.read import read_structure
+from hpcthermo.structure.write import format_of, write_structure
+
+
+def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_method: int) -> list[str]:
+    """Convert a file.
+
+    Parameters
+    ----------
+    source, target : Path
+        A structure file and another, or a run.in (its model.xyz beside it) and a job file.
+    species : sequence of str, optional
+        Elements of the atom types of a LAMMPS data file.
+    grouping_method : int
+        Column of the groups of a GPUMD model.xyz.
+
+    Returns
+    -------
+    list of str
+        What was written and what has no equivalent.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be used, or the target exists.
+    """
+    if target.exists():
+        raise InputError(f"{target}: is there already; remove it or choose another name")
+    if is_run_in(source):
+        return _convert_run_in(source, target)
+    form = format_of(target)
+    atoms = read_structure(source, species=species, grouping_method=grouping_method)
+    snapshot = snapshot_of_file(atoms, source)
+    write_structure(snapshot, target)
+    lines = [f"wrote {target}: {snapshot.n_atoms} atoms, {form.name}"]
+    if atoms.grouping_methods > 1:
+        lines.append(f"kept grouping method {grouping_method} of {atoms.grouping_methods} (--grouping-method)")
+    return lines
+
+
+def _convert_run_in(source: Path, target: Path) -> list[str]:
+    from hpcthermo.config.load import parse_job
+
+    if target.suffix != ".toml":
+        raise InputError(f"{target}: a run.in becomes a job file; expected a name that ends with .toml")
+    model = source.with_name("model.xyz")
+    snapshot = structure_from_file(model) if model.is_file() else None
+    # paths in a job are relative to it
+    relative = os.path.relpath(model.resolve(), target.parent.resolve())
+    conversion = convert_run_in(source, relative, snapshot)
+    text = conversion.text(source.name)
+    parse_job(tomllib.loads(text), str(source))
+    target.write_text(text)
+    missing = [] if snapshot else [f"{model}: not found; needed to run the job"]
+    return [f"wrote {target}", *missing, *(str(remark) for remark in conversion.remarks)]
