@@ -33,7 +33,7 @@ def snapshot():
     """A skewed two-layer cell with velocities, groups and masses of isotopes."""
     rng = np.random.default_rng(3)
     sheet = graphene("C2", a=2.46, size=(3, 2, 1), vacuum=None)
-    positions = np.concatenate([[*sheet.positions, 0, 0, 2.0], [*sheet.positions, 0.3, 0.1, 5.4]])
+    positions = np.concatenate([sheet.positions + np.array([0, 0, 2.0]), sheet.positions + np.array([0.3, 0.1, 5.4])])
     cell = sheet.cell.array.copy()
     cell[2] = [1.0, 0.5, 12.0]
     symbols = ["C"] * len(sheet) + ["B", "N"] * (len(sheet) // 2)
