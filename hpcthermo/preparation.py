@@ -82,14 +82,17 @@ def check_stages(job: Job, snapshot: Snapshot) -> None:
     Raises
     ------
     InputError
-        If a barostat has no direction to change, or constant energy begins with atoms at rest.
+        If a barostat or a relaxation has no direction to change, or constant energy begins with atoms at rest.
     """
-    from hpcthermo.dynamics.barostats import free_to_change
+    from hpcthermo.dynamics.cell import free_to_change
+    from hpcthermo.dynamics.minimize import components_to_relax
 
     moving = bool(snapshot.velocities.any())
     for stage in job.stage:
         if stage.ensemble == "npt":
             free_to_change(stage.free_components, snapshot.cell, snapshot.periodic, stage.isotropic)
+        if stage.ensemble == "minimize":
+            components_to_relax(stage.free_cell_components, snapshot.cell, snapshot.periodic)
         if stage.ensemble == "nve" and stage.temperature_K is None and not moving:
             raise InputError(f"stage {stage.name or stage.ensemble!r}: the atoms have no velocities; "
                              "give temperature_K")
