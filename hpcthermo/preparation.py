@@ -52,7 +52,7 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
         If a file is unusable, a name unknown, a species of the structure has no parameters, a stage cannot begin, or
         the potential cannot give the same bits twice where the job asks for that.
     """
-    from hpcthermo.potentials.base import require_species
+    from hpcthermo.potentials.base import limits_of, require_species
     from hpcthermo.potentials.load import load_potential
 
     potential = load_potential(job.potential_spec, Path.cwd())
@@ -60,7 +60,26 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
         check_stages(job, snapshot)
+        describe_truncation(potential, snapshot)
+        for stage in job.stage:
+            if stage.ensemble == "npt":
+                limits_of(potential).require("total_virial", f"stage {stage.name or 'npt'!r} changes the cell")
     return potential
+
+
+def describe_truncation(potential: Potential, snapshot: Snapshot) -> None:
+    """Print what the stated cutoffs of a long-ranged model leave out in a structure."""
+    from hpcthermo.log import get_logger
+
+    for part in getattr(potential, "parts", (potential,)):
+        describe = getattr(getattr(part, "model", None), "describe_truncation", None)
+        if describe is not None:
+            from ase import Atoms
+
+            symbols = [snapshot.species[kind] for kind in snapshot.types]
+            line = describe(Atoms(symbols, snapshot.positions, cell=snapshot.cell, pbc=snapshot.periodic))
+            if line is not None:
+                get_logger().warning(line)
 
 
 def require_order(potential: Potential, execution: Execution) -> None:

@@ -107,8 +107,18 @@ def _change_lennard_jones(potential: Potential, options: Options) -> Potential:
 CHANGE_EMBEDDED: dict[str, Callable[[Potential, Options], Potential]] = {"lennard_jones": _change_lennard_jones}
 #: option that not every style has -> the styles that have it
 STYLES_WITH: dict[str, tuple[str, ...]] = {
-    "cutoff_A": ("lennard_jones",),
+    "cutoff_A": ("lennard_jones", "dftd3"),
     "between_layers_only": ("lennard_jones",),
     "shifted": ("lennard_jones",),
+    "coordination_cutoff_A": ("dftd3",),
+    "method": ("dftd3", "tblite"),
+    "trusted_sha256": ("mace", "deepmd"),
+    "receptive_field_A": ("ase", "gap", "deepmd"),
+    "calculator": ("ase",),
+    "arguments": ("ase",),
+    "device": ("mace",),
+    "dtype": ("mace",),
 }
-STYLES = tuple(dict.fromkeys(form.style for form in FORMATS))
+#: styles that other codes compute (`hpcthermo.potentials.calculators`, which imports ASE, so only when one is named)
+CALCULATOR_STYLES = ("mace", "gap", "deepmd", "tblite", "dftd3", "ase")
+STYLES = (*dict.fromkeys(form.style for form in FORMATS), *CALCULATOR_STYLES)
