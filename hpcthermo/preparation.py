@@ -15,7 +15,7 @@ from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_s
 if TYPE_CHECKING:
     from hpcthermo.config import Job
     from hpcthermo.domain.comm import Communicator
-    from hpcthermo.potentials.base import Potential
+    from hpcthermo.potentials.base import Limits, Potential
 
 
 def build_structure(structure: Structure) -> Snapshot:
@@ -59,11 +59,8 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
     require_order(potential, job.execution)
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
-        check_stages(job, snapshot)
+        check_stages(job, snapshot, limits_of(potential))
         describe_truncation(potential, snapshot)
-        for stage in job.stage:
-            if stage.ensemble == "npt":
-                limits_of(potential).require("total_virial", f"stage {stage.name or 'npt'!r} changes the cell")
     return potential
 
 
@@ -95,19 +92,26 @@ def require_order(potential: Potential, execution: Execution) -> None:
                          'changes from run to run; use a NEP potential, device = "cpu" or deterministic = false')
 
 
-def check_stages(job: Job, snapshot: Snapshot) -> None:
-    """Refuse stages that cannot begin on a structure, before any of them runs.
+def check_stages(job: Job, snapshot: Snapshot, limits: Limits) -> None:
+    """Refuse stages and experiments that cannot begin on a structure, before any of them runs.
 
     Raises
     ------
     InputError
-        If a barostat or a relaxation has no direction to change, or constant energy begins with atoms at rest.
+        If a barostat or a relaxation has no direction to change, the potential lacks the virials that are needed, or
+        constant energy begins with atoms at rest.
     """
+    from hpcthermo.config import NemdJob
     from hpcthermo.dynamics.cell import free_to_change
     from hpcthermo.dynamics.minimize import components_to_relax
 
+    if isinstance(job, NemdJob) and job.nemd.heat_current:
+        limits.require("atom_virials", "nemd.heat_current")
     moving = bool(snapshot.velocities.any())
     for stage in job.stage:
+        changes_cell = stage.ensemble == "npt" or (stage.ensemble == "minimize" and stage.free_cell_components)
+        if changes_cell:
+            limits.require("total_virial", f"stage {stage.name or stage.ensemble!r} changes the cell")
         if stage.ensemble == "npt":
             free_to_change(stage.free_components, snapshot.cell, snapshot.periodic, stage.isotropic)
         if stage.ensemble == "minimize":

@@ -33,8 +33,8 @@ class Relaxed:
         On a mobile atom along a direction in which it may move, eV/A.
     largest_stress : float
         Deviation of the free stress components from the target, GPa.
-    virial : (3, 3) float64
-        eV; the pressure tensor is virial / volume.
+    virial : (3, 3) float64 or None
+        eV; the pressure tensor is virial / volume. None if the potential has none.
     """
 
     converged: bool
@@ -42,7 +42,7 @@ class Relaxed:
     energy: float
     largest_force: float
     largest_stress: float
-    virial: np.ndarray
+    virial: np.ndarray | None
 
 
 def make_minimizer(engine: Engine, algorithm: Algorithm = "lbfgs", force_tolerance_eV_per_A: float = 1e-3,
@@ -87,4 +87,4 @@ def relax(engine: Engine, algorithm: Algorithm = "lbfgs", force_tolerance_eV_per
     done = run_stage(engine, minimizer, [], 0, steps)
     minimizer.finish(engine)
     return Relaxed(minimizer.converged, done, engine.potential_energy(), minimizer.largest_force,
-                   minimizer.largest_stress, engine.virial_total())
+                   minimizer.largest_stress, engine.virial_total() if engine.limits.total_virial is None else None)

@@ -161,8 +161,8 @@ def _read_gap(options: Options, base_dir: Path) -> SiteModel:
                for z in group.split()}
     elements = tuple(chemical_symbols[z] for z in sorted(numbers) if 0 < z < len(chemical_symbols))
     if not cutoffs or not elements:
-        raise InputError(f"{path}: expected the XML file that gap_fit wrote, with descriptors that name their cutoff and "
-                         "elements (add_species=T)")
+        raise InputError(f"{path}: expected the XML file that gap_fit wrote, with descriptors that name their cutoff "
+                         "and elements (add_species=T)")
     reach = options.get("receptive_field_A", max(cutoffs))
     # the per-atom stresses of the code are neighbour-centred site virials (tests/bridge)
     return AseModel(Potential(param_filename=str(path)), str(path), elements, reach, stresses_are_site_virials=True)

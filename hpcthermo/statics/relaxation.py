@@ -71,7 +71,7 @@ class Outcome:
             "tolerance": (tolerances.force_tolerance_eV_per_A, "eV/A"), "steps": (steps, "1"),
             "cell": (system.cell, "A"), "periodic": (system.periodic.astype(np.int64), "1"),
         }
-        if system.volume > 0.0:
+        if system.volume > 0.0 and engine.limits.total_virial is None:
             table["stress"] = (stress_GPa(engine), "GPa")
         if minimizer.cell is not None and minimizer.cell.count:
             table["largest_stress"] = (minimizer.largest_stress, "GPa")

@@ -1,4 +1,6 @@
-"""The bridge with calculators that are always here: ASE's EMT and Lennard-Jones, and our own as if it were another's."""
+"""The bridge with calculators that are always here: two of ASE, and our own as if it were another's."""
+
+import json
 
 import numpy as np
 import pytest
@@ -160,7 +162,75 @@ def test_refusals():
     for failure, error, words in (("stops", PhysicsError, "failed on .* atoms: ValueError: out of ideas"),
                                   ("sums", InputError, "cannot be decomposed")):
         with pytest.raises(error, match=words):
-            Calculator(bridge(Broken(failure), ("Al", "Cu"), receptive_field=5.88)).get_property("energy", alloy((1, 1, 1)))
+            Calculator(bridge(Broken(failure), ("Al", "Cu"), receptive_field=5.88)).get_property("energy", alloy(1))
+
+
+JOB = """
+kind = "{kind}"
+[structure]
+file = "wire.xyz"
+[potential]
+style = "ase"
+calculator = "ase.calculators.emt:EMT"
+elements = ["Al", "Cu"]
+receptive_field_A = 5.88
+[execution]
+precision = "double"
+skin_A = 0.5
+[output]
+series_interval_steps = 1
+{section}
+"""
+
+
+STAGE = "[[stage]]\ntemperature_K = 300.0\ntimestep_fs = 2.0\nsteps = 3\n"
+
+
+@pytest.mark.parametrize(("kind", "section", "words"), [
+    ("minimize", "[minimize]\nforce_tolerance_eV_per_A = 0.05", None),
+    ("minimize", "[minimize]\nfree_cell_components = ['xx']", "'minimize' changes the cell: EMT: the calculator gives"),
+    ("md", STAGE + "ensemble = 'langevin'", None),
+    ("md", STAGE + "ensemble = 'npt'", "'npt' changes the cell"),
+])
+def test_jobs(tmp_path, capsys, monkeypatch, kind, section, words):
+    from ase.io import write
+
+    from hpcthermo.cli import main
+
+    atoms = alloy((1, 1, 1))
+    atoms.center(vacuum=2.0, axis=(1, 2))
+    write(tmp_path / "wire.xyz", atoms)
+    (tmp_path / "job.toml").write_text(JOB.format(kind=kind, section=section))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "job.toml", "--out", "out"])
+    said = capsys.readouterr()
+    assert ended.value.code == (2 if words else 0), said
+    if words:
+        assert words in said.err
+        assert len(said.err.splitlines()) == 1
+        return
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "stress_xx" not in summary["results"]
+    assert not any(name.startswith("pressure") for name in summary["results"])
+
+
+def test_heat_current_is_refused(tmp_path, monkeypatch, capsys):
+    from hpcthermo.cli import main
+    from hpcthermo.templates import write_template
+
+    monkeypatch.chdir(tmp_path)
+    write_template("nemd", tmp_path / "job.toml")
+    text = (tmp_path / "job.toml").read_text().replace("[nemd]", "[nemd]\nheat_current = true")
+    lennard_jones = '[[potential]]\nstyle = "ase"\ncalculator = "ase.calculators.lj:LennardJones"\n' \
+                    'elements = ["B", "C", "N"]\nreceptive_field_A = 4.0\n'
+    (tmp_path / "job.toml").write_text(text + lennard_jones)
+    for command in ("check", "run"):
+        with pytest.raises(SystemExit, match="2"):
+            main([command, "job.toml"])
+        said = capsys.readouterr().err
+        assert "nemd.heat_current: LennardJones: the calculator gives no neighbour-centred" in said
+        assert len(said.splitlines()) == 1
 
 
 def test_styles_are_those_of_the_table():
