@@ -1,1 +1,0 @@
-"""Properties of crystals at rest: relaxed structures, lattice constants, elastic constants."""
