@@ -22,6 +22,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.engine import Engine, make_engine
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
+from hpcthermo.potentials.base import limits_of
 from hpcthermo.potentials.load import load_potential
 
 _SKIN_A = 1.0
@@ -50,7 +51,8 @@ class Calculator(AseCalculator):
     Notes
     -----
     Any cell works: smaller than the cutoff, triclinic, with vacuum, without periodic axes, without a cell. An integer
-    array ``layer`` of the atoms numbers the layers for potentials that act between layers only.
+    array ``layer`` of the atoms numbers the layers for potentials that act between layers only. A potential that has no
+    per-atom virials or no stress (docs/ase_bridge.md) leaves them out of ``implemented_properties``.
     """
 
     implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress", "virials"]  # noqa: RUF012
@@ -58,6 +60,9 @@ class Calculator(AseCalculator):
     def __init__(self, potential: Any, *, precision: str = "double", device: str = "cpu", **options: Any) -> None:
         super().__init__(**options)
         self._potential = load_potential(potential, Path.cwd())
+        limits = limits_of(self._potential)
+        lacking = {"virials": limits.atom_virials, "stress": limits.total_virial}
+        self.implemented_properties = [name for name in type(self).implemented_properties if lacking.get(name) is None]
         self._backend = make_backend(device, precision)
         self._engine: Engine | None = None
         self._identity: dict[str, np.ndarray] = {}
@@ -82,10 +87,11 @@ class Calculator(AseCalculator):
                             "virials": np.zeros((0, 3, 3))}
             return
         engine = self._engine_for(self.atoms)
-        engine.compute(virials=True)
+        site_virials = engine.limits.atom_virials is None
+        engine.compute(virials=site_virials)
         self.results = self._results(engine)
-        if has_volume:
-            total = self.results["virials"].sum(axis=0)
+        if has_volume and (site_virials or engine.limits.total_virial is None):
+            total = self.results["virials"].sum(axis=0) if site_virials else engine.virial_total()
             self.results["stress"] = full_3x3_to_voigt_6_stress(-total / self.atoms.get_volume())
 
     def _engine_for(self, atoms: Atoms) -> Engine:
@@ -116,10 +122,9 @@ class Calculator(AseCalculator):
         order = np.argsort(host(system.tags[:n]))
         energies = host(engine.energies)[order]
         energy = float(energies.sum())
-        return {
-            "energy": energy, "free_energy": energy, "energies": energies,
-            "forces": host(system.forces)[:n, :3][order], "virials": host(engine.virials)[order],
-        }
+        results = {"energy": energy, "free_energy": energy, "energies": energies,
+                   "forces": host(system.forces)[:n, :3][order]}
+        return results if engine.virials is None else results | {"virials": host(engine.virials)[order]}
 
 
 def _layers(atoms: Atoms) -> np.ndarray:

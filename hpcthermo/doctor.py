@@ -8,9 +8,11 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from hpcthermo.errors import HpcthermoError
 from hpcthermo.gpu import compile as kernel_compile
+from hpcthermo.potentials.formats import CALCULATOR_STYLES
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,13 @@ def _potentials() -> tuple[str, str]:
     return "ok", ", ".join(embedded_names())
 
 
+def _calculator(style: str) -> tuple[str, str]:
+    from hpcthermo.potentials.calculators import usable
+
+    found, detail = usable(style)
+    return "ok" if found else "absent", detail
+
+
 def _versions() -> tuple[str, str]:
     from hpcthermo.results import versions
 
@@ -173,4 +182,5 @@ def _versions() -> tuple[str, str]:
 _LOOKS: dict[str, Callable[[], tuple[str, str]]] = {
     "versions": _versions, "mpi": _mpi_library, "gpu": _gpu, "nvrtc": _nvrtc, "hdf5": _hdf5, "disk": _write_speed,
     "kernels": _kernels, "threads": _threads, "potentials": _potentials,
+    **{f"style {style}": partial(_calculator, style) for style in CALCULATOR_STYLES},
 }

@@ -20,7 +20,7 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.list_criterion import STRAIN_LIMIT, ListCriterion, Look
 from hpcthermo.neighbors import PackedPositions, empty_rows, packing_frame
-from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential, settle_forces
+from hpcthermo.potentials.base import TOTAL_VIRIAL_ROWS, ForceArrays, Potential, limits_of, settle_forces
 from hpcthermo.system import ATOM_FIELDS, System
 
 #: rows per partial sum, CHUNK of kernels/halo.h
@@ -51,6 +51,8 @@ class Engine:
         Its arrays are replaced at each rebuild.
     bound : BoundPotential
         The potential on this backend.
+    limits : Limits
+        What the potential cannot do.
     energies : (n_owned,) float64
         Site energies, eV, of the last `compute`.
     virials : (n_owned, 3, 3) float64 or None
@@ -66,6 +68,11 @@ class Engine:
         Force calls that were done twice because of that.
     timings : dict of str to float
         Seconds spent in check, rebuild, forward, force and reverse.
+
+    Raises
+    ------
+    InputError
+        On all ranks, if there are several and the potential cannot be decomposed.
     """
 
     def __init__(self, system: System, potential: Potential, domain: Domain, backend: Backend, skin: float) -> None:
@@ -74,6 +81,9 @@ class Engine:
         self.backend = backend
         self.comm: Communicator = domain.comm
         self.skin = float(skin)
+        self.limits = limits_of(potential)
+        if self.comm.size > 1:
+            self.limits.require("decomposition", f"{self.comm.size} ranks")
         self.bound = potential.bind(system.species, backend)
         self.n_atoms = domain.n_atoms
         self.rebuilds = 0
@@ -144,9 +154,13 @@ class Engine:
 
         Raises
         ------
+        InputError
+            If virials are asked for and the potential has none.
         PhysicsError
             On all ranks, if a position is not finite.
         """
+        if virials:
+            self.limits.require("atom_virials", "per-atom virials")
         if self._criterion.reference is None:
             flag = int(self.comm.allreduce_max(float(flag)))
             self._rebuild_and_evaluate(virials)
@@ -295,7 +309,13 @@ class Engine:
         """Virial sum over rows of r (x) F, (3, 3) eV, of the last `compute` (collective).
 
         Call it while positions, cell and forces are still those of that `compute`.
+
+        Raises
+        ------
+        InputError
+            If the potential cannot give it.
         """
+        self.limits.require("total_virial", "virial of the system")
         return self.comm.allreduce_sum(self._local_virial())
 
     def _local_virial(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Results and verdicts of equilibrium runs and relaxations, from the series in results.h5."""
+"""Results and verdicts of equilibrium runs, from the series in results.h5."""
 
 from __future__ import annotations
 
@@ -43,23 +43,6 @@ def analyze_md(results: Results) -> tuple[Table, Table]:
         _check_steady(columns["temperature"][last], checks)
         _check_conserved(series["conserved"][last] / atoms, series["time"][last], checks)
     return table, checks
-
-
-def analyze_minimize(results: Results) -> tuple[Table, Table]:
-    """Final energy and largest force against the tolerance."""
-    final = {name: quantity.values for name, quantity in results.group("minimize").items()}
-    if not {"energy", "largest_force", "steps"} <= set(final):
-        raise InputError("results file: no minimisation in it; run the job to its end")
-    atoms = max(1, int(results.run["atoms"]))
-    force, tolerance = float(final["largest_force"]), float(final["tolerance"])
-    table: Table = {
-        "potential_energy": {"value": float(final["energy"]), "error": None, "unit": "eV"},
-        "potential_energy_per_atom": {"value": float(final["energy"]) / atoms, "error": None, "unit": "eV"},
-        "largest_force": {"value": force, "error": None, "unit": "eV/A"},
-        "steps": {"value": int(final["steps"]), "error": None, "unit": "1"},
-    }
-    detail = f"largest force {force:.3g} eV/A after {int(final['steps'])} steps, tolerance {tolerance:.3g}"
-    return table, {"converged": {"passed": force <= tolerance, "detail": detail}}
 
 
 def _mean(values: np.ndarray, unit: str) -> dict[str, Any]:

@@ -234,11 +234,31 @@ def _stage_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
             name: (series[f"{name}"].values - series[f"{name}"].values[0]) / atoms * 1e3
             for name in ("potential_energy", "kinetic_energy", "conserved") if name in series
         }, "change of energy (meV/atom)", label)
+    if "largest_force" in series:
+        drawings["convergence"] = lambda axes: draw_relaxation(axes, results)
     if "pressure" in series:
         pressure = series["pressure"].values
         drawings["pressure"] = lambda axes: _draw_series(
             axes, time, {name: pressure[:, k] for k, name in enumerate(("xx", "yy", "zz"))}, "pressure (GPa)", label)
     return drawings
+
+
+def draw_relaxation(axes: Axes, results: Results) -> None:
+    """Forces, stress and energy over the steps of a relaxation, on a logarithmic axis."""
+    series = {name: quantity.values for name, quantity in results.group("series").items()}
+    final = {name: quantity.values for name, quantity in results.group("minimize").items()}
+    steps, energy = series["step"], series["potential_energy"] / max(1, int(results.run.get("atoms", 1))) * 1e3
+    lines = [("largest_force", "tolerance", "largest force (eV/Å)", _BLUE),
+             ("largest_stress", "stress_tolerance", "largest stress deviation (GPa)", _RED)]
+    for name, tolerance, label, color in lines:
+        if name in final and name in series:
+            axes.plot(steps, series[name], color=color, label=label)
+            axes.axhline(float(final[tolerance]), color=color, lw=0.8, ls=":")
+    above = energy - energy[-1]
+    axes.plot(steps[above > 0.0], above[above > 0.0], color=_GREY, lw=0.8, label="energy above the end (meV/atom)")
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.legend()
 
 
 class _Nothing:

@@ -15,7 +15,7 @@ from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_s
 if TYPE_CHECKING:
     from hpcthermo.config import Job
     from hpcthermo.domain.comm import Communicator
-    from hpcthermo.potentials.base import Potential
+    from hpcthermo.potentials.base import Limits, Potential
 
 
 def build_structure(structure: Structure) -> Snapshot:
@@ -52,15 +52,31 @@ def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:
         If a file is unusable, a name unknown, a species of the structure has no parameters, a stage cannot begin, or
         the potential cannot give the same bits twice where the job asks for that.
     """
-    from hpcthermo.potentials.base import require_species
+    from hpcthermo.potentials.base import limits_of, require_species
     from hpcthermo.potentials.load import load_potential
 
     potential = load_potential(job.potential_spec, Path.cwd())
     require_order(potential, job.execution)
     if snapshot is not None:
         require_species(potential.style, potential.elements, snapshot.species)
-        check_stages(job, snapshot)
+        check_stages(job, snapshot, limits_of(potential))
+        describe_truncation(potential, snapshot)
     return potential
+
+
+def describe_truncation(potential: Potential, snapshot: Snapshot) -> None:
+    """Print what the stated cutoffs of a long-ranged model leave out in a structure."""
+    from hpcthermo.log import get_logger
+
+    for part in getattr(potential, "parts", (potential,)):
+        describe = getattr(getattr(part, "model", None), "describe_truncation", None)
+        if describe is not None:
+            from ase import Atoms
+
+            symbols = [snapshot.species[kind] for kind in snapshot.types]
+            line = describe(Atoms(symbols, snapshot.positions, cell=snapshot.cell, pbc=snapshot.periodic))
+            if line is not None:
+                get_logger().warning(line)
 
 
 def require_order(potential: Potential, execution: Execution) -> None:
@@ -76,20 +92,30 @@ def require_order(potential: Potential, execution: Execution) -> None:
                          'changes from run to run; use a NEP potential, device = "cpu" or deterministic = false')
 
 
-def check_stages(job: Job, snapshot: Snapshot) -> None:
-    """Refuse stages that cannot begin on a structure, before any of them runs.
+def check_stages(job: Job, snapshot: Snapshot, limits: Limits) -> None:
+    """Refuse stages and experiments that cannot begin on a structure, before any of them runs.
 
     Raises
     ------
     InputError
-        If a barostat has no direction to change, or constant energy begins with atoms at rest.
+        If a barostat or a relaxation has no direction to change, the potential lacks the virials that are needed, or
+        constant energy begins with atoms at rest.
     """
-    from hpcthermo.dynamics.barostats import free_to_change
+    from hpcthermo.config import NemdJob
+    from hpcthermo.dynamics.cell import free_to_change
+    from hpcthermo.dynamics.minimize import components_to_relax
 
+    if isinstance(job, NemdJob) and job.nemd.heat_current:
+        limits.require("atom_virials", "nemd.heat_current")
     moving = bool(snapshot.velocities.any())
     for stage in job.stage:
+        changes_cell = stage.ensemble == "npt" or (stage.ensemble == "minimize" and stage.free_cell_components)
+        if changes_cell:
+            limits.require("total_virial", f"stage {stage.name or stage.ensemble!r} changes the cell")
         if stage.ensemble == "npt":
             free_to_change(stage.free_components, snapshot.cell, snapshot.periodic, stage.isotropic)
+        if stage.ensemble == "minimize":
+            components_to_relax(stage.free_cell_components, snapshot.cell, snapshot.periodic)
         if stage.ensemble == "nve" and stage.temperature_K is None and not moving:
             raise InputError(f"stage {stage.name or stage.ensemble!r}: the atoms have no velocities; "
                              "give temperature_K")

@@ -39,6 +39,8 @@ _CAPTIONS = {
     "temperature": "Temperature of all moving atoms.",
     "energies": "Energies relative to their first values.",
     "pressure": "Diagonal components of the pressure.",
+    "convergence": "Largest force on an atom and largest deviation of a free stress component, with their tolerances "
+                   "(dotted), and the energy above its last value.",
 }
 
 
@@ -66,9 +68,10 @@ def finish_results(folder: Path) -> str:
 
 def analyses() -> dict[str, Callable[[Results], tuple[Table, Table]]]:
     """Kind of job -> analysis that returns the tables `results` and `checks`."""
-    from hpcthermo.equilibrium import analyze_md, analyze_minimize
+    from hpcthermo.equilibrium import analyze_md
+    from hpcthermo.statics.relaxation import relaxation_tables
 
-    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": analyze_minimize}
+    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": relaxation_tables}
 
 
 def _analyze_nemd(results: Results) -> tuple[Table, Table]:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hpcthermo.config import Job, load_job
 from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
@@ -20,7 +18,6 @@ from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_
 
 if TYPE_CHECKING:
     from hpcthermo.config.stage import Stage
-    from hpcthermo.engine import Engine
 
 #: how long a rank that fails waits for the others before it ends them all, s; more than a checkpoint takes
 _PATIENCE = 20.0
@@ -57,25 +54,15 @@ def run_md(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop)
 
 def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Relaxation, to a report and the relaxed structure (collective)."""
+    from hpcthermo.statics.relaxation import Outcome, convergence_series, write_relaxed
+
     simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
-    series = series_observer(simulation)
+    series = convergence_series(simulation)
     phase = stage_phase(job.stage[0], job.seed)
-    movers: list[Any] = []
-    rest = phase.finish
-    assert rest is not None
-
-    def finish(engine: Engine, mover: Any) -> None:
-        rest(engine, mover)
-        movers.append(mover)
-
-    phase.finish = finish
+    outcome = Outcome(phase)
     simulation.run([phase], [series])
-    engine = simulation.engine
-    table = {"energy": (engine.potential_energy(), "eV"), "largest_force": (movers[0].largest_force, "eV/A"),
-             "tolerance": (job.minimize.force_tolerance_eV_per_A, "eV/A"), "steps": (simulation.step, "1")}
-    quantities = {f"minimize/{name}": Quantity(np.array(value), unit) for name, (value, unit) in table.items()}
-    relaxed = TrajectoryObserver(folder, simulation.lock, 1.0, velocities=False, file_name="relaxed.xyz")
-    relaxed.sample(simulation.step, engine, None)
+    quantities = outcome.quantities(simulation.engine, job.minimize, simulation.step)
+    write_relaxed(simulation, folder)
     finish_run(simulation, quantities | series_quantities(series))
 
 

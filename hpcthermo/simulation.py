@@ -206,6 +206,8 @@ class Simulation:
 
         Raises
         ------
+        InputError
+            If an observer samples what the potential does not have.
         Requeue
             After a checkpoint, if a signal asked to stop.
         """
@@ -213,6 +215,9 @@ class Simulation:
         state = "failed"
         try:
             with self._released_on_error():
+                for observer in [*always, *(observer for phase in phases for observer in phase.observers)]:
+                    if observer.needs_virials:
+                        self.engine.limits.require("atom_virials", f"observer {observer.name!r}")
                 for index in range(self.phase, len(phases)):
                     self._run_phase(phases, index, always, progress)
             state = "finished"

@@ -10,6 +10,7 @@ from hpcthermo.config.base import Section, Text
 from hpcthermo.config.execution import Execution, Output
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
+from hpcthermo.config.relaxation import Relaxation
 from hpcthermo.config.stage import MinimizeStage, Stage
 from hpcthermo.config.structure import Structure
 
@@ -78,15 +79,6 @@ class MdJob(CommonJob):
         return sum(s.n_steps for s in self.stage)
 
 
-class MinimizeSection(Section):
-    """FIRE relaxation."""
-
-    force_tolerance_eV_per_A: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1e-3
-    """Largest force on an atom at the end."""
-    steps: Annotated[int, Field(ge=1, le=10**9, strict=True)] = 10_000
-    """Most steps to take."""
-
-
 class RelaxationExecution(Execution):
     """Device, precision and decomposition of a relaxation."""
 
@@ -95,7 +87,7 @@ class RelaxationExecution(Execution):
 
 
 class MinimizeJob(CommonJob):
-    """Relaxation of the positions in a fixed cell."""
+    """Relaxation of the positions, and of the cell where components are free."""
 
     kind: Literal["minimize"]
     """Kind of job."""
@@ -103,8 +95,8 @@ class MinimizeJob(CommonJob):
     """Device, precision (double unless given) and decomposition."""
     output: Output = Output(series_interval_steps=10)
     """Checkpoints, series and trajectory."""
-    minimize: MinimizeSection = MinimizeSection()
-    """Convergence."""
+    minimize: Relaxation = Relaxation()
+    """Algorithm, free cell components and tolerances."""
 
     @property
     def stage(self) -> tuple[MinimizeStage]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from hpcthermo.config.base import Angstrom, Boolean, Element, Section, Text
+from hpcthermo.potentials.formats import CALCULATOR_STYLES
 
 
 class PotentialSpec(Section):
@@ -17,20 +18,37 @@ class PotentialSpec(Section):
     name: Text | None = None
     """Name of an embedded potential (`hpcthermo doctor` lists them)."""
     style: Text | None = None
-    """"nep", "tersoff", "tersoff_mod", "stillinger_weber" or "lennard_jones", if it cannot be seen from the content."""
+    """"nep", "tersoff" or "lennard_jones", if it cannot be seen from the content; "mace", "gap", "deepmd", "tblite",
+    "dftd3" or "ase" for another code."""
     elements: tuple[Element, ...] | dict[Annotated[str, Field(max_length=32)], Element] | None = None
     """Chemical symbols of the file's types, where the file has none."""
     cutoff_A: Angstrom | None = None
-    """Cutoff of a Lennard-Jones potential."""
+    """Cutoff of a Lennard-Jones potential, or of the pairs of dftd3."""
     between_layers_only: Boolean | None = None
     """Leave out pairs within one layer."""
     shifted: Boolean | None = None
     """Shift the energy of a Lennard-Jones potential to zero at the cutoff."""
-    mixing: Text | None = None
-    """How an embedded Lennard-Jones potential mixes elements: "geometric" or "lorentz_berthelot"."""
+    coordination_cutoff_A: Angstrom | None = None
+    """Cutoff of the coordination numbers of dftd3; with cutoff_A it can be decomposed."""
+    method: Text | None = None
+    """Functional of dftd3 ("pbe"), or method of tblite ("GFN2-xTB")."""
+    trusted_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """Hash of a model file that can run code when it is read (mace, deepmd), to say that it is trusted."""
+    receptive_field_A: Angstrom | None = None
+    """Largest distance at which an atom changes the site energy of another (ase; gap and deepmd where unusual)."""
+    calculator: Text | None = None
+    """ASE calculator as "module:Class" (style ase)."""
+    arguments: dict[Annotated[str, Field(max_length=64)], Any] | None = None
+    """Keyword arguments of the ASE calculator."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where a mace model computes (cpu)."""
+    dtype: Literal["float64", "float32"] | None = None
+    """Precision of a mace model (float64)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> PotentialSpec:
+        if self.style in CALCULATOR_STYLES:  # which know their keys
+            return self
         if (self.path is None) == (self.name is None):
             raise ValueError("expected either path (a file) or name (an embedded potential); give exactly one of them")
         return self

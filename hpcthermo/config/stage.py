@@ -19,6 +19,7 @@ from hpcthermo.config.base import (
     Timestep,
     count_steps,
 )
+from hpcthermo.config.relaxation import Relaxation
 
 Temperature = Kelvin | tuple[Kelvin, Kelvin]
 
@@ -96,17 +97,13 @@ class NptStage(ThermostatStage):
         return self.pressure_GPa if isinstance(self.pressure_GPa, tuple) else (self.pressure_GPa,) * 3
 
 
-class MinimizeStage(Section):
-    """FIRE relaxation of the positions."""
+class MinimizeStage(Relaxation):
+    """Relaxation before the stages that follow."""
 
     name: Text = ""
     """Free label; shown in progress and results."""
     ensemble: Literal["minimize"]
     """Ensemble."""
-    force_tolerance_eV_per_A: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1e-3
-    """Largest force on an atom at the end."""
-    steps: Steps = 10_000
-    """Most steps to take."""
 
     @property
     def n_steps(self) -> int:

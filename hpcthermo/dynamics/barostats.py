@@ -21,12 +21,11 @@ The barostat's ledger is the energy it has given to the atoms: the exact change 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from hpcthermo.domain.grid import frame_cell
 from hpcthermo.dynamics.atoms import AtomSelection
+from hpcthermo.dynamics.cell import COMPONENTS, deform, exponential, free_to_change, open_length, volume
 from hpcthermo.dynamics.ledger import Ledger
 from hpcthermo.dynamics.ramp import Ramp, positive_temperature
 from hpcthermo.dynamics.random import Purpose, RandomSequence, stream_number
@@ -35,8 +34,6 @@ from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PRESSURE_GPA, TIME_FS
 
 State = dict[str, np.ndarray]
-#: component -> Cartesian axes a, b
-COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 #: strain of one move beyond which the cell is not followed but blown up
 _LARGEST_STRAIN = 0.02
 
@@ -92,7 +89,7 @@ class CellRescaling:
         self.free = free_to_change(free_components, engine.system.cell, engine.system.periodic, isotropic)
         self._atoms = AtomSelection(engine)
         self._comm = engine.comm
-        self._open_length = _open_length(engine)
+        self._open_length = open_length(engine)
         self._ledger = Ledger()
         self._stress_energy = np.zeros((3, 3))
         self._virial = np.zeros((3, 3))
@@ -113,14 +110,10 @@ class CellRescaling:
     def move(self, engine: Engine, timestep: float, step: int) -> None:
         """Deform cell, positions and velocities, halfway through the drift."""
         strain = self._draw_strain(engine, timestep * self.interval, step)
-        deformation = _exponential(strain)
-        system, backend = engine.system, engine.backend
-        system.cell = system.cell @ deformation
-        backend.launch("integrate", "deform_positions", 0, system.n_owned, backend.xp.asarray(deformation),
-                       system.positions, per="thread")
-        inverse = np.ascontiguousarray(_exponential(-strain).T)
-        change = self._atoms.launch_sums("integrate", "deform_velocities", 1, backend.xp.asarray(inverse),
-                                         system.velocities)
+        deform(engine, exponential(strain))
+        inverse = np.ascontiguousarray(exponential(-strain).T)
+        change = self._atoms.launch_sums("integrate", "deform_velocities", 1, engine.backend.xp.asarray(inverse),
+                                         engine.system.velocities)
         self._ledger.add(float(change[0]))
         self._strain = strain
 
@@ -135,7 +128,7 @@ class CellRescaling:
 
     def volume(self, engine: Engine) -> float:
         """Volume, A^3; along directions without a cell vector the extent of the atoms at the start counts."""
-        return float(abs(np.linalg.det(frame_cell(engine.system.cell)))) * self._open_length
+        return volume(engine) * self._open_length
 
     def _draw_strain(self, engine: Engine, duration: float, step: int) -> np.ndarray:
         """(3, 3) strain of a move that stands for `duration`."""
@@ -181,50 +174,3 @@ class CellRescaling:
         """Continue from `state`."""
         self._ledger.share = state["ledger_share"]
         self._open_length = float(state["open_length"])
-
-
-def free_to_change(wanted: tuple[str, ...], cell: np.ndarray, periodic: np.ndarray,
-                   isotropic: bool) -> tuple[str, ...]:
-    """Components out of those wanted that lie along periodic directions.
-
-    Raises
-    ------
-    InputError
-        If there is none, or a name is unknown.
-    """
-    unknown = [name for name in wanted if name not in COMPONENTS]
-    if unknown:
-        raise InputError(f"npt: free_components: expected names out of {', '.join(COMPONENTS)}, got {unknown[0]!r}")
-    periodic_vectors = cell[periodic]
-    # an axis is free if it lies in the span of the periodic cell vectors
-    projector = np.linalg.pinv(periodic_vectors) @ periodic_vectors if len(periodic_vectors) else np.zeros((3, 3))
-    inside = np.linalg.norm(np.eye(3) - projector, axis=1) < 1e-6
-    free = tuple(n for n in COMPONENTS if n in wanted and all(inside[a] for a in COMPONENTS[n]))
-    if isotropic:
-        free = tuple(name for name in free if name[0] == name[1])
-    if not free:
-        raise InputError("npt: free_components: expected one along a periodic direction, got "
-                         f"{', '.join(wanted) or 'none'}; use a constant-volume ensemble")
-    return free
-
-
-def _open_length(engine: Engine) -> float:
-    """Product of the extents of the atoms along directions without a cell vector, A (1 if all are given)."""
-    missing = np.linalg.norm(engine.system.cell, axis=1) == 0.0
-    length = 1.0
-    for direction in frame_cell(engine.system.cell)[missing]:
-        n = engine.system.n_owned
-        heights = engine.backend.to_host(engine.system.positions[:n] @ engine.backend.xp.asarray(direction))
-        bounds = np.array([heights.max(), -heights.min()]) if n else np.full(2, -np.inf)
-        length *= max(float(engine.comm.allreduce_max(bounds).sum()), 1.0)
-    return length
-
-
-def _exponential(strain: np.ndarray) -> Any:
-    """Exponential of a small matrix, to rounding."""
-    result, term, order = np.eye(3) + strain, strain, 1
-    while np.abs(term).max() > 1e-18:
-        order += 1
-        term = term @ strain / order
-        result = result + term
-    return np.ascontiguousarray(result)

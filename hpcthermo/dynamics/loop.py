@@ -16,7 +16,7 @@ State = dict[str, np.ndarray]
 
 
 class Mover(Protocol):
-    """What moves the atoms: `Integrator` or `Fire`."""
+    """What moves the atoms: `Integrator` or `Minimizer`."""
 
     def step(self, engine: Engine, step: int, virials: bool = False, flag: int = 0) -> int:
         """Advance by one step; the largest flag of all ranks."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpcthermo.dynamics.barostats import CellRescaling
 from hpcthermo.dynamics.integrate import Integrator
-from hpcthermo.dynamics.minimize import Fire
+from hpcthermo.dynamics.minimize import Minimizer
 from hpcthermo.dynamics.nose_hoover import NoseHooverChain
 from hpcthermo.dynamics.ramp import Ramp
+from hpcthermo.dynamics.relax import make_minimizer
 from hpcthermo.dynamics.thermostats import Langevin, Thermostat, VelocityRescaling
 from hpcthermo.dynamics.velocities import draw_velocities
 from hpcthermo.engine import Engine
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MOMENTUM_INTERVAL = 1000
 
 
-def stage_integrator(stage: Stage, engine: Engine, seed: int, first_step: int) -> Integrator | Fire:
+def stage_integrator(stage: Stage, engine: Engine, seed: int, first_step: int) -> Integrator | Minimizer:
     """Integrator or minimiser of a stage (collective).
 
     Parameters
@@ -33,7 +34,7 @@ def stage_integrator(stage: Stage, engine: Engine, seed: int, first_step: int) -
         Steps of the whole job before this stage; ramps begin there.
     """
     if stage.ensemble == "minimize":
-        return Fire(stage.force_tolerance_eV_per_A)
+        return make_minimizer(engine, **stage.minimizer_options)
     if stage.ensemble == "nve":
         return Integrator(engine, stage.timestep_fs)
     ramp = Ramp(*stage.temperature_ramp, first_step, first_step + stage.n_steps)

@@ -57,6 +57,44 @@ def settle_forces(output: ForceArrays, n_rows: int, backend: Backend) -> None:
     backend.launch("halo", "settle_forces", 0, n_rows, output.virials, output.forces, per="thread")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a potential cannot do, each as "reason; what to do instead"; None for what it can.
+
+    Attributes
+    ----------
+    decomposition : str or None
+        More than one rank.
+    total_virial : str or None
+        The virial of the system, so pressure and cells that change.
+    atom_virials : str or None
+        Per-atom virials, so heat currents.
+    """
+
+    decomposition: str | None = None
+    total_virial: str | None = None
+    atom_virials: str | None = None
+
+    def require(self, ability: str, wanted_by: str) -> None:
+        """Refuse what the potential cannot do.
+
+        Raises
+        ------
+        InputError
+            Naming who wants it, the reason and what to do.
+        """
+        from hpcthermo.errors import InputError
+
+        reason = getattr(self, ability)
+        if reason is not None:
+            raise InputError(f"{wanted_by}: {reason}")
+
+
+def limits_of(potential: Any) -> Limits:
+    """The limits that a potential states in ``limits``; most have none."""
+    return getattr(potential, "limits", Limits())
+
+
 class FieldExchange(Protocol):
     """Ghost exchange of per-atom fields in the middle of a force call."""
 
@@ -77,7 +115,7 @@ class BoundPotential(Protocol):
     ghost_depth : float
         How far ghosts must reach beyond owned atoms without skin, A (the cutoff for most).
     exchanges_fields : bool
-        True if `compute` uses the field exchange; it is then called once for all owned atoms.
+        True if `compute` is to be called once for all owned atoms: it uses the field exchange, or cannot take parts.
     """
 
     cutoff: float
@@ -98,7 +136,7 @@ class Potential(Protocol):
     Attributes
     ----------
     style : str
-        "nep", "tersoff", "tersoff_mod", "stillinger_weber", "lennard_jones", "overlay".
+        "nep", "tersoff", "lennard_jones", "overlay".
     elements : tuple of str
         Chemical symbols it has parameters for.
     sums_in_order : bool

@@ -10,10 +10,9 @@ from typing import Any
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
 from hpcthermo.potentials.embedded import embedded_names, embedded_potential
-from hpcthermo.potentials.formats import CHANGE_EMBEDDED, FORMATS, STYLES, STYLES_WITH, Format
+from hpcthermo.potentials.formats import CALCULATOR_STYLES, CHANGE_EMBEDDED, FORMATS, STYLES, STYLES_WITH, Format
 from hpcthermo.potentials.overlay import OverlayPotential
 from hpcthermo.potentials.parameter_text import data_lines, read_head
-from hpcthermo.potentials.universal_force_field import MIXING_RULES
 
 _KEYS = ("path", "name", "style", "elements", *STYLES_WITH)
 _MOST_PARTS = 100
@@ -81,11 +80,13 @@ def _load_table(table: dict[str, Any], base_dir: Path) -> Potential:
         raise InputError(f"potential: unknown key {unknown[0]!r}; expected {', '.join(_KEYS)}")
     table = {key: value for key, value in table.items() if value is not None}
     _check_options(table)
+    if table.get("style") in CALCULATOR_STYLES:
+        from hpcthermo.potentials.calculators import load_calculator
+
+        return load_calculator(table["style"], table, base_dir)
     if ("path" in table) == ("name" in table):
         raise InputError("potential: expected either path or name; give exactly one of them")
     if "path" in table:
-        if not isinstance(table["path"], str | Path):
-            raise InputError(f"potential.path: expected text, got {type(table['path']).__name__}")
         return _load_file(base_dir / table["path"], table)
     potential = embedded_potential(str(table["name"]))
     if "elements" in table:
@@ -97,16 +98,23 @@ def _load_table(table: dict[str, Any], base_dir: Path) -> Potential:
 
 
 def _check_options(table: Mapping[str, Any]) -> None:
-    style, elements, cutoff = table.get("style"), table.get("elements"), table.get("cutoff_A")
+    style, elements = table.get("style"), table.get("elements")
     if style is not None and style not in STYLES:
         raise InputError(f"potential.style: expected one of {', '.join(STYLES)}, got {str(style)[:40]!r}")
     if isinstance(elements, str) or not isinstance(elements, list | tuple | Mapping | None):
         raise InputError("potential.elements: expected a list of chemical symbols or a mapping of labels to symbols")
-    is_length = isinstance(cutoff, int | float) and not isinstance(cutoff, bool) and math.isfinite(cutoff)
-    if cutoff is not None and not is_length:
-        raise InputError(f"potential.cutoff_A: expected a length in A, got {cutoff!r}")
-    if table.get("mixing", MIXING_RULES[0]) not in MIXING_RULES:
-        raise InputError(f"potential.mixing: expected {' or '.join(MIXING_RULES)}, got {str(table['mixing'])[:40]!r}")
+    for key in ("cutoff_A", "coordination_cutoff_A", "receptive_field_A"):
+        length = table.get(key, 1.0)
+        if not isinstance(length, int | float) or isinstance(length, bool) or not math.isfinite(length):
+            raise InputError(f"potential.{key}: expected a length in A, got {length!r}")
+    for key in ("path", "method", "trusted_sha256", "calculator"):
+        if not isinstance(table.get(key, ""), str | Path):
+            raise InputError(f"potential.{key}: expected text, got {type(table[key]).__name__}")
+    for key, choices in (("device", ("cpu", "cuda")), ("dtype", ("float64", "float32"))):
+        if table.get(key, choices[0]) not in choices:
+            raise InputError(f"potential.{key}: expected {' or '.join(choices)}, got {table[key]!r}")
+    if not isinstance(table.get("arguments", {}), Mapping):
+        raise InputError("potential.arguments: expected a table of the calculator's arguments")
     for key in ("between_layers_only", "shifted"):
         if not isinstance(table.get(key, False), bool):
             raise InputError(f"potential.{key}: expected true or false, got {table[key]!r}")

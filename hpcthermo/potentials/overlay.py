@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import PackedPositions
-from hpcthermo.potentials.base import BoundPotential, FieldExchange, ForceArrays, Potential
+from hpcthermo.potentials.base import BoundPotential, FieldExchange, ForceArrays, Limits, Potential, limits_of
 from hpcthermo.system import System
 
 
@@ -23,6 +24,8 @@ class OverlayPotential:
     parts : tuple of Potential
     sums_in_order : bool
         Whether all parts say so.
+    limits : Limits
+        Those of the parts; of several reasons the first.
 
     Raises
     ------
@@ -38,6 +41,9 @@ class OverlayPotential:
         self.parts = tuple(parts)
         self.sums_in_order = all(part.sums_in_order for part in parts)
         self.elements = tuple(e for e in parts[0].elements if all(e in part.elements for part in parts))
+        limits = [limits_of(part) for part in parts]
+        self.limits = Limits(**{ability.name: next(filter(None, (getattr(part, ability.name) for part in limits)), None)
+                                for ability in fields(Limits)})
         if not self.elements:
             known = "; ".join(f"{part.style}: {', '.join(part.elements)}" for part in parts)
             raise InputError(f"potential: the parts of an overlay have no element in common ({known})")

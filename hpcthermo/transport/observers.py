@@ -283,9 +283,9 @@ def thermodynamic_columns() -> list[Column]:
         return 2.0 * sample.engine.kinetic_energy() / (3.0 * max(moving, 1.0) * BOLTZMANN_EV_PER_K)
 
     def pressure(sample: Sample) -> np.ndarray | None:
-        """xx, yy, zz, yz, xz, xy of (sum m v v + W) / V; a cluster without a whole cell has no volume."""
+        """xx, yy, zz, yz, xz, xy of (sum m v v + W) / V; a cluster has no volume, some potentials have no virial."""
         system = sample.engine.system
-        if system.volume == 0.0:
+        if system.volume == 0.0 or sample.engine.limits.total_virial is not None:
             return None
         velocities = system.velocities[: system.n_owned]
         kinetic = sample.engine.backend.to_host((sample.masses[:, None] * velocities).T @ velocities)

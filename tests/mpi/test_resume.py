@@ -15,9 +15,10 @@ from small_job import INTEGRATORS, MeanEnergies, final_state, fresh_engine, resu
 from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.dynamics import checkpoint
 from hpcthermo.dynamics.checkpoint import CheckpointStore, pack_shard, unpack_shard
+from hpcthermo.dynamics.fire import Fire
 from hpcthermo.dynamics.lock import LOCK_FILE, FolderLock
 from hpcthermo.dynamics.loop import Checkpointer, run_stage
-from hpcthermo.dynamics.minimize import Fire
+from hpcthermo.dynamics.relax import make_minimizer
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError, ResourceError
 
@@ -113,8 +114,14 @@ def test_another_number_of_ranks_continues_the_same_physics(tmp_path):
                 assert other["observer_rows"] == pytest.approx(finals[0]["observer_rows"], rel=1e-4, abs=1e-3)
 
 
-def test_a_minimiser_resumes_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("algorithm", ["fire", "lbfgs"])
+@pytest.mark.parametrize("free", [(), ("xx", "yy", "zz", "xy")])
+def test_a_minimiser_resumes_to_the_same_bits(algorithm, free):
     comm = SingleProcess()
+
+    def minimizer(engine):
+        return make_minimizer(engine, algorithm, 1e-7, free, stress_tolerance_GPa=1e-6)
+
     finals = []
     for stops in ((), (7, 19)):
         engine = fresh_engine(comm, (3, 3, 3))
@@ -122,14 +129,15 @@ def test_a_minimiser_resumes_to_the_same_bits(tmp_path):
         velocities = engine.system.velocities
         engine.system.positions[:engine.system.n_owned] += 0.3 * velocities / velocities.std()
         engine.compute()
-        fire = Fire(1e-5)
+        mover = minimizer(engine)
         first = 0
-        for stop in (*stops, 40):
-            run_stage(engine, fire, [], first, stop)
-            state, first = (engine.state(), fire.state()), stop
-            engine, fire = fresh_engine(comm, (3, 3, 3)), Fire(1e-5)
+        for stop in (*stops, 30):
+            run_stage(engine, mover, [], first, stop)
+            state, first = (engine.state(), mover.state()), stop
+            engine = fresh_engine(comm, (3, 3, 3))
+            mover = minimizer(engine)
             engine.restore(state[0])
-            fire.restore(state[1])
+            mover.restore(state[1])
         finals.append(engine.system.positions.tobytes())
     assert finals[0] == finals[1]
 

@@ -9,8 +9,9 @@ from argon import MASS_AMU, NEAREST_LATTICE_A, argon_engine, fcc, thirds
 from hpcthermo.domain.comm import world_communicator
 from hpcthermo.dynamics.atoms import AtomSelection
 from hpcthermo.dynamics.barostats import CellRescaling
+from hpcthermo.dynamics.fire import Fire
 from hpcthermo.dynamics.integrate import Integrator
-from hpcthermo.dynamics.minimize import Fire
+from hpcthermo.dynamics.lbfgs import Lbfgs
 from hpcthermo.dynamics.nose_hoover import NoseHooverChain
 from hpcthermo.dynamics.ramp import Ramp
 from hpcthermo.dynamics.thermostats import Langevin, VelocityRescaling
@@ -218,7 +219,8 @@ def test_senseless_values_are_refused(wrong):
         wrong(engine)
 
 
-def test_fire_finds_the_crystal_and_leaves_frozen_atoms():
+@pytest.mark.parametrize("minimizer", [Fire, Lbfgs])
+def test_a_minimiser_finds_the_crystal_and_leaves_frozen_atoms(minimizer):
     snapshot = fcc((4, 4, 4), NEAREST_LATTICE_A, frozen_groups=frozenset({0}), groups=thirds)
     perfect = snapshot.positions.copy()
     generator = np.random.default_rng(4)
@@ -226,15 +228,15 @@ def test_fire_finds_the_crystal_and_leaves_frozen_atoms():
     snapshot.fields["positions"][shaken] += generator.normal(0.0, 0.15, (int(shaken.sum()), 3))
     engine = argon_engine(snapshot, cutoff=4.6)
     engine.compute()
-    fire = Fire(1e-6)
+    mover = minimizer(1e-6)
     start = engine.potential_energy()
     for step in range(600):
-        fire.step(engine, step)
-        if fire.finished:
+        mover.step(engine, step)
+        if mover.finished:
             break
-    assert fire.finished
+    assert mover.finished
     assert step < 400
-    assert fire.largest_force < 1e-6
+    assert mover.largest_force < 1e-6
     assert engine.potential_energy() < start
     final = engine.domain.gather(engine.system)
     assert np.abs(final.positions + final.images @ final.cell - perfect).max() < 1e-4

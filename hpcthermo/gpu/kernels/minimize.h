@@ -1,4 +1,4 @@
-// FIRE: sums over mobile atoms and the move. Mobile atoms have 1 in `mobile`, frozen ones 0.
+// FIRE: sums over mobile atoms and the move. `mobile` has 1 for coordinates that move, 0 for others.
 #include "portable.h"
 
 #define SUM_ROWS 128
@@ -14,7 +14,7 @@ KERNEL(fire_sums)(int begin, int end, int count, const double* mobile, const dou
         for (int i = chunk * SUM_ROWS; i < last; ++i) {
             double square = 0;
             for (int a = 0; a < 3; ++a) {
-                const double f = mobile[i] * forces[4 * (size_t)i + a], v = velocities[3 * (size_t)i + a];
+                const double f = mobile[3 * (size_t)i + a] * forces[4 * (size_t)i + a], v = velocities[3 * (size_t)i + a];
                 sum[0] += f * v;
                 square += f * f;
                 sum[2] += v * v;
@@ -35,7 +35,7 @@ KERNEL(fire_move)(int begin, int end, double keep, double back, double timestep,
     FOR_EACH_THREAD(i, begin, end)
     {
         for (int a = 0; a < 3; ++a) {
-            const double f = mobile[i] * forces[4 * (size_t)i + a], old = velocities[3 * (size_t)i + a];
+            const double f = mobile[3 * (size_t)i + a] * forces[4 * (size_t)i + a], old = velocities[3 * (size_t)i + a];
             const double v = (1 - mix) * (keep * old + timestep * f) + steer * f;
             double move = back * old + timestep * v;
             move = move > limit ? limit : move < -limit ? -limit : move;

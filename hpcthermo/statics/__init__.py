@@ -1,0 +1,1 @@
+"""Properties of crystals at rest: relaxed structures, lattice constants, elastic constants."""
