@@ -18,8 +18,8 @@ class PotentialSpec(Section):
     name: Text | None = None
     """Name of an embedded potential (`hpcthermo doctor` lists them)."""
     style: Text | None = None
-    """"nep", "tersoff" or "lennard_jones", if it cannot be seen from the content; "mace", "gap", "deepmd", "tblite",
-    "dftd3" or "ase" for another code."""
+    """"nep", "tersoff", "tersoff_mod", "stillinger_weber" or "lennard_jones", if it cannot be seen from the content;
+    "mace", "gap", "deepmd", "tblite", "dftd3" or "ase" for another code."""
     elements: tuple[Element, ...] | dict[Annotated[str, Field(max_length=32)], Element] | None = None
     """Chemical symbols of the file's types, where the file has none."""
     cutoff_A: Angstrom | None = None
@@ -44,6 +44,8 @@ class PotentialSpec(Section):
     """Where a mace model computes (cpu)."""
     dtype: Literal["float64", "float32"] | None = None
     """Precision of a mace model (float64)."""
+    mixing: Text | None = None
+    """How an embedded Lennard-Jones potential mixes elements: "geometric" or "lorentz_berthelot"."""
 
     @model_validator(mode="after")
     def _one_source(self) -> PotentialSpec:

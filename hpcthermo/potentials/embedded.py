@@ -1,27 +1,33 @@
 """Potentials that are known by name, with their literature source.
 
-The interlayer Lennard-Jones set is that of the universal force field (UFF): A. K. Rappe et al., J. Am. Chem. Soc.
-114, 10024 (1992), table 1, nonbond distance x and energy D, here as epsilon = D, sigma = x / 2^(1/6), with
-Lorentz-Berthelot mixing. T. Liang et al., Int. J. Heat Mass Transfer 151, 119395 (2020), the reference for the
-Tersoff+LJ baseline of graphene/h-BN interface conductance, could not be consulted; its numbers may differ.
+The Lennard-Jones sets are those of the universal force field (`universal_force_field`), epsilon = D and
+sigma = x / 2^(1/6): lj_uff mixes as UFF does, lj_gr_hbn by Lorentz-Berthelot. T. Liang et al., Int. J. Heat Mass
+Transfer 151, 119395 (2020), the reference for the Tersoff+LJ baseline of graphene/h-BN interface conductance, could not
+be consulted; its numbers may differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
-from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential
+from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
-from hpcthermo.potentials.tersoff_file import TersoffModel, parse_gpumd_tersoff, parse_lammps_tersoff
+from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
+from hpcthermo.potentials.tersoff_mod import TersoffModPotential, parse_tersoff_mod
+from hpcthermo.potentials.triplets import TripletModel
+from hpcthermo.potentials.universal_force_field import NONBOND, universal_lennard_jones
 
 _SILICON_1988 = "Si Si Si 3 1 1.3258 4.8381 2.0417 0 22.956 0.33675 1.3258 95.373 3.0 0.2 3.2394 3264.7"
 _SILICON_1989 = """tersoff_1989 1 Si
 1830.8 471.18 2.4799 1.7322 1.1e-6 0.78734 1.0039e5 16.217 -0.59825 2.7 3.0"""
+# n = 1 / (2 delta), delta = 0.53298909; R and D from R_1 = 2.7, R_2 = 3.3
+_SILICON_2007 = ("Si Si Si 1 2.3890327 -0.365 1 1 1.345797 121.00047 3.0 0.3 3.2300135 3281.5905 "
+                 f"{0.5 / 0.53298909!r} 0.20173476 730418.72 1000000.0 1.0 26.0")
+# epsilon = 50 kcal/mol and the reduced parameters of the paper
+_SILICON_1985 = "Si Si Si 2.1683 2.0951 1.80 21.0 1.20 -0.333333333333 7.049556277 0.6022245584 4 0 0"
 _GRAPHENE = """tersoff_1989 1 C
 1393.6 430.0 3.4879 2.2119 1.5724e-7 0.72751 38049.0 4.3484 -0.93 1.8 2.1"""
 
@@ -37,9 +43,6 @@ _BNC_PAIR = {
     "BC": "2.2054 339.06891 1.95 0.10 3.5279 1386.78", "CN": "2.2054 387.575152 1.95 0.10 3.5279 1386.78",
 }
 
-#: UFF nonbond distance x (A) and energy D (kcal/mol)
-_UFF = {"B": (4.083, 0.180), "C": (3.851, 0.105), "N": (3.660, 0.069)}
-_KCAL_PER_MOL_EV = 4184.0 / 96485.33212
 _INTERLAYER_CUTOFF_A = 10.0
 
 
@@ -93,7 +96,7 @@ def _entry(name: str) -> EmbeddedPotential:
     return _TABLE[name]
 
 
-def _bnc_model(source: str) -> TersoffModel:
+def _bnc_model(source: str) -> TripletModel:
     lines = []
     for i in "BCN":
         for j in "BCN":
@@ -103,25 +106,6 @@ def _bnc_model(source: str) -> TersoffModel:
     return parse_lammps_tersoff("\n".join(lines), source)
 
 
-def universal_lennard_jones(table: Mapping[str, tuple[float, float]], cutoff: float, source: str,
-                            between_layers_only: bool) -> LennardJonesPotential:
-    """Lennard-Jones potential from UFF distances and energies with Lorentz-Berthelot mixing.
-
-    Parameters
-    ----------
-    table : mapping of symbol to (x, D)
-        A and kcal/mol.
-    cutoff : float
-        A, for all pairs.
-    """
-    x, depth = np.array(list(table.values())).T
-    sigma, epsilon = x / 2.0 ** (1.0 / 6.0), depth * _KCAL_PER_MOL_EV
-    return LennardJonesPotential(LennardJonesModel(
-        source, tuple(table), np.sqrt(np.outer(epsilon, epsilon)), 0.5 * np.add.outer(sigma, sigma),
-        np.full((len(x), len(x)), cutoff), True, between_layers_only,
-    ))
-
-
 _TABLE: dict[str, EmbeddedPotential] = {
     "tersoff_si": EmbeddedPotential(
         "Si, J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
@@ -129,6 +113,12 @@ _TABLE: dict[str, EmbeddedPotential] = {
     "tersoff_si_1988": EmbeddedPotential(
         "Si, J. Tersoff, Phys. Rev. B 37, 6991 (1988)",
         lambda source: TersoffPotential(parse_lammps_tersoff(_SILICON_1988, source))),
+    "tersoff_mod_si": EmbeddedPotential(
+        "Si, T. Kumagai et al., Comput. Mater. Sci. 39, 457 (2007)",
+        lambda source: TersoffModPotential(parse_tersoff_mod(_SILICON_2007, source))),
+    "sw_si": EmbeddedPotential(
+        "Si, F. H. Stillinger and T. A. Weber, Phys. Rev. B 31, 5262 (1985)",
+        lambda source: StillingerWeberPotential(parse_stillinger_weber(_SILICON_1985, source))),
     "tersoff_graphene": EmbeddedPotential(
         "C, L. Lindsay and D. A. Broido, Phys. Rev. B 81, 205441 (2010)",
         lambda source: TersoffPotential(parse_gpumd_tersoff(_GRAPHENE, source))),
@@ -137,5 +127,11 @@ _TABLE: dict[str, EmbeddedPotential] = {
         lambda source: TersoffPotential(_bnc_model(source))),
     "lj_gr_hbn": EmbeddedPotential(
         "B-N-C between layers, 10 A, energy-shifted, UFF: A. K. Rappe et al., J. Am. Chem. Soc. 114, 10024 (1992)",
-        lambda source: universal_lennard_jones(_UFF, _INTERLAYER_CUTOFF_A, source, between_layers_only=True)),
+        lambda source: universal_lennard_jones({symbol: NONBOND[symbol] for symbol in "BCN"}, _INTERLAYER_CUTOFF_A,
+                                               source, "lorentz_berthelot", between_layers_only=True)),
+    "lj_uff": EmbeddedPotential(
+        f"{len(NONBOND)} elements between layers, 10 A, energy-shifted, geometric mixing, UFF: A. K. Rappe et al., "
+        "J. Am. Chem. Soc. 114, 10024 (1992)",
+        lambda source: universal_lennard_jones(NONBOND, _INTERLAYER_CUTOFF_A, source, "geometric",
+                                               between_layers_only=True)),
 }

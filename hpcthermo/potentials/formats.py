@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
 from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
 from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table
+from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
 from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
+from hpcthermo.potentials.tersoff_mod import TersoffModPotential, parse_tersoff_mod
+from hpcthermo.potentials.universal_force_field import mixed
 
 #: the checked keys of a potential table
 Options = Mapping[str, Any]
@@ -58,7 +63,17 @@ def _read_gpumd_tersoff(path: Path, options: Options) -> Potential:
     return TersoffPotential(parse_gpumd_tersoff(read_table(path), str(path), options.get("elements")))
 
 
+def _read_tersoff_mod(path: Path, options: Options) -> Potential:
+    return TersoffModPotential(parse_tersoff_mod(read_table(path), str(path), options.get("elements")))
+
+
+def _read_stillinger_weber(path: Path, options: Options) -> Potential:
+    return StillingerWeberPotential(parse_stillinger_weber(read_table(path), str(path), options.get("elements")))
+
+
 def _read_lennard_jones(path: Path, options: Options) -> Potential:
+    if "mixing" in options:
+        raise InputError(f"{path}: the file gives all pairs; leave mixing out")
     return parse_lennard_jones(
         read_table(path), str(path), options.get("elements"), cutoff=options.get("cutoff_A"),
         shifted=options.get("shifted", True), between_layers_only=options.get("between_layers_only", False))
@@ -91,6 +106,8 @@ FORMATS: tuple[Format, ...] = (
     Format("tersoff", "tersoff_1988 or tersoff_1989 (GPUMD)", _is_gpumd_tersoff, _read_gpumd_tersoff),
     Format("lennard_jones", "lj (GPUMD)", lambda head: _first_words(head)[0] == "lj", _read_lennard_jones),
     Format("tersoff", "Tersoff triplets (LAMMPS)", _is_triplet_file(14), _read_lammps_tersoff),
+    Format("tersoff_mod", "Tersoff/mod triplets (LAMMPS)", _is_triplet_file(17), _read_tersoff_mod),
+    Format("stillinger_weber", "Stillinger-Weber triplets (LAMMPS)", _is_triplet_file(11), _read_stillinger_weber),
 )
 
 
@@ -98,8 +115,11 @@ def _change_lennard_jones(potential: Potential, options: Options) -> Potential:
     assert isinstance(potential, LennardJonesPotential)
     model = potential.model
     cutoff = model.cutoff * 0.0 + options["cutoff_A"] if "cutoff_A" in options else model.cutoff
+    epsilon, sigma = model.epsilon, model.sigma
+    if "mixing" in options:
+        epsilon, sigma = mixed(np.diag(epsilon), np.diag(sigma), options["mixing"])
     return LennardJonesPotential(LennardJonesModel(
-        model.source, model.elements, model.epsilon, model.sigma, cutoff, options.get("shifted", model.shifted),
+        model.source, model.elements, epsilon, sigma, cutoff, options.get("shifted", model.shifted),
         options.get("between_layers_only", model.between_layers_only)))
 
 
@@ -118,6 +138,7 @@ STYLES_WITH: dict[str, tuple[str, ...]] = {
     "arguments": ("ase",),
     "device": ("mace",),
     "dtype": ("mace",),
+    "mixing": ("lennard_jones",),
 }
 #: styles that other codes compute (`hpcthermo.potentials.calculators`, which imports ASE, so only when one is named)
 CALCULATOR_STYLES = ("mace", "gap", "deepmd", "tblite", "dftd3", "ase")

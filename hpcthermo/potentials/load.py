@@ -13,6 +13,7 @@ from hpcthermo.potentials.embedded import embedded_names, embedded_potential
 from hpcthermo.potentials.formats import CALCULATOR_STYLES, CHANGE_EMBEDDED, FORMATS, STYLES, STYLES_WITH, Format
 from hpcthermo.potentials.overlay import OverlayPotential
 from hpcthermo.potentials.parameter_text import data_lines, read_head
+from hpcthermo.potentials.universal_force_field import MIXING_RULES
 
 _KEYS = ("path", "name", "style", "elements", *STYLES_WITH)
 _MOST_PARTS = 100
@@ -110,7 +111,8 @@ def _check_options(table: Mapping[str, Any]) -> None:
     for key in ("path", "method", "trusted_sha256", "calculator"):
         if not isinstance(table.get(key, ""), str | Path):
             raise InputError(f"potential.{key}: expected text, got {type(table[key]).__name__}")
-    for key, choices in (("device", ("cpu", "cuda")), ("dtype", ("float64", "float32"))):
+    for key, choices in (("device", ("cpu", "cuda")), ("dtype", ("float64", "float32")),
+                         ("mixing", MIXING_RULES)):
         if table.get(key, choices[0]) not in choices:
             raise InputError(f"potential.{key}: expected {' or '.join(choices)}, got {table[key]!r}")
     if not isinstance(table.get("arguments", {}), Mapping):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpcthermo.potentials.lennard_jones import LennardJonesPotential
     from hpcthermo.potentials.nep import NepPotential
     from hpcthermo.potentials.nep_file import NepModel
-    from hpcthermo.potentials.tersoff import TersoffPotential
+    from hpcthermo.potentials.triplets import TripletPotential
 
 #: by precision: polynomial degree of e^x, terms of ln x, of the sine series, of f_c = y P(y), degree of f_c in dg/dx
 _EXP_DEGREE = {"mixed": 7, "double": 13}
@@ -146,7 +146,8 @@ def _harmonic_gradient(degree: int) -> int:
 # ---- the others ----------------------------------------------------------------------------------
 
 
-def tersoff_operations(bonds: float, bond_pairs: float, has_lambda_3: bool, precision: str) -> dict[str, float]:
+def tersoff_operations(bonds: float, bond_pairs: float, has_lambda_3: bool, precision: str,
+                       modified: bool = False) -> dict[str, float]:
     """Operations of a Tersoff potential.
 
     Parameters
@@ -155,10 +156,14 @@ def tersoff_operations(bonds: float, bond_pairs: float, has_lambda_3: bool, prec
         Neighbours within R + D.
     bond_pairs : float
         Pairs of bonds, z (z - 1) / 2, of which each makes a term in zeta of both.
+    modified : bool
+        The form of 2007 (style tersoff_mod).
     """
     # f_C is a constant at most bonds: its trigonometry is not counted
     exponential = _exp(precision) + 6 if has_lambda_3 else 0
-    weight = 1 + 1 + 2 + 3 + 2  # x, x^2, d^2 + x^2 and its inverse, g, f_C e g
+    # e^(-c5 x^2), 1 + c4 e and the product with it; and in the slope
+    bell, bell_slope = (_exp(precision) + 4, 5) if modified else (0, 0)
+    weight = 1 + 1 + 2 + 3 + 2 + bell  # x, x^2, d^2 + x^2 and its inverse, g, f_C e g
     logarithm = _log(precision)
     bond_order = 4 * _exp(precision) + 2 * logarithm + 30
     return {
@@ -166,7 +171,33 @@ def tersoff_operations(bonds: float, bond_pairs: float, has_lambda_3: bool, prec
         "zeta": bond_pairs * (5 + 2 * (weight + exponential)),
         "bond order": bonds * bond_order,
         # slopes of g and e; along and across the two bonds
-        "angular forces": bond_pairs * (2 * (3 + (5 if has_lambda_3 else 0)) + 14 + 2 * (2 + 3 + 3 * 4)),
+        "angular forces": bond_pairs * (2 * (3 + bell_slope + (5 if has_lambda_3 else 0)) + 14 + 2 * (2 + 3 + 3 * 4)),
+        "scatter": bonds * _ADD_FORCES,
+    }
+
+
+def stillinger_weber_operations(bonds: float, bond_pairs: float, usual_powers: bool,
+                                precision: str) -> dict[str, float]:
+    """Operations of a Stillinger-Weber potential; two-body terms are seen from both sides.
+
+    Parameters
+    ----------
+    bonds : float
+        Neighbours within the reach of bonds.
+    bond_pairs : float
+        Pairs of bonds, z (z - 1) / 2.
+    usual_powers : bool
+        p = 4 and q = 0.
+    """
+    powers = 4 if usual_powers else 2 * (_log(precision) + _exp(precision) + 2) + 2  # B s^p and s^q; slopes
+    # s and 1/(r - a sigma), its square and two exponentials of it; energy and slope of phi_2; force; w and its slope
+    pair = 4 + 2 * (1 + _exp(precision)) + powers + 3 + 5 + 1 + 3 + 2
+    # cos theta, distance from theta_0, energy; across; along both bonds; forces on both ends
+    angle = 5 + 1 + 5 + 4 + 2 * 4 + 2 * 12
+    return {
+        "displacements": bonds * (_DISPLACEMENT + 5),
+        "two-body terms": bonds * pair,
+        "three-body terms": bond_pairs * angle,
         "scatter": bonds * _ADD_FORCES,
     }
 
@@ -194,14 +225,37 @@ def _nep(potential: NepPotential, counts: Mapping[str, NeighborCount], n_types: 
     return nep_operations(potential.model, counts["radial"].mean, counts["angular"].mean, n_types, precision)
 
 
-def _tersoff(potential: TersoffPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+def _tersoff(potential: TripletPotential, counts: Mapping[str, NeighborCount], _n_types: int,
              precision: str) -> dict[str, float]:
     from hpcthermo.potentials.tersoff_file import COLUMNS
 
-    lambda_3 = potential.model.parameters[..., COLUMNS.index("lambda3")]
-    has_lambda_3 = bool((np.nan_to_num(lambda_3) != 0.0).any())
+    has_lambda_3 = _any_other_than(potential.model.parameters[..., COLUMNS.index("lambda3")], 0.0)
     bonds = counts["angular"]
     return tersoff_operations(bonds.mean, bonds.pairs, has_lambda_3, precision)
+
+
+def _tersoff_mod(potential: TripletPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+                 precision: str) -> dict[str, float]:
+    from hpcthermo.potentials.tersoff_mod import COLUMNS
+
+    has_alpha = _any_other_than(potential.model.parameters[..., COLUMNS.index("alpha")], 0.0)
+    bonds = counts["angular"]
+    return tersoff_operations(bonds.mean, bonds.pairs, has_alpha, precision, modified=True)
+
+
+def _stillinger_weber(potential: TripletPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+                      precision: str) -> dict[str, float]:
+    from hpcthermo.potentials.stillinger_weber import COLUMNS
+
+    p, q = (np.einsum("ijj->ij", potential.model.parameters[..., COLUMNS.index(name)]) for name in "pq")
+    unusual = _any_other_than(p, 4.0) or _any_other_than(q, 0.0)
+    bonds = counts["angular"]
+    return stillinger_weber_operations(bonds.mean, bonds.pairs, not unusual, precision)
+
+
+def _any_other_than(values: np.ndarray, value: float) -> bool:
+    """Whether a number that the file has is not this one."""
+    return bool((np.nan_to_num(values, nan=value) != value).any())
 
 
 def _lennard_jones(_potential: LennardJonesPotential, counts: Mapping[str, NeighborCount], _n_types: int,
@@ -209,7 +263,8 @@ def _lennard_jones(_potential: LennardJonesPotential, counts: Mapping[str, Neigh
     return lennard_jones_operations(counts["radial"].mean)
 
 
-_STYLES: dict[str, Any] = {"nep": _nep, "tersoff": _tersoff, "lennard_jones": _lennard_jones}
+_STYLES: dict[str, Any] = {"nep": _nep, "tersoff": _tersoff, "tersoff_mod": _tersoff_mod,
+                           "stillinger_weber": _stillinger_weber, "lennard_jones": _lennard_jones}
 
 
 # ---- neighbours ----------------------------------------------------------------------------------
@@ -234,11 +289,17 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
 
         radial, angular, _ = pair_cutoffs(member.model, types)
         return {"radial": (radial, False), "angular": (angular, False)}
-    if member.style == "tersoff":
-        from hpcthermo.potentials.tersoff_file import COLUMNS
+    if member.style in ("tersoff", "tersoff_mod"):
+        from hpcthermo.potentials import tersoff_file, tersoff_mod
 
-        ends = member.model.parameters[..., COLUMNS.index("R")] + member.model.parameters[..., COLUMNS.index("D")]
+        columns = tersoff_file.COLUMNS if member.style == "tersoff" else tersoff_mod.COLUMNS
+        ends = member.model.parameters[..., columns.index("R")] + member.model.parameters[..., columns.index("D")]
         return {"angular": (np.einsum("ijj->ij", ends[np.ix_(types, types, types)]), False)}
+    if member.style == "stillinger_weber":
+        from hpcthermo.potentials.stillinger_weber import SMALLEST_EXPONENT, bond_reach
+
+        parameters = member.model.parameters[np.ix_(types, types, types)]
+        return {"angular": (bond_reach(parameters, SMALLEST_EXPONENT["double"]), False)}
     active = member.model.epsilon[pairs] != 0.0
     return {"radial": (np.where(active, member.model.cutoff[pairs], 0.0), member.model.between_layers_only)}
 

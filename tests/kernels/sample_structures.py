@@ -22,6 +22,13 @@ def silicon(repeat=2, a=5.43, amplitude=0.1):
     return perturbed(bulk("Si", "diamond", a=a).repeat((repeat,) * 3), amplitude)
 
 
+def silicon_carbide(repeat=2, a=4.8, amplitude=0.2, seed=3):
+    """Si and C at random on a diamond lattice."""
+    atoms = silicon(repeat, a, amplitude)
+    atoms.symbols = np.random.default_rng(seed).choice(["Si", "C"], len(atoms))
+    return atoms
+
+
 def sheet(formula="C2", a=2.46, repeat=3, amplitude=0.08):
     atoms = graphene(formula=formula, a=a, size=(repeat, repeat, 1), vacuum=5.0)
     atoms.pbc = True

@@ -1,9 +1,11 @@
-"""Tersoff and Lennard-Jones against LAMMPS: energy to 1e-9 eV/atom, forces to 1e-8 eV/A."""
+"""Empirical potentials against LAMMPS: energy to 1e-9 eV/atom, forces to 1e-8 eV/A, stress to 1e-5 GPa."""
 
 import numpy as np
 import pytest
-from lammps_oracle import lammps_results
+from ase.units import GPa
+from lammps_oracle import lammps_responses, lammps_results
 from sample_structures import EMPIRICAL, bilayer, mixed_sheet, sheet, silicon
+from sample_triplets import stillinger_weber_text, tersoff_mod_text
 
 from hpcthermo import Calculator
 
@@ -32,6 +34,48 @@ def test_tersoff_equals_lammps(case):
     file, build, species = TERSOFF[case]
     path = EMPIRICAL / file
     assert_same(build(), path, species, ["pair_style tersoff", f"pair_coeff * * {path} {' '.join(species)}"])
+
+
+def five_structures(symbols):
+    """From compressed to torn apart, in skewed cells; bonds on both sides of every cutoff."""
+    structures = []
+    for seed, (a, amplitude) in enumerate(((5.43, 0.05), (5.43, 0.2), (4.6, 0.1), (5.1, 0.3), (6.1, 0.15))):
+        atoms = silicon(a=a, amplitude=amplitude)
+        rng = np.random.default_rng(seed)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0.0, 0.03, (3, 3))), scale_atoms=True)
+        atoms.symbols = rng.choice(symbols, len(atoms))
+        structures.append(atoms)
+    return structures
+
+
+TRIPLETS = {
+    "sw": ("sw", lambda _: EMPIRICAL / "Si.sw", ["Si"]),
+    "mixed sw": ("sw", lambda folder: written(folder, stillinger_weber_text()), ["C", "Si"]),
+    "mixed tersoff/mod": ("tersoff/mod", lambda folder: written(folder, tersoff_mod_text()), ["C", "Si"]),
+}
+
+
+def written(folder, text):
+    (folder / "triplets.txt").write_text(text)
+    return folder / "triplets.txt"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("case", TRIPLETS)
+def test_potentials_by_triplet_equal_lammps(case, tmp_path):
+    style, file, species = TRIPLETS[case]
+    path = file(tmp_path)
+    if not path.exists():
+        pytest.skip("no parameter files in ../shared beside this checkout")
+    structures = five_structures(species)
+    commands = [f"pair_style {style}", f"pair_coeff * * {path} {' '.join(species)}"]
+    responses = lammps_responses(structures, species, commands)
+    for atoms, (energy, forces, stress) in zip(structures, responses, strict=True):
+        atoms.calc = Calculator(path)
+        assert abs(atoms.get_potential_energy() - energy) < 1e-9 * len(atoms)
+        assert np.abs(atoms.get_forces() - forces).max() < 1e-8
+        assert np.abs(atoms.get_stress(voigt=False) - stress).max() < 1e-5 * GPa
+        assert np.abs(stress).max() > 1.0 * GPa
 
 
 @pytest.mark.oracle

@@ -1,9 +1,11 @@
-"""NEP and Tersoff with interlayer Lennard-Jones on several ranks against one, on a graphene / h-BN stack."""
+"""Potentials on several ranks against one: a graphene / h-BN stack, and Si and C at random on a diamond lattice."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 from test_decomposition import outcome
 
 from hpcthermo.domain.comm import SingleProcess, world_communicator
@@ -31,8 +33,22 @@ def stack(tilted):
                            velocities=velocities, layers=np.repeat(np.arange(4), 24))
 
 
+def crystal(tilted):
+    """64 atoms on a diamond lattice, which Tersoff/mod and Stillinger-Weber with made-up parameters hold together."""
+    atoms = bulk("Si", "diamond", a=4.9, cubic=True).repeat((2, 2, 2))
+    rng = np.random.default_rng(4)
+    positions = atoms.positions + rng.normal(0.0, 0.08, (64, 3))
+    cell = atoms.cell.array
+    if tilted:
+        cell[2, 0], cell[2, 1] = 2.45, 2.45
+    return Snapshot.create(cell, [True, True, tilted], ("C", "Si"), [12.011, 28.085], positions, rng.integers(0, 2, 64),
+                           velocities=rng.normal(0.0, 0.03, (64, 3)))
+
+
+BY_TRIPLET = {"tersoff_mod": mixed_tersoff_mod, "stillinger_weber": mixed_stillinger_weber}
+LAYOUTS = ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
 MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ranks))
-          for ranks, tilted, layout in ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
+          for ranks, tilted, layout in LAYOUTS
           for potential in (str(MODEL), ["tersoff_bnc", "lj_gr_hbn"])]
 
 
@@ -40,11 +56,21 @@ MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ran
 def test_same_as_one_rank(spec, tilted, layout):
     if spec == str(MODEL) and not MODEL.exists():
         pytest.skip("the reference data are not beside this checkout")
+    compare(stack(tilted), load_potential(spec), layout)
+
+
+@pytest.mark.parametrize(("style", "tilted", "layout"),
+                         [pytest.param(style, tilted, layout, marks=pytest.mark.parallel(ranks))
+                          for ranks, tilted, layout in LAYOUTS for style in BY_TRIPLET])
+def test_potentials_by_triplet_same_as_one_rank(style, tilted, layout):
+    compare(crystal(tilted), BY_TRIPLET[style](), layout)
+
+
+def compare(snapshot, potential, layout):
     comm = world_communicator()
-    potential = load_potential(spec)
-    many, _ = outcome(comm, stack(tilted), potential, layout, 20)
+    many, _ = outcome(comm, snapshot, potential, layout, 20)
     if comm.rank == 0:
-        one, _ = outcome(SingleProcess(), stack(tilted), potential, "auto", 20)
+        one, _ = outcome(SingleProcess(), snapshot, potential, "auto", 20)
         for name, bound in {"forces": 1e-10, "virials": 1e-9, "energy": 1e-9, "virial": 1e-9, "forces_last": 1e-8,
                             "energy_last": 1e-9}.items():
             assert np.abs(many[name] - one[name]).max() < bound, name

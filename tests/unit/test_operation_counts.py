@@ -141,6 +141,44 @@ def test_lennard_jones_by_counting():
     assert counted == {"displacements": 80.0, "pairs": 10.0 * operations(pair)}
 
 
+def test_stillinger_weber_by_counting():
+    exponential = oc._exp("mixed")
+
+    def bond():
+        r, inverse_r, gap, sigma, unit = Counted(), Counted(), Counted(), Counted(), [Counted()] * 3
+        inverse_gap, s = 1.0 / (r - gap), sigma * inverse_r
+        decay, weight = sigma * inverse_gap, Counted() * inverse_gap  # exponents
+        square = s * s
+        repulsion = Counted() * square * square
+        slope = 4.0 * repulsion
+        depth, rate = Counted() * decay, inverse_gap * inverse_gap
+        value = depth * (repulsion - 1.0)
+        radial = depth * slope * inverse_r + value * sigma * rate
+        _ = Counted() + value, [radial * u for u in unit], Counted() * rate * weight
+
+    def angle():
+        a, b, fa, fb = [Counted()] * 3, [Counted()] * 3, [Counted()] * 3, [Counted()] * 3
+        cosine = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+        x = cosine - Counted()
+        strength = Counted() * x
+        square, both = strength * x, Counted() * Counted()
+        _ = Counted() + square * both
+        across = 2.0 * strength * both
+        turns = [across * Counted() for _ in "ab"]
+        along = [square * Counted() * Counted() - cosine * turn for turn in turns]
+        for k in range(3):
+            _ = fa[k] + along[0] * a[k] + turns[0] * b[k], fb[k] + along[1] * b[k] + turns[1] * a[k]
+
+    counted = oc.stillinger_weber_operations(4.0, 6.0, True, "mixed")
+    assert counted["two-body terms"] == 4.0 * (operations(bond) + 2 * exponential)
+    assert counted["three-body terms"] == 6.0 * operations(angle)
+    assert counted["displacements"] + counted["scatter"] == 4.0 * (8 + 5 + 6)
+    unusual = oc.stillinger_weber_operations(4.0, 6.0, False, "mixed")["two-body terms"]
+    assert unusual > counted["two-body terms"] + 4.0 * 2 * exponential
+    alone = oc.operations_per_atom(embedded_potential("sw_si"), {"angular": oc.NeighborCount(4.0, 6.0)}, 1, "mixed")
+    assert alone == counted
+
+
 def test_neighbours_are_those_of_all_pairs():
     rng = np.random.default_rng(1)
     n, n_owned = 300, 120

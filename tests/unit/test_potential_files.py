@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import mutated
+from sample_triplets import stillinger_weber_text
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import CpuBackend
@@ -25,6 +26,10 @@ LAMMPS_SI = ("# a comment\nSi Si Si 3.0 1.0 1.3258 4.8381 2.0417 0.0000 22.956  
 GPUMD_1989 = ("tersoff_1989 2 Si Ge\n1.8308e3 471.18 2.4799 1.7322 1.1e-6 0.78734 1.0039e5 16.217 -0.59825 2.7 3.0\n"
               "1769.0 419.23 2.4451 1.7047 9.0166e-7 0.75627 1.0643e5 15.652 -0.43884 2.8 3.1\n1.00061\n")
 GPUMD_1988_ROW = "3264.7 95.373 3.2394 1.3258 0.33675 22.956 4.8381 2.0417 0.0 2.8 3.2 3 2.3304192 1.0"
+LAMMPS_MOD = ("Si Si Si 1 2.3890327 -0.365 1 1 1.345797 121.00047 3.0 0.3 3.2300135 3281.5905 0.93810551 0.20173476\n"
+              " 730418.72 1000000.0 1.0 26.0\n")
+LAMMPS_SW = ("Si Si Si 2.1683 2.0951 1.80 21.0 1.20 -0.333333333333\n         7.049556277 0.6022245584 4.0 0.0 0.0\n")
+MIXED_SW = stillinger_weber_text()
 PAIRS = "lj 2 Si Ge\n0.02 2.1 6.0\n0.015 2.2 6.5\n0.015 2.2 6.5\n0.01 2.3 7.0\n"
 
 
@@ -84,7 +89,8 @@ def test_the_published_bnc_set_is_the_same_in_three_places():
 @needs_files
 @pytest.mark.parametrize(("file", "name"), [
     ("Tersoff_Si_1989.gpumd.txt", "tersoff_si"), ("Si.tersoff", "tersoff_si_1988"),
-    ("C_Lindsay_2010.tersoff", "tersoff_graphene")])
+    ("C_Lindsay_2010.tersoff", "tersoff_graphene"),
+    ("Si.sw", "sw_si")])
 def test_embedded_sets_equal_the_published_files(file, name):
     published = load_potential(EMPIRICAL / file).model.parameters
     assert np.allclose(embedded_potential(name).model.parameters, published, rtol=1e-9)
@@ -107,9 +113,29 @@ def test_interlayer_set_is_the_universal_force_field():
     assert (model.cutoff == 10.0).all()
 
 
+def test_universal_force_field_mixes_geometrically_unless_asked():
+    model = embedded_potential("lj_uff").model
+    pt, mo = model.elements.index("Pt"), model.elements.index("Mo")
+    # minima of like pairs at x, and D in kcal/mol, as the paper has them
+    assert model.sigma[pt, pt] * 2 ** (1 / 6) == pytest.approx(2.754)
+    assert model.epsilon[mo, mo] * 96485.33212 / 4184 == pytest.approx(0.056)
+    assert model.sigma[pt, mo] * 2 ** (1 / 6) == pytest.approx(np.sqrt(2.754 * 3.052))
+    assert model.epsilon[pt, mo] == pytest.approx(np.sqrt(model.epsilon[pt, pt] * model.epsilon[mo, mo]))
+    other = load_potential({"name": "lj_uff", "mixing": "lorentz_berthelot", "between_layers_only": False}).model
+    assert other.sigma[pt, mo] * 2 ** (1 / 6) == pytest.approx((2.754 + 3.052) / 2)
+    assert np.array_equal(other.epsilon, model.epsilon)
+    assert (model.between_layers_only, other.between_layers_only) == (True, False)
+    # the set that came before is part of it
+    small = embedded_potential("lj_gr_hbn").model
+    same = np.ix_(*[[model.elements.index(symbol) for symbol in small.elements]] * 2)
+    assert np.allclose(other.sigma[same], small.sigma)
+    assert np.allclose(other.epsilon[same], small.epsilon)
+
+
 # ---- styles are inferred from the content -----------------------------------------------------------------
 
 @pytest.mark.parametrize(("text", "style"), [(LAMMPS_SI, "tersoff"), (GPUMD_1989, "tersoff"), (PAIRS, "lennard_jones"),
+                                             (LAMMPS_MOD, "tersoff_mod"), (LAMMPS_SW, "stillinger_weber"),
                                              ("tersoff_1988 1 Si\n" + GPUMD_1988_ROW, "tersoff")])
 def test_style_from_content(tmp_path, text, style):
     path = write(tmp_path, text)
@@ -122,7 +148,7 @@ def test_style_from_content(tmp_path, text, style):
 
 
 @needs_files
-@pytest.mark.parametrize("file", ["Si.sw", "AlCu.eam.alloy", "BNCH.ILP", "ILP_gr_hbn_Ouyang2018.gpumd.txt"])
+@pytest.mark.parametrize("file", ["AlCu.eam.alloy", "BNCH.ILP", "ILP_gr_hbn_Ouyang2018.gpumd.txt"])
 def test_other_styles_are_not_mistaken(file):
     with pytest.raises(InputError, match="not recognised"):
         load_potential(EMPIRICAL / file)
@@ -171,6 +197,8 @@ def test_labels_that_are_no_symbols_are_mapped(tmp_path):
     ({"name": "tersoff_si", "color": 1}, "unknown key"),
     ({"name": "lj_gr_hbn", "cutoff_A": float("nan")}, "cutoff_A"),
     ({"name": "lj_gr_hbn", "cutoff_A": 1e9}, "cutoff"),
+    ({"name": "lj_uff", "mixing": "arithmetic"}, "geometric or lorentz_berthelot"),
+    ({"name": "sw_si", "mixing": "geometric"}, "only potentials of style lennard_jones"),
     ({"name": "lj_gr_hbn", "between_layers_only": 1}, "true or false"),
     ({"path": ".", "style": "tersoff"}, "no file"),
     (["tersoff_si", "tersoff_graphene"], "no element in common"),
@@ -202,6 +230,13 @@ def test_bad_specifications(spec, message, tmp_path):
     (LAMMPS_SI.replace("22.956", "0"), None, "n > 0"),
     (LAMMPS_SI, {"Ge": "Ge"}, "the file has Si"),
     (LAMMPS_SI, ["Ge"], "the file names Si"),
+    (LAMMPS_MOD.replace("-0.365 1 1", "-0.365 1 2"), None, "beta_ters = 1"),
+    (LAMMPS_MOD.replace("Si Si Si 1 ", "Si Si Si 2 "), None, "beta = 1 or 3"),
+    (LAMMPS_MOD.replace("1000000.0", "0"), None, "c3 > 0"),
+    (LAMMPS_SW.replace("1.80", "18.0"), None, "a sigma <= 20 A"),
+    (LAMMPS_SW.replace("21.0", "-21.0"), None, "of at least 0"),
+    (MIXED_SW.replace("C Si Si 1.7 2.0", "C Si Si 1.7 2.05"), None, "sigma must be the same for C Si Si and Si C C"),
+    (MIXED_SW.replace("Si C Si 1.6", "Si C Si 1.5"), None, "epsilon lambda must be the same for Si C Si and Si Si C"),
     ("lj 2 Si\n1 1 1", None, "lj N symbols"),
     (PAIRS.replace("0.015 2.2 6.5\n", "0.016 2.2 6.5\n", 1), None, "symmetric"),
     (PAIRS.replace("6.0", "-6.0"), None, "cutoff"),
@@ -240,7 +275,7 @@ def test_missing_triplets_are_named_when_they_are_needed(tmp_path):
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from([LAMMPS_SI, GPUMD_1989, "tersoff_1988 1 Si\n" + GPUMD_1988_ROW, PAIRS]),
+@given(st.sampled_from([LAMMPS_SI, GPUMD_1989, "tersoff_1988 1 Si\n" + GPUMD_1988_ROW, PAIRS, LAMMPS_MOD, MIXED_SW]),
        st.integers(0, 2**32), st.booleans())
 def test_mutated_files_are_read_or_refused(tmp_path_factory, text, seed, twice):
     path = tmp_path_factory.getbasetemp() / "mutated.txt"
