@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.ilp import InterlayerPotential
+from hpcthermo.potentials.ilp_file import parse_lammps_ilp
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
 from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
@@ -42,6 +44,28 @@ _BNC_PAIR = {
     "CC": "2.2119 430.0 1.95 0.15 3.4879 1393.6", "BN": "2.199 340.0 1.95 0.05 3.568 1380.0",
     "BC": "2.2054 339.06891 1.95 0.10 3.5279 1386.78", "CN": "2.2054 387.575152 1.95 0.10 3.5279 1386.78",
 }
+
+# Ouyang et al.: beta (A), alpha, gamma (A), epsilon (meV), C (meV), d, s_R, r_eff (A), C6 (meV A^6)
+_GR_HBN_INTERLAYER = {
+    "CC": "3.205843 7.511126 1.235334 1.528338e-5 37.530428 15.499947 0.7954443 3.681440 25714.535",
+    "BB": "3.143737 9.825139 1.936405 2.7848400 14.495957 15.199263 0.7834022 3.682950 49498.013",
+    "NN": "3.443196 7.084490 1.747349 2.9139991 46.508553 15.020370 0.8008370 3.551843 14810.151",
+    "HH": "3.974540 6.53799 1.080633 0.6700556 0.8333833 15.022371 0.7490632 2.767223 1615.9581",
+    "BC": "3.303662 10.54415 2.926741 16.719972 0.3571734 15.305254 0.7001581 3.097327 30162.869",
+    "CN": "3.253564 8.825921 1.059550 18.344740 21.913573 15.000000 0.7234983 3.013117 19063.095",
+    "BN": "3.295257 7.224311 2.872667 1.3715032 0.4347152 14.594578 0.8044028 3.765728 24669.996",
+    "CH": "2.642950 12.91410 1.020257 0.9750012 25.340996 15.222927 0.8115998 3.887324 5687.4617",
+    "BH": "2.718657 9.214551 3.273063 14.015714 14.760509 15.084752 0.7768383 3.640866 7964.2467",
+    "HN": "2.753464 8.226713 3.106390 0.8073613 0.3944229 15.033188 0.7451414 2.733583 3846.1530",
+}
+
+
+def _normal_cutoff(i: str, j: str) -> float:
+    """How far i looks for neighbours j that make its normal, A; hydrogen looks beyond its own bond."""
+    if i == "H":
+        return 1.2 if j == "H" else 2.2
+    return 1.5 if j == "H" else 2.0
+
 
 _INTERLAYER_CUTOFF_A = 10.0
 
@@ -106,6 +130,11 @@ def _bnc_model(source: str) -> TripletModel:
     return parse_lammps_tersoff("\n".join(lines), source)
 
 
+def _interlayer_text() -> str:
+    return "\n".join(f"{i} {j} {_GR_HBN_INTERLAYER[''.join(sorted(i + j))]} 1.0 {_normal_cutoff(i, j)}"
+                     for i in "BCHN" for j in "BCHN")
+
+
 _TABLE: dict[str, EmbeddedPotential] = {
     "tersoff_si": EmbeddedPotential(
         "Si, J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
@@ -125,6 +154,9 @@ _TABLE: dict[str, EmbeddedPotential] = {
     "tersoff_bnc": EmbeddedPotential(
         "B-N-C, A. Kinaci et al., Phys. Rev. B 86, 115410 (2012)",
         lambda source: TersoffPotential(_bnc_model(source))),
+    "ilp_gr_hbn": EmbeddedPotential(
+        "B-C-H-N between layers, 16 A, W. Ouyang et al., Nano Lett. 18, 6009 (2018)",
+        lambda source: InterlayerPotential(parse_lammps_ilp(_interlayer_text(), source))),
     "lj_gr_hbn": EmbeddedPotential(
         "B-N-C between layers, 10 A, energy-shifted, UFF: A. K. Rappe et al., J. Am. Chem. Soc. 114, 10024 (1992)",
         lambda source: universal_lennard_jones({symbol: NONBOND[symbol] for symbol in "BCN"}, _INTERLAYER_CUTOFF_A,

@@ -12,6 +12,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.ilp import InterlayerPotential
+from hpcthermo.potentials.ilp_file import DEFAULT_CUTOFF_A, parse_gpumd_ilp, parse_lammps_ilp, with_cutoff
 from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
 from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
@@ -79,6 +81,16 @@ def _read_lennard_jones(path: Path, options: Options) -> Potential:
         shifted=options.get("shifted", True), between_layers_only=options.get("between_layers_only", False))
 
 
+def _read_lammps_ilp(path: Path, options: Options) -> Potential:
+    return InterlayerPotential(parse_lammps_ilp(read_table(path), str(path), options.get("elements"),
+                                                options.get("cutoff_A", DEFAULT_CUTOFF_A)))
+
+
+def _read_gpumd_ilp(path: Path, options: Options) -> Potential:
+    return InterlayerPotential(parse_gpumd_ilp(read_table(path), str(path), options.get("elements"),
+                                               options.get("cutoff_A")))
+
+
 def _first_words(head: str) -> list[str]:
     lines = data_lines(head)
     return lines[0].split() if lines else [""]
@@ -89,15 +101,20 @@ def _is_gpumd_tersoff(head: str) -> bool:
     return words[0] in ("tersoff_1988", "tersoff_1989") or (len(words) == 14 and all(is_number(word) for word in words))
 
 
-def _is_triplet_file(numbers_per_entry: int) -> Callable[[str], bool]:
-    """Entries of three labels and so many numbers, over any number of lines."""
+def _is_entry_file(n_labels: int, numbers_per_entry: int) -> Callable[[str], bool]:
+    """Entries of so many labels and numbers, over any number of lines."""
     def recognises(head: str) -> bool:
         words = [word for line in data_lines(head) for word in line.split()]
         labels = next((i for i, word in enumerate(words) if is_number(word)), len(words))
-        numbers = next((i for i, word in enumerate(words[3:]) if not is_number(word)), len(words[3:]))
-        return labels == 3 and numbers == numbers_per_entry
+        after = words[n_labels:]
+        numbers = next((i for i, word in enumerate(after) if not is_number(word)), len(after))
+        return labels == n_labels and numbers == numbers_per_entry
 
     return recognises
+
+
+def _is_triplet_file(numbers_per_entry: int) -> Callable[[str], bool]:
+    return _is_entry_file(3, numbers_per_entry)
 
 
 #: tried from the top
@@ -105,9 +122,11 @@ FORMATS: tuple[Format, ...] = (
     Format("nep", "nep.txt", lambda head: bool(re.fullmatch(r"nep\d+(_\w+)*", _first_words(head)[0])), _read_nep),
     Format("tersoff", "tersoff_1988 or tersoff_1989 (GPUMD)", _is_gpumd_tersoff, _read_gpumd_tersoff),
     Format("lennard_jones", "lj (GPUMD)", lambda head: _first_words(head)[0] == "lj", _read_lennard_jones),
+    Format("ilp", "tersoff_ilp (GPUMD)", lambda head: _first_words(head)[0] == "tersoff_ilp", _read_gpumd_ilp),
     Format("tersoff", "Tersoff triplets (LAMMPS)", _is_triplet_file(14), _read_lammps_tersoff),
     Format("tersoff_mod", "Tersoff/mod triplets (LAMMPS)", _is_triplet_file(17), _read_tersoff_mod),
     Format("stillinger_weber", "Stillinger-Weber triplets (LAMMPS)", _is_triplet_file(11), _read_stillinger_weber),
+    Format("ilp", "ILP pairs (LAMMPS)", _is_entry_file(2, 11), _read_lammps_ilp),
 )
 
 
@@ -123,11 +142,19 @@ def _change_lennard_jones(potential: Potential, options: Options) -> Potential:
         options.get("between_layers_only", model.between_layers_only)))
 
 
+def _change_ilp(potential: Potential, options: Options) -> Potential:
+    assert isinstance(potential, InterlayerPotential)
+    return InterlayerPotential(with_cutoff(potential.model, options["cutoff_A"]))
+
+
 #: style -> an embedded potential with the options of its table
-CHANGE_EMBEDDED: dict[str, Callable[[Potential, Options], Potential]] = {"lennard_jones": _change_lennard_jones}
+CHANGE_EMBEDDED: dict[str, Callable[[Potential, Options], Potential]] = {
+    "lennard_jones": _change_lennard_jones,
+    "ilp": _change_ilp,
+}
 #: option that not every style has -> the styles that have it
 STYLES_WITH: dict[str, tuple[str, ...]] = {
-    "cutoff_A": ("lennard_jones", "dftd3"),
+    "cutoff_A": ("lennard_jones", "ilp", "dftd3"),
     "between_layers_only": ("lennard_jones",),
     "shifted": ("lennard_jones",),
     "coordination_cutoff_A": ("dftd3",),

@@ -22,6 +22,8 @@ class ListedPotential(ABC):
         How far an atom of the first type asks for neighbours of the second, A; 0 for never.
     different_layers : bool
         Leave pairs within one layer out of the list.
+    inner_reach : float
+        Neighbours within it come first in each segment of the list, A; 0 for no such order.
 
     Attributes
     ----------
@@ -33,9 +35,11 @@ class ListedPotential(ABC):
 
     exchanges_fields = False
 
-    def __init__(self, backend: Backend, reach: np.ndarray, different_layers: bool = False) -> None:
+    def __init__(self, backend: Backend, reach: np.ndarray, different_layers: bool = False,
+                 inner_reach: float = 0.0) -> None:
         self._backend = backend
         self._reach = reach
+        self._inner_reach = inner_reach
         self.cutoff = self.ghost_depth = float(reach.max())
         self._lists = NeighborListBuilder(backend, different_layers)
         self._list: NeighborList | None = None
@@ -44,7 +48,8 @@ class ListedPotential(ABC):
         """Build the neighbour list for the present owned and ghost rows."""
         self._list = None  # its memory is used again
         members = self._arrange(system)
-        self._list = self._lists.build(system, np.where(self._reach > 0.0, self._reach + skin, 0.0), members=members)
+        inner = self._inner_reach + skin if self._inner_reach > 0.0 else 0.0
+        self._list = self._lists.build(system, np.where(self._reach > 0.0, self._reach + skin, 0.0), inner, members)
         self._prepare(system, self._list)
 
     def compute(self, system: System, packed: PackedPositions, begin: int, end: int, output: ForceArrays,

@@ -20,6 +20,7 @@ from hpcthermo.potentials.angular_invariants import cubic_terms
 
 if TYPE_CHECKING:
     from hpcthermo.potentials.base import Potential
+    from hpcthermo.potentials.ilp import InterlayerPotential
     from hpcthermo.potentials.lennard_jones import LennardJonesPotential
     from hpcthermo.potentials.nep import NepPotential
     from hpcthermo.potentials.nep_file import NepModel
@@ -69,7 +70,7 @@ def operations_per_atom(potential: Potential, counts: Mapping[str, NeighborCount
     """
     parts: dict[str, float] = {}
     for name, member in _members(potential):
-        own = {kind: counts[name + kind] for kind in ("radial", "angular") if name + kind in counts}
+        own = {key.removeprefix(name): count for key, count in counts.items() if key.startswith(name)}
         for part, operations in _STYLES[member.style](member, own, n_types, precision).items():
             parts[name + part] = operations
     return parts
@@ -208,6 +209,32 @@ def lennard_jones_operations(neighbors: float) -> dict[str, float]:
     return {"displacements": neighbors * _DISPLACEMENT, "pairs": neighbors * (energy_and_slope + 1 + 3 + 3)}
 
 
+def interlayer_operations(neighbors: float, damped: float, repelled: float, registry: float,
+                          precision: str) -> dict[str, float]:
+    """Operations of the registry-dependent interlayer potential, in the symbols of ilp.h.
+
+    Parameters
+    ----------
+    neighbors : float
+        Within the cutoff R, in other layers: their dispersion is seen from both sides.
+    damped, repelled, registry : float
+        Of these, with a damping, a repulsion, a g that matters (in mixed precision).
+    """
+    distance, along, sums = 2, 5, 1 + 3 + 3  # 1/r and r; n . r
+    taper = 1 + 1 + 2 + 1 + 1 + 6 + 1 + 2
+    exponent = _exp(precision) + 2
+    return {
+        "displacements": neighbors * _DISPLACEMENT,
+        "dispersion": neighbors * (distance + taper + 4 + 2 + 5 + sums),
+        "damping": damped * (exponent + 2 + 1 + 5),
+        "repulsion": repelled * (exponent + 1 + 1 + 2),
+        # t; g, its slope and its direction across; sums of force, G and energy
+        "registry": registry * (5 + distance + taper + along + 6 + exponent + 1 + 4 + 6 + 3 * 6 + 1 + _ADD_FORCES),
+        # a x b and its length, h and its two products, three forces
+        "normals": 3 * 3 + 6 + 9 + 8 + 5 + 6 + 2 * 9 + 6 + 3 * _ADD_FORCES,
+    }
+
+
 def _exp(precision: str) -> int:
     return 8 + 2 * _EXP_DEGREE[precision]
 
@@ -263,8 +290,15 @@ def _lennard_jones(_potential: LennardJonesPotential, counts: Mapping[str, Neigh
     return lennard_jones_operations(counts["radial"].mean)
 
 
+def _interlayer(_potential: InterlayerPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+                precision: str) -> dict[str, float]:
+    damped, repelled, registry = (counts[kind].mean for kind in ("damped", "repelled", "registry"))
+    return interlayer_operations(counts["radial"].mean, damped, repelled, registry, precision)
+
+
 _STYLES: dict[str, Any] = {"nep": _nep, "tersoff": _tersoff, "tersoff_mod": _tersoff_mod,
-                           "stillinger_weber": _stillinger_weber, "lennard_jones": _lennard_jones}
+                           "stillinger_weber": _stillinger_weber, "lennard_jones": _lennard_jones,
+                           "ilp": _interlayer}
 
 
 # ---- neighbours ----------------------------------------------------------------------------------
@@ -300,6 +334,15 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
 
         parameters = member.model.parameters[np.ix_(types, types, types)]
         return {"angular": (bond_reach(parameters, SMALLEST_EXPONENT["double"]), False)}
+    if member.style == "ilp":
+        from hpcthermo.potentials.ilp import PAIR_TOLERANCE_EV, reaches, registry_distance
+
+        parameters, cutoff = member.model.parameters[pairs], member.model.cutoff
+        near = reaches(parameters, cutoff, PAIR_TOLERANCE_EV["mixed"])
+        registry = registry_distance(parameters, PAIR_TOLERANCE_EV["mixed"])
+        ranges = {"radial": np.full_like(registry, cutoff), "damped": near.damping, "repelled": near.repulsion,
+                  "registry": np.minimum(cutoff, registry)}
+        return {kind: (distance, True) for kind, distance in ranges.items()}
     active = member.model.epsilon[pairs] != 0.0
     return {"radial": (np.where(active, member.model.cutoff[pairs], 0.0), member.model.between_layers_only)}
 

