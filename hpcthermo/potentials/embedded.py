@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.eam import EamPotential
+from hpcthermo.potentials.eam_zhou import ZhouModel
 from hpcthermo.potentials.ilp import InterlayerPotential
 from hpcthermo.potentials.ilp_file import parse_lammps_ilp
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
@@ -166,4 +168,7 @@ _TABLE: dict[str, EmbeddedPotential] = {
         "J. Am. Chem. Soc. 114, 10024 (1992)",
         lambda source: universal_lennard_jones(NONBOND, _INTERLAYER_CUTOFF_A, source, "geometric",
                                                between_layers_only=True)),
+    "eam_zhou": EmbeddedPotential(
+        "18 metals and alloys, X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004)",
+        lambda source: EamPotential(ZhouModel(source), "eam_zhou")),
 }

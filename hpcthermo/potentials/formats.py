@@ -12,6 +12,9 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
+from hpcthermo.potentials.eam import EamPotential
+from hpcthermo.potentials.eam_file import LARGEST_FILE_BYTES, is_funcfl, is_setfl, parse_funcfl, parse_setfl
+from hpcthermo.potentials.eam_zhou import ZhouModel
 from hpcthermo.potentials.ilp import InterlayerPotential
 from hpcthermo.potentials.ilp_file import DEFAULT_CUTOFF_A, parse_gpumd_ilp, parse_lammps_ilp, with_cutoff
 from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
@@ -48,13 +51,31 @@ class Format:
     read: Callable[[Path, Options], Potential]
 
 
+def _refuse_elements(path: Path, options: Options, elements: tuple[str, ...]) -> None:
+    """The option may only repeat what the file says."""
+    given = options.get("elements")
+    if given is not None and (isinstance(given, Mapping) or tuple(given) != elements):
+        raise InputError(f"{path}: the header names the elements {', '.join(elements)}; leave elements out")
+
+
 def _read_nep(path: Path, options: Options) -> Potential:
     from hpcthermo.potentials.nep import read_nep
 
-    nep, elements = read_nep(path), options.get("elements")
-    if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != nep.elements):
-        raise InputError(f"{path}: the header names the elements {', '.join(nep.elements)}; leave elements out")
+    nep = read_nep(path)
+    _refuse_elements(path, options, nep.elements)
     return nep
+
+
+def _read_setfl(path: Path, options: Options) -> Potential:
+    model = parse_setfl(read_table(path, LARGEST_FILE_BYTES), str(path))
+    _refuse_elements(path, options, model.elements)
+    return EamPotential(model)
+
+
+def _read_funcfl(path: Path, options: Options) -> Potential:
+    model = parse_funcfl(read_table(path, LARGEST_FILE_BYTES), str(path))
+    _refuse_elements(path, options, model.elements)
+    return EamPotential(model)
 
 
 def _read_lammps_tersoff(path: Path, options: Options) -> Potential:
@@ -127,6 +148,8 @@ FORMATS: tuple[Format, ...] = (
     Format("tersoff_mod", "Tersoff/mod triplets (LAMMPS)", _is_triplet_file(17), _read_tersoff_mod),
     Format("stillinger_weber", "Stillinger-Weber triplets (LAMMPS)", _is_triplet_file(11), _read_stillinger_weber),
     Format("ilp", "ILP pairs (LAMMPS)", _is_entry_file(2, 11), _read_lammps_ilp),
+    Format("eam", "setfl (EAM alloy or Finnis-Sinclair)", is_setfl, _read_setfl),
+    Format("eam", "funcfl (EAM)", is_funcfl, _read_funcfl),
 )
 
 
@@ -147,14 +170,21 @@ def _change_ilp(potential: Potential, options: Options) -> Potential:
     return InterlayerPotential(with_cutoff(potential.model, options["cutoff_A"]))
 
 
+def _change_zhou(potential: Potential, options: Options) -> Potential:
+    assert isinstance(potential, EamPotential)
+    assert isinstance(potential.model, ZhouModel)
+    return EamPotential(ZhouModel(potential.model.source, options["cutoff_A"]), potential.style)
+
+
 #: style -> an embedded potential with the options of its table
 CHANGE_EMBEDDED: dict[str, Callable[[Potential, Options], Potential]] = {
     "lennard_jones": _change_lennard_jones,
     "ilp": _change_ilp,
+    "eam_zhou": _change_zhou,
 }
 #: option that not every style has -> the styles that have it
 STYLES_WITH: dict[str, tuple[str, ...]] = {
-    "cutoff_A": ("lennard_jones", "ilp", "dftd3"),
+    "cutoff_A": ("lennard_jones", "ilp", "eam_zhou", "dftd3"),
     "between_layers_only": ("lennard_jones",),
     "shifted": ("lennard_jones",),
     "coordination_cutoff_A": ("dftd3",),
@@ -169,4 +199,4 @@ STYLES_WITH: dict[str, tuple[str, ...]] = {
 }
 #: styles that other codes compute (`hpcthermo.potentials.calculators`, which imports ASE, so only when one is named)
 CALCULATOR_STYLES = ("mace", "gap", "deepmd", "tblite", "dftd3", "ase")
-STYLES = (*dict.fromkeys(form.style for form in FORMATS), *CALCULATOR_STYLES)
+STYLES = tuple(dict.fromkeys([*(form.style for form in FORMATS), *CHANGE_EMBEDDED, *CALCULATOR_STYLES]))

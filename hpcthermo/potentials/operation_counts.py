@@ -20,6 +20,7 @@ from hpcthermo.potentials.angular_invariants import cubic_terms
 
 if TYPE_CHECKING:
     from hpcthermo.potentials.base import Potential
+    from hpcthermo.potentials.eam import EamPotential
     from hpcthermo.potentials.ilp import InterlayerPotential
     from hpcthermo.potentials.lennard_jones import LennardJonesPotential
     from hpcthermo.potentials.nep import NepPotential
@@ -235,6 +236,17 @@ def interlayer_operations(neighbors: float, damped: float, repelled: float, regi
     }
 
 
+def eam_operations(neighbors: float) -> dict[str, float]:
+    """Operations of an embedded-atom potential; every pair is seen from both sides, twice."""
+    place, value, slope = 1 + 1, 6, 6
+    return {
+        "displacements": 2 * neighbors * _DISPLACEMENT,
+        "densities": neighbors * (place + value + 1),
+        # phi and its slope, the slope of rho; pull and weight; sums of force and virial
+        "pairs": neighbors * (place + value + 2 * slope + 1 + 6 + 3 + 6 + 12),
+    }
+
+
 def _exp(precision: str) -> int:
     return 8 + 2 * _EXP_DEGREE[precision]
 
@@ -296,9 +308,14 @@ def _interlayer(_potential: InterlayerPotential, counts: Mapping[str, NeighborCo
     return interlayer_operations(counts["radial"].mean, damped, repelled, registry, precision)
 
 
+def _eam(_potential: EamPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+         _precision: str) -> dict[str, float]:
+    return eam_operations(counts["radial"].mean)
+
+
 _STYLES: dict[str, Any] = {"nep": _nep, "tersoff": _tersoff, "tersoff_mod": _tersoff_mod,
                            "stillinger_weber": _stillinger_weber, "lennard_jones": _lennard_jones,
-                           "ilp": _interlayer}
+                           "ilp": _interlayer, "eam": _eam, "eam_zhou": _eam}
 
 
 # ---- neighbours ----------------------------------------------------------------------------------
@@ -343,6 +360,8 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
         ranges = {"radial": np.full_like(registry, cutoff), "damped": near.damping, "repelled": near.repulsion,
                   "registry": np.minimum(cutoff, registry)}
         return {kind: (distance, True) for kind, distance in ranges.items()}
+    if member.style in ("eam", "eam_zhou"):
+        return {"radial": (np.full(pairs[0].shape[:1] * 2, member.model.cutoff), False)}
     active = member.model.epsilon[pairs] != 0.0
     return {"radial": (np.where(active, member.model.cutoff[pairs], 0.0), member.model.between_layers_only)}
 

@@ -37,7 +37,7 @@ def read_head(path: Path, n_bytes: int = 4096) -> str:
     return head.decode("utf-8", errors="replace")
 
 
-def read_table(path: Path) -> str:
+def read_table(path: Path, most_bytes: int = LARGEST_TABLE_BYTES) -> str:
     """The text of a parameter table of bounded size.
 
     Raises
@@ -47,10 +47,10 @@ def read_table(path: Path) -> str:
     """
     try:
         size = path.stat().st_size
-        if size > LARGEST_TABLE_BYTES:
-            raise InputError(f"{path}: expected a parameter table of at most {LARGEST_TABLE_BYTES} bytes, got {size}")
+        if size > most_bytes:
+            raise InputError(f"{path}: expected a parameter table of at most {most_bytes} bytes, got {size}")
         with path.open("rb") as file:
-            return file.read(LARGEST_TABLE_BYTES).decode("utf-8")
+            return file.read(most_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, got other bytes at {error.start}") from error
     except OSError as error:

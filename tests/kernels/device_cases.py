@@ -5,7 +5,7 @@ from __future__ import annotations
 import nep_reference
 import numpy as np
 from one_rank import OneRank
-from sample_structures import bilayer, mixed_sheet, silicon, silicon_carbide
+from sample_structures import bilayer, metals, mixed_sheet, silicon, silicon_carbide
 from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 from test_nep import crystal
 
@@ -48,6 +48,7 @@ EMPIRICAL = {
     "Stillinger-Weber": lambda: atoms_case("sw_si", silicon(3)),
     "Stillinger-Weber, mixed": lambda: atoms_case(mixed_stillinger_weber(), silicon_carbide(3)),
     "B, C and N in one sheet": lambda: atoms_case("tersoff_bnc", mixed_sheet(6)),
+    "alloy of three metals": lambda: atoms_case({"name": "eam_zhou", "cutoff_A": 5.0}, metals(("Al", "Cu", "Zr"), 2)),
     "Lennard-Jones between layers": lambda: atoms_case("lj_gr_hbn", bilayer(3)),
     "ILP between layers": lambda: atoms_case({"name": "ilp_gr_hbn", "cutoff_A": 9.0}, bilayer(3)),
 }

@@ -40,6 +40,16 @@ def system_with_ghosts(symbols, positions, cell, periodic=(True, True, True), de
     ), owners
 
 
+class GhostCopies:
+    """Exchange of fields with ghosts made by `system_with_ghosts`."""
+
+    def __init__(self, owners, backend):
+        self.owners = backend.xp.asarray(owners.astype(np.int32))
+
+    def forward(self, field):
+        field[:len(self.owners)] = field[self.owners]
+
+
 class OneRank:
     """A potential bound to one cell; `run` gives energies (n,), forces (n, 3), virials (n, 3, 3)."""
 
@@ -65,7 +75,7 @@ class OneRank:
         xp, s = self.backend.xp, self.system
         out = ForceArrays(xp.zeros(s.n_owned), xp.zeros((s.n_total + 1, 4)),
                           xp.zeros((s.n_total + 1, 12)) if virials else None)
-        self.bound.compute(s, self.packed(), 0, s.n_owned, out)
+        self.bound.compute(s, self.packed(), 0, s.n_owned, out, GhostCopies(self.owners, self.backend))
         return self.settled(out)
 
     def settled(self, out):

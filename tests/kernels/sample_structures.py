@@ -93,6 +93,13 @@ def flakes(amplitude=0.05):
     return atoms
 
 
+def metals(symbols=("Al",), repeat=3, a=4.05, amplitude=0.1, seed=3):
+    """A face-centred cubic alloy, sites dealt out at random."""
+    atoms = perturbed(bulk("Al", "fcc", a=a, cubic=True).repeat(repeat), amplitude, seed)
+    atoms.symbols = np.random.default_rng(seed).permutation(np.resize(list(symbols), len(atoms)))
+    return atoms
+
+
 def silicon_cluster():
     """Four atoms without a cell."""
     return Atoms("Si4", positions=[[0, 0, 0], [2.4, 0, 0], [1.2, 2.0, 0], [1.2, 0.7, 1.9]])

@@ -1,4 +1,4 @@
-"""Potentials on several ranks against one: a graphene / h-BN stack, and Si and C at random on a diamond lattice."""
+"""Potentials on several ranks against one: a graphene / h-BN stack, Si and C on a diamond lattice, an alloy."""
 
 from pathlib import Path
 
@@ -45,6 +45,17 @@ def crystal(tilted):
                            velocities=rng.normal(0.0, 0.03, (64, 3)))
 
 
+def alloy(periodic):
+    """108 atoms of Al, Cu and Zr in a cell as thin as the halo is deep, periodic or with vacuum along z."""
+    lattice = bulk("Al", "fcc", a=4.1, cubic=True).repeat(3)
+    positions = lattice.positions + np.random.default_rng(4).normal(0.0, 0.08, (108, 3))
+    types = np.random.default_rng(5).integers(0, 3, len(positions))
+    velocities = np.random.default_rng(6).normal(0.0, 0.02, positions.shape)
+    cell = np.diag([12.3, 12.3, 12.3 if periodic else 40.0])
+    return Snapshot.create(cell, [True, True, periodic], ("Al", "Cu", "Zr"), [26.98, 63.55, 91.22], positions,
+                           types, velocities=velocities)
+
+
 BY_TRIPLET = {"tersoff_mod": mixed_tersoff_mod, "stillinger_weber": mixed_stillinger_weber}
 LAYOUTS = ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
 MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ranks))
@@ -64,6 +75,12 @@ def test_same_as_one_rank(spec, tilted, layout):
                           for ranks, tilted, layout in LAYOUTS for style in BY_TRIPLET])
 def test_potentials_by_triplet_same_as_one_rank(style, tilted, layout):
     compare(crystal(tilted), BY_TRIPLET[style](), layout)
+
+
+@pytest.mark.parametrize(("tilted", "layout"), [pytest.param(tilted, layout, marks=pytest.mark.parallel(ranks))
+                                                for ranks, tilted, layout in LAYOUTS])
+def test_alloy_same_as_one_rank(tilted, layout):
+    compare(alloy(tilted), load_potential("eam_zhou"), layout)
 
 
 def compare(snapshot, potential, layout):

@@ -151,7 +151,7 @@ def test_style_from_content(tmp_path, text, style):
 
 
 @needs_files
-@pytest.mark.parametrize("file", ["AlCu.eam.alloy"])
+@pytest.mark.parametrize("file", ["EAM_Zhou2004_18elements.gpumd.txt"])
 def test_other_styles_are_not_mistaken(file):
     with pytest.raises(InputError, match="not recognised"):
         load_potential(EMPIRICAL / file)
