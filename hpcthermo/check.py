@@ -134,7 +134,7 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
     """
     job = load_job(path)
     check_ranks(job, ranks)
-    snapshot = build_structure(job.structure)
+    snapshot = build_structure(job.structure, job.seed)
     potential = load_job_potential(job, snapshot)
     # a login node has no GPU: memory and decomposition do not need one
     backend = make_backend("cpu", job.execution.precision)

@@ -64,6 +64,24 @@ def check(
 
 
 @app.command()
+def build(
+    job: Annotated[Path | None, typer.Argument(metavar="JOB.TOML", help="A job, or a file with a [structure] table.")
+                   ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; its name says the format.")
+                      ] = Path("model.xyz"),
+    angles: Annotated[tuple[float, float] | None, typer.Option(
+        metavar="LOW HIGH", help="Instead: list commensurate twists between two angles, degrees.")] = None,
+) -> None:
+    """Write the structure of a job, all frames of its perturbations, and a picture beside it."""
+    from hpcthermo.build_command import angle_lines, build_command
+
+    if (job is None) == (angles is None):
+        raise typer.BadParameter("expected either JOB.TOML or --angles LOW HIGH")
+    for line in angle_lines(*angles) if angles is not None else build_command(job, output) if job is not None else []:
+        print(line)
+
+
+@app.command()
 def analyze(folder: Folder) -> None:
     """Redo the analysis of a run from its results.h5: summary, figures and report."""
     from hpcthermo.report import finish_results

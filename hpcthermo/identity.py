@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcthermo.config.load import structure_files
 from hpcthermo.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any
 def _named_files(job: Mapping[str, Any]) -> list[str]:
     """What may be a path: a text among the potentials is a path or the name of an embedded one."""
     potentials = job["potential"] if isinstance(job["potential"], list) else [job["potential"]]
-    names = [job["structure"].get("file")]
+    names: list[str | None] = [name for _, name in structure_files(job["structure"])]
     names += [single.get("path") if isinstance(single, dict) else single for single in potentials]
     return [name for name in names if name is not None]
 
@@ -61,7 +62,8 @@ def _hashed(value: Any, hashes: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_hashed(single, hashes) for single in value]
     if isinstance(value, dict):
-        return {key: _hashed(single, hashes) if key in ("file", "path") else single for key, single in value.items()}
+        return {key: _hashed(single, hashes) if key in ("file", "path") or isinstance(single, dict | list) else single
+                for key, single in value.items()}
     return hashes.get(value, value) if isinstance(value, str) else value
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcthermo.config.execution import Execution
-from hpcthermo.config.structure import FileStructure, Structure
+from hpcthermo.config.structure import Structure
 from hpcthermo.domain.snapshot import Snapshot
-from hpcthermo.errors import InputError, ResourceError
+from hpcthermo.errors import InputError
 from hpcthermo.gpu import compile as kernel_compile
 from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_set, supports
 
@@ -18,29 +18,23 @@ if TYPE_CHECKING:
     from hpcthermo.potentials.base import Limits, Potential
 
 
-def build_structure(structure: Structure) -> Snapshot:
-    """Snapshot of a [structure] table.
+def build_structure(structure: Structure, seed: int = 1) -> Snapshot:
+    """Snapshot of a [structure] table that gives one structure.
 
     Raises
     ------
     InputError
-        If the file or the parameters do not give a usable structure.
+        If the file or the parameters do not give a usable structure, or give several.
     ResourceError
         If it does not fit into memory.
     """
-    from hpcthermo.structure.build import layered_stack_snapshot, structure_from_file
-    from hpcthermo.structure.layered_stack import LayerBlock
-    from hpcthermo.structure.repeat import repeat_snapshot
+    from hpcthermo.building import build_frames
 
-    try:
-        if isinstance(structure, FileStructure):
-            atoms = structure_from_file(Path(structure.file), species=structure.species, periodic=structure.periodic,
-                                        grouping_method=structure.grouping_method)
-            return repeat_snapshot(atoms, structure.repeat)
-        blocks = [LayerBlock(**block.model_dump()) for block in structure.layers]
-        return layered_stack_snapshot(blocks, structure.spacing_A, structure.vacuum_A, structure.lattice)
-    except MemoryError:
-        raise ResourceError("structure: does not fit into memory; reduce repeat or use a larger machine") from None
+    frames = build_frames(structure, seed)
+    if len(frames) != 1:
+        raise InputError(f"structure: gives {len(frames)} structures, and a run takes one; `hpcthermo build` writes "
+                         "them all, or reduce lists and perturbations to one")
+    return frames[0].snapshot
 
 
 def load_job_potential(job: Job, snapshot: Snapshot | None = None) -> Potential:

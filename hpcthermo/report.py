@@ -38,6 +38,7 @@ _CAPTIONS = {
     "conductance_convergence": "Conductance from the first part of the analysed time, with its block error.",
     "temperature": "Temperature of all moving atoms.",
     "energies": "Energies relative to their first values.",
+    "structure": "The structure at the start, from above and from the side.",
     "pressure": "Diagonal components of the pressure.",
     "convergence": "Largest force on an atom and largest deviation of a free stress component, with their tolerances "
                    "(dotted), and the energy above its last value.",

@@ -151,13 +151,16 @@ class Simulation:
 
     def _fresh_engine(self, mark: Callable[[Snapshot], Snapshot] | None) -> Engine:
         from hpcthermo.engine import make_engine
+        from hpcthermo.plots import STRUCTURE_FIGURE, draw_structure
 
         job = self.job
 
         def build() -> Snapshot:
-            snapshot = build_structure(job.structure)
+            snapshot = build_structure(job.structure, job.seed)
             load_job_potential(job, snapshot)
-            return snapshot if mark is None else mark(snapshot)
+            snapshot = snapshot if mark is None else mark(snapshot)
+            draw_structure(snapshot, self.folder / STRUCTURE_FIGURE)
+            return snapshot
 
         snapshot = on_first_rank(self.comm, build)
         potential = load_job_potential(job)

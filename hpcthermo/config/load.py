@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from hpcthermo.config.job import JOB_KINDS, Job
 from hpcthermo.config.potential import PotentialSpec
-from hpcthermo.config.structure import FileStructure
+from hpcthermo.config.structure import StructureJob
 from hpcthermo.errors import InputError
 
 #: job files are written by hand; nothing longer is one
@@ -54,15 +54,7 @@ def load_job(path: Path) -> Job:
     JobFileError
         If its content is not a job; names every error.
     """
-    text = read_job_text(path)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the syntax there"]) from None
-    except RecursionError:
-        raise JobFileError(str(path), ["not a job: brackets are nested too deeply; correct the syntax"]) from None
-    except ValueError as error:  # integers of thousands of digits
-        raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the value"]) from None
+    data = read_job_table(path)
     job = parse_job(with_absolute_paths(data, path.parent), str(path))
     missing = missing_files(job)
     if missing:
@@ -70,17 +62,83 @@ def load_job(path: Path) -> Job:
     return job
 
 
+def load_structure(path: Path) -> StructureJob:
+    """Structure and seed of a job file of any kind, or of a file with a [structure] table alone.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not TOML.
+    JobFileError
+        If its structure is not usable; the other tables of a job are not looked at.
+    """
+    data = with_absolute_paths(read_job_table(path), path.parent)
+    if _depth(data) > MAXIMUM_DEPTH:
+        raise JobFileError(str(path), ["not a job: tables are nested too deeply; see `hpcthermo init`"])
+    if "kind" in data:
+        data = {name: data[name] for name in StructureJob.model_fields if name in data}
+    try:
+        job = StructureJob.model_validate(data)
+    except ValidationError as error:
+        raise JobFileError(str(path), describe_errors(error, data, StructureJob)) from None
+    missing = _absent(structure_files(job.structure.model_dump(mode="json")))
+    if missing:
+        raise JobFileError(str(path), missing)
+    return job
+
+
+def read_job_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    JobFileError
+        If it is not TOML.
+    """
+    text = read_job_text(path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the syntax there"]) from None
+    except RecursionError:
+        raise JobFileError(str(path), ["not a job: brackets are nested too deeply; correct the syntax"]) from None
+    except ValueError as error:  # integers of thousands of digits
+        raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the value"]) from None
+
+
 def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The table with the files it names relative to `folder` made absolute; a runner then needs no folder."""
     resolved = dict(data)
     structure, potential = data.get("structure"), data.get("potential")
-    if isinstance(structure, dict) and isinstance(structure.get("file"), str):
-        resolved["structure"] = {**structure, "file": _absolute(structure["file"], folder)}
+    if isinstance(structure, dict) and _depth(structure) <= MAXIMUM_DEPTH:
+        resolved["structure"] = _with_absolute_files(structure, folder)
     if isinstance(potential, list):
         resolved["potential"] = [_absolute_potential(single, folder) for single in potential]
     elif potential is not None:
         resolved["potential"] = _absolute_potential(potential, folder)
     return resolved
+
+
+def _with_absolute_files(value: Any, folder: Path) -> Any:
+    """A piece of a [structure] table with every `file` in it made absolute."""
+    if isinstance(value, list):
+        return [_with_absolute_files(item, folder) for item in value]
+    if isinstance(value, dict):
+        return {key: _absolute(item, folder) if key == "file" and isinstance(item, str)
+                else _with_absolute_files(item, folder) for key, item in value.items()}
+    return value
+
+
+def structure_files(structure: Any, path: str = "structure") -> list[tuple[str, str]]:
+    """TOML path and name of every file that a [structure] table (as JSON values) names."""
+    if isinstance(structure, list):
+        return [found for k, item in enumerate(structure) for found in structure_files(item, f"{path}[{k}]")]
+    if isinstance(structure, dict):
+        own = [(f"{path}.file", structure["file"])] if structure.get("file") is not None else []
+        return own + [found for key, item in structure.items() for found in structure_files(item, f"{path}.{key}")]
+    return []
 
 
 def _absolute_potential(potential: Any, folder: Path) -> Any:
@@ -105,12 +163,16 @@ def _is_file(path: str) -> bool:
 
 def missing_files(job: Job) -> list[str]:
     """One line per file that the job names and that is not there."""
-    named = [("structure.file", job.structure.file)] if isinstance(job.structure, FileStructure) else []
+    named = structure_files(job.structure.model_dump(mode="json"))
     potentials = job.potential if isinstance(job.potential, tuple) else (job.potential,)
     for k, single in enumerate(potentials):
         key = f"potential[{k}].path" if isinstance(job.potential, tuple) else "potential.path"
         if isinstance(single, PotentialSpec) and single.path is not None:
             named.append((key, single.path))
+    return _absent(named)
+
+
+def _absent(named: list[tuple[str, str]]) -> list[str]:
     return [f"{key}: expected a file, got {shown(name)}, which is absent or not a file; correct the path"
             for key, name in named if not _is_file(name)]
 

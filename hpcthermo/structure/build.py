@@ -11,16 +11,29 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.structure.checks import check_structure
 from hpcthermo.structure.layered_stack import LayerBlock, build_layered_stack
+from hpcthermo.structure.pile import Pile
 from hpcthermo.structure.read import StructureFile, read_structure
 
 
 def layered_stack_snapshot(
-    blocks: Sequence[LayerBlock], spacing: float, vacuum: float, lattice: str | tuple[float, float] = "mean"
+    blocks: Sequence[LayerBlock], spacing: float | Sequence[float] | None, vacuum: float,
+    lattice: str | float | tuple[float, float] = "mean", cell: str = "orthogonal",
 ) -> Snapshot:
     """Snapshot of a stack of layers; arguments as in `build_layered_stack`."""
-    stack = build_layered_stack(blocks, spacing, vacuum, lattice)
-    check_structure(stack.cell, stack.periodic, stack.positions, "structure.builder layered_stack")
-    return make_snapshot(stack.cell, stack.periodic, stack.symbols.tolist(), stack.positions, layers=stack.layers)
+    return pile_snapshot(build_layered_stack(blocks, spacing, vacuum, lattice, cell), "layered_stack")
+
+
+def pile_snapshot(pile: Pile, builder: str, groups: np.ndarray | None = None) -> Snapshot:
+    """Checked snapshot of what a builder piled up.
+
+    Raises
+    ------
+    InputError
+        If atoms are on top of each other.
+    """
+    check_structure(pile.cell, pile.periodic, pile.positions, f"structure.builder {builder}")
+    return make_snapshot(pile.cell, pile.periodic, pile.symbols.tolist(), pile.positions, layers=pile.layers,
+                         groups=groups)
 
 
 def structure_from_file(path: Path, *, species: Sequence[str] | None = None, grouping_method: int = 0,

@@ -14,8 +14,8 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.structure.labels import check_virial
 from hpcthermo.structure.lammps_data import elements_of_types, is_lammps_data
-from hpcthermo.structure.layered_stack import MAXIMUM_ATOMS
 from hpcthermo.structure.layers import detect_layers
+from hpcthermo.structure.limits import MAXIMUM_ATOMS
 from hpcthermo.units import TIME_FS
 
 #: longest line of a text structure with room, times the most atoms

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
-from hpcthermo.structure.layered_stack import MAXIMUM_ATOMS
+from hpcthermo.structure.limits import MAXIMUM_ATOMS
 
 
 def repeat_snapshot(snapshot: Snapshot, repeat: tuple[int, int, int]) -> Snapshot:

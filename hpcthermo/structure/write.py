@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,27 @@ def write_structure(snapshot: Snapshot, path: Path, metadata: Mapping[str, Any] 
     ResourceError
         If the file cannot be written.
     """
-    text = format_of(path).text(snapshot, metadata or {})
+    _write_text(format_of(path).text(snapshot, metadata or {}), path)
+
+
+def write_frames(frames: Sequence[tuple[Snapshot, Mapping[str, Any]]], path: Path) -> None:
+    """Write structures with their metadata into one file, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the format of that name holds one structure and there are several.
+    ResourceError
+        If the file cannot be written.
+    """
+    form = format_of(path)
+    if len(frames) > 1 and form.text is not extended_xyz:
+        raise InputError(f"{path}: {form.name} holds one structure, there are {len(frames)}; use a name that ends in "
+                         ".xyz")
+    _write_text("".join(form.text(snapshot, metadata) for snapshot, metadata in frames), path)
+
+
+def _write_text(text: str, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text)

@@ -116,7 +116,7 @@ def run_replica(job: NemdJob, comm: Communicator, folder: Path, resume: bool, se
     from hpcthermo import run
 
     layout: NemdLayout = comm.bcast(
-        on_first_rank(comm, lambda: describe_structure(job.nemd, build_structure(job.structure))))
+        on_first_rank(comm, lambda: describe_structure(job.nemd, build_structure(job.structure, job.seed))))
 
     def mark(snapshot: Snapshot) -> Snapshot:
         snapshot.fields["groups"] = nemd_grouping(job.nemd, snapshot).labels

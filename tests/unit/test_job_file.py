@@ -55,7 +55,7 @@ def test_minimisation_defaults_to_double():
         ("stage", 3, "stage: expected a list, got 3"),
         ("structure", {}, "structure.file: required key is missing"),
         ("structure.layers.0.count", 1.5, "structure.layers[0].count: expected an integer"),
-        ("structure.layers.1.material", "silicene", "structure.layers[1].material: expected 'graphene' or 'h-BN'"),
+        ("structure.layers.1.material", "silicene", "structure.layers[1].material: expected 'graphene', 'h-BN'"),
         ("potential", [], "potential: expected"),
         ("potential", {"path": "a", "name": "b"}, "potential: expected either path (a file) or name"),
         ("execution", {"decomposition": [1, 2]}, "execution.decomposition: expected 'auto' or 'slab' or a list"),

@@ -200,7 +200,7 @@ def test_a_structure_that_cannot_be_built_ends_all_ranks_with_one_line(tmp_path)
 def test_a_signal_during_set_up_ends_in_a_checkpoint(tmp_path):
     job = write_job(tmp_path)
     script = ("import sys, os, signal\nfrom hpcthermo import simulation\nold = simulation.build_structure\n"
-              "def build(structure):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return old(structure)\n"
+              "def build(*given):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return old(*given)\n"
               "simulation.build_structure = build\nfrom hpcthermo.cli import main\nmain(sys.argv[1:])\n")
     stopped = subprocess.run([sys.executable, "-c", script, "run", str(job), "--out", str(tmp_path / "out")],
                              capture_output=True, text=True, check=False)
