@@ -300,8 +300,8 @@ def test_slabs_are_the_crystal(miller: tuple[int, int, int]) -> None:
 
 def test_crystals_by_name() -> None:
     """ThO2 of the anharmonicity benchmark: 12, 24 and 192 atoms; eight O around Th, four Th around O."""
-    for cell, count, n in (("conventional", 1, 12), ("primitive", 2, 24), ("primitive", 4, 192)):
-        repeat = [count, count, count]
+    for cell, copies, n in (("conventional", 1, 12), ("primitive", 2, 24), ("primitive", 4, 192)):
+        repeat = [copies] * 3
         made = frames({"builder": "crystal", "crystal": "ThO2", "cell": cell, "repeat": repeat})[0].snapshot
         assert made.n_atoms == n
         count, _, _ = bonds(made, 2.6)
