@@ -100,7 +100,7 @@ def plot(folder: Folder) -> None:
 
 @app.command()
 def init(
-    kind: Annotated[str, typer.Argument(help="nemd, md or minimize.")],
+    kind: Annotated[str, typer.Argument(help="nemd, md, minimize, lattice or elastic.")],
     path: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("job.toml"),
     slurm: Annotated[bool, typer.Option("--slurm", help="Write a Slurm script beside it.")] = False,
 ) -> None:

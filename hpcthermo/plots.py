@@ -12,6 +12,7 @@ import numpy as np
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import ResourceError
 from hpcthermo.results import RESULTS_FILE, Results, read_results, value_text
+from hpcthermo.statics.elastic import diagonal_stresses
 from hpcthermo.transport.analysis import Profile, analyze_record, interface_flux, make_profile
 from hpcthermo.transport.groups import FREE, SINK, SOURCE
 from hpcthermo.transport.record import NemdRecord, records_of
@@ -27,6 +28,8 @@ _STYLE: Any = {
 #: colour-blind safe (Okabe and Ito)
 _BLUE, _RED, _GREEN, _GREY, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00"
 _ROLE_COLORS = {SOURCE: _RED, SINK: _BLUE, FREE: "#000000"}
+#: components of strain
+_COMPONENT_COLORS = {"xx": _BLUE, "yy": _RED, "zz": _GREEN, "yz": _GREY, "xz": _ORANGE, "xy": "#CC79A7"}
 _MOST_POINTS = 60
 #: drawn when a run begins
 STRUCTURE_FIGURE = "structure.png"
@@ -63,6 +66,8 @@ def draw_figures(folder: Path) -> list[Path]:
         drawings = _stage_drawings(results)
         if results.kind == "nemd":
             drawings = {**_nemd_drawings(results), **drawings}
+        if results.kind == "elastic":
+            drawings = {"stress_strain": lambda axes: draw_stress_strain(axes, results), **drawings}
         paths = []
         for name, draw in drawings.items():
             figure, axes = pyplot.subplots()
@@ -264,6 +269,19 @@ def draw_relaxation(axes: Axes, results: Results) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.legend()
+
+
+def draw_stress_strain(axes: Axes, results: Results) -> None:
+    """Stress along each strain component (points) and the fitted constants C_jj (lines)."""
+    strains, stresses, slopes, unit = diagonal_stresses(results)
+    for (name, color), slope in zip(_COMPONENT_COLORS.items(), slopes, strict=True):
+        if len(strains[name]):
+            axes.plot(100.0 * strains[name], stresses[name], "o", ms=3, color=color, label=name)
+            span = np.array([strains[name].min(), strains[name].max()])
+            axes.plot(100.0 * span, slope * span, color=color, lw=0.8)
+    axes.set_xlabel("strain (%), shear doubled")
+    axes.set_ylabel(f"stress of the same component ({unit})")
+    axes.legend(ncols=2)
 
 
 class _Nothing:

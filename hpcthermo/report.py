@@ -30,6 +30,8 @@ _HEADLINES = {
     "nemd": ("interfacial_thermal_conductance", "thermal_conductivity_bulk", "heat_flux"),
     "md": ("temperature",),
     "minimize": ("potential_energy_per_atom",),
+    "lattice": ("lattice_constant_a",),
+    "elastic": ("bulk_modulus_hill", "C_2d_xx_xx"),
 }
 _CAPTIONS = {
     "temperature_profile": "Mean temperature of each block with its standard error, fitted lines, and the jump at the "
@@ -40,6 +42,7 @@ _CAPTIONS = {
     "energies": "Energies relative to their first values.",
     "structure": "The structure at the start, from above and from the side.",
     "pressure": "Diagonal components of the pressure.",
+    "stress_strain": "Stress of each strained component and the fitted elastic constant.",
     "convergence": "Largest force on an atom and largest deviation of a free stress component, with their tolerances "
                    "(dotted), and the energy above its last value.",
 }
@@ -70,9 +73,12 @@ def finish_results(folder: Path) -> str:
 def analyses() -> dict[str, Callable[[Results], tuple[Table, Table]]]:
     """Kind of job -> analysis that returns the tables `results` and `checks`."""
     from hpcthermo.equilibrium import analyze_md
+    from hpcthermo.statics.elastic import analyze_elastic
+    from hpcthermo.statics.lattice import analyze_lattice
     from hpcthermo.statics.relaxation import relaxation_tables
 
-    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": relaxation_tables}
+    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": relaxation_tables, "lattice": analyze_lattice,
+            "elastic": analyze_elastic}
 
 
 def _analyze_nemd(results: Results) -> tuple[Table, Table]:

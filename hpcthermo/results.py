@@ -239,7 +239,7 @@ def value_text(result: dict[str, Any]) -> str:
     if value is None or not math.isfinite(value):
         return "not determined"
     if error is None or not math.isfinite(error) or error <= 0.0:
-        return f"{value:.4g}{shown_unit}"
+        return f"{value:.6g}{shown_unit}"
     digits = min(12, max(0, 1 - math.floor(math.log10(error))))
     if abs(value) >= 1e6 or 0.0 < abs(value) < 1e-4:
         return f"({value:.3e} \N{PLUS-MINUS SIGN} {error:.1e}){shown_unit}"

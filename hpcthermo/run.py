@@ -123,6 +123,18 @@ def finish_run(simulation: Simulation, quantities: dict[str, Quantity]) -> None:
     simulation.close()
 
 
+def _run_lattice(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
+    from hpcthermo.statics.lattice import run_lattice
+
+    run_lattice(job, comm, folder, resume, stop)
+
+
+def _run_elastic(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
+    from hpcthermo.statics.elastic import run_elastic
+
+    run_elastic(job, comm, folder, resume, stop)
+
+
 def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     from hpcthermo.transport.nemd import run_nemd
 
@@ -130,4 +142,6 @@ def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
 
 
 #: kind of job -> what runs it
-RUNNERS: dict[str, Runner] = {"nemd": _run_nemd, "md": run_md, "minimize": run_minimize}
+RUNNERS: dict[str, Runner] = {
+    "nemd": _run_nemd, "md": run_md, "minimize": run_minimize, "lattice": _run_lattice, "elastic": _run_elastic,
+}

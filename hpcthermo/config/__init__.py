@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hpcthermo.config.job import Job, MdJob, MinimizeJob, NemdJob
+from hpcthermo.config.job import ElasticJob, Job, LatticeJob, MdJob, MinimizeJob, NemdJob
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
-__all__ = ["Job", "JobFileError", "MdJob", "MinimizeJob", "NemdJob", "load_job", "parse_job"]
+__all__ = [
+    "ElasticJob", "Job", "JobFileError", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob", "load_job", "parse_job",
+]

@@ -10,7 +10,7 @@ from hpcthermo.config.base import Section, Text
 from hpcthermo.config.execution import Execution, Output
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
-from hpcthermo.config.relaxation import Relaxation
+from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
 from hpcthermo.config.stage import MinimizeStage, Stage
 from hpcthermo.config.structure import Structure
 
@@ -86,34 +86,80 @@ class RelaxationExecution(Execution):
     """Pair arithmetic: float32 with float64 sums, or float64."""
 
 
-class MinimizeJob(CommonJob):
-    """Relaxation of the positions, and of the cell where components are free."""
+class StaticJob(CommonJob):
+    """A job that begins with a relaxation."""
 
-    kind: Literal["minimize"]
-    """Kind of job."""
     execution: RelaxationExecution = RelaxationExecution()
     """Device, precision (double unless given) and decomposition."""
-    output: Output = Output(series_interval_steps=10)
+    output: Output = Output(series_interval_steps=1)
     """Checkpoints, series and trajectory."""
-    minimize: Relaxation = Relaxation()
-    """Algorithm, free cell components and tolerances."""
+
+    @property
+    def relaxation(self) -> Relaxation:
+        """The table that says how to relax."""
+        raise NotImplementedError
 
     @property
     def stage(self) -> tuple[MinimizeStage]:
         """The relaxation as a stage."""
-        return (MinimizeStage(ensemble="minimize", name="minimize", **self.minimize.model_dump()),)
+        fields = {name: getattr(self.relaxation, name) for name in Relaxation.model_fields}
+        return (MinimizeStage(ensemble="minimize", name="relaxation", **fields),)
 
     @property
     def total_steps(self) -> int:
-        """Most steps it can take."""
-        return self.minimize.steps
+        """Most steps the relaxation can take."""
+        return self.relaxation.steps
 
 
-Job = NemdJob | MdJob | MinimizeJob
+class MinimizeJob(StaticJob):
+    """Relaxation of the positions, and of the cell where components are free."""
+
+    kind: Literal["minimize"]
+    """Kind of job."""
+    minimize: Relaxation = Relaxation()
+    """Algorithm, free cell components and tolerances."""
+
+    @property
+    def relaxation(self) -> Relaxation:
+        """The table that says how to relax."""
+        return self.minimize
+
+
+class LatticeJob(StaticJob):
+    """Lattice constants, interlayer spacings, cohesive energy and density of the relaxed crystal."""
+
+    kind: Literal["lattice"]
+    """Kind of job."""
+    lattice: LatticeSection = LatticeSection()
+    """How to relax, and unit cells in the cell."""
+
+    @property
+    def relaxation(self) -> LatticeSection:
+        """The table that says how to relax."""
+        return self.lattice
+
+
+class ElasticJob(StaticJob):
+    """Elastic constants of the relaxed crystal from finite strains."""
+
+    kind: Literal["elastic"]
+    """Kind of job."""
+    elastic: ElasticSection = ElasticSection()
+    """How to relax, and strains."""
+
+    @property
+    def relaxation(self) -> ElasticSection:
+        """The table that says how to relax."""
+        return self.elastic
+
+
+Job = NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob
 
 #: kind in the job file -> its model
-JOB_KINDS: dict[str, type[NemdJob] | type[MdJob] | type[MinimizeJob]] = {
+JOB_KINDS: dict[str, type[Job]] = {
     "nemd": NemdJob,
     "md": MdJob,
     "minimize": MinimizeJob,
+    "lattice": LatticeJob,
+    "elastic": ElasticJob,
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 from pydantic import Field, TypeAdapter
 
-from hpcthermo.config.job import MdJob, MinimizeJob, NemdJob
+from hpcthermo.config.job import JOB_KINDS
 
 
 def job_schema() -> dict[str, Any]:
     """The schema as a dictionary."""
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[NemdJob | MdJob | MinimizeJob, Field(discriminator="kind")])
+    kinds: Any = Union[tuple(JOB_KINDS.values())]  # noqa: UP007
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="kind")])
     schema = adapter.json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hpcthermo job", **schema}
 

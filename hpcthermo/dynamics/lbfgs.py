@@ -38,7 +38,7 @@ _LEAST_CURVATURE = 1e-10
 #: displacement below which no step is tried any more, A
 _SMALLEST_MOVE = 1e-9
 #: rounding of an energy, relative to its size and for one atom
-_ENERGY_NOISE = {"double": 1e-13, "mixed": 1e-7}
+_ENERGY_NOISE = {"double": 1e-13, "mixed": 1e-6}
 
 
 class Lbfgs(Minimizer):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpcthermo.errors import InputError, ResourceError
 
-KINDS = ("nemd", "md", "minimize")
+KINDS = ("nemd", "md", "minimize", "lattice", "elastic")
 
 
 def write_template(kind: str, path: Path, slurm: bool = False) -> list[Path]:

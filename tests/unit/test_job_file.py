@@ -59,7 +59,7 @@ def test_minimisation_defaults_to_double():
         ("potential", [], "potential: expected"),
         ("potential", {"path": "a", "name": "b"}, "potential: expected either path (a file) or name"),
         ("execution", {"decomposition": [1, 2]}, "execution.decomposition: expected 'auto' or 'slab' or a list"),
-        ("kind", "nmd", "kind: expected one of nemd, md, minimize, got 'nmd', did you mean nemd?"),
+        ("kind", "nmd", "kind: expected one of nemd, md, minimize, lattice, elastic, got 'nmd', did you mean nemd?"),
         ("seed", -1, "seed: expected greater than or equal to 0, got -1"),
     ],
 )
