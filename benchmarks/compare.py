@@ -7,7 +7,8 @@ Ours is `hpcthermo bench`: dynamics at constant energy and 300 K with 0.5 fs, en
 lists rebuilt as needed, integrator and halo included. calorine (NEP_CPU) gives energy, forces and virials of static
 positions with a new list in every call, which is how it works; LAMMPS runs the same dynamics. Each code has the skin
 that is fastest for it: ours is tuned by `hpcthermo bench` in the first round and then kept (runs with virials take that
-of the run without), that of LAMMPS is the fastest of LAMMPS_SKINS_A in one longer run each before the rounds.
+of the run without), that of LAMMPS is the fastest of LAMMPS_SKINS_A in one longer run each before the rounds. Where
+LAMMPS has several pair styles for a potential, each is run before that, and the fastest takes part.
 
 All runs start from the same positions and velocities, made by a short run at 300 K, and share one core. In a round the
 peer and each variant of ours run once, one after the other; every other round goes backwards, so that neither is always
@@ -42,6 +43,7 @@ from systems import standard_system
 TIMESTEP_FS, TEMPERATURE_K, HEATING_STEPS, COUPLING_FS, SKIN_A = 0.5, 300.0, 200, 20.0, 1.0
 #: what is tried for LAMMPS, and the least number of steps of a trial: some rebuilds must fall into it
 LAMMPS_SKINS_A, LAMMPS_TRIAL_STEPS, LAMMPS_WARM_UP = (0.3, 0.5, 1.0, 2.0), 200, 10
+LAMMPS_STYLE_SKIN_A = 0.5
 #: a start structure on which two codes differ by more than this is not the same problem, eV/atom and eV/A
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-6, 1e-5
 
@@ -69,6 +71,10 @@ class Case:
         Steps (ours and LAMMPS's) in a round.
     goals : dict of str to float
         Ratio to the peer that is asked for, by variant.
+    styles : tuple of str
+        Pair styles of LAMMPS that compute the first part of the potential.
+    prediction : str
+        What was expected before the first measurement.
     """
 
     system: str
@@ -76,6 +82,8 @@ class Case:
     peer: str
     steps: int
     goals: dict[str, float]
+    styles: tuple[str, ...] = ("tersoff",)
+    prediction: str = ""
 
 
 CASES = {
@@ -84,7 +92,14 @@ CASES = {
     "nep_c": Case("diamond", "C_2024_NEP4.txt", "calorine", 100, {"mixed": 20}),
     "nep_unep": Case("alloy", "UNEP_v1_16metals.txt", "calorine", 100, {"mixed": 20}),
     "tersoff_bnc": Case("bnc_layers", "BNC.tersoff", "lammps", 300, {"mixed": 1.5, "double": 1.5}),
-    "tersoff_si": Case("silicon_64000", "SiC_1989.tersoff", "lammps", 60, {"mixed": 1.5, "double": 1.5}),
+    "tersoff_si": Case("silicon_64000", "SiC_1989.tersoff", "lammps", 60, {"mixed": 1.5, "double": 1.5},
+                       ("tersoff", "tersoff/omp", "tersoff/table", "tersoff/table/omp")),
+    "tersoff_mod": Case("silicon_64000", "tersoff_mod_si", "lammps", 60, {"mixed": 1.5, "double": 1.5},
+                        ("tersoff/mod", "tersoff/mod/omp"),
+                        "mixed 7, double 3: two exponentials more for each pair of bonds than Tersoff, in both codes"),
+    "stillinger_weber": Case("silicon_64000", "Si.sw", "lammps", 60, {"mixed": 1.5, "double": 1.5},
+                             ("sw", "sw/omp", "sw/mod", "sw/mod/omp"),
+                             "mixed 6, double 3: Tersoff had 9.3 and 5, and LAMMPS gains more by the simpler formula"),
     "tersoff_lj": Case("bnc_layers", "BNC.tersoff,lj_gr_hbn", "lammps", 100, {"mixed": 3, "double": 3}),
 }
 
@@ -156,20 +171,35 @@ def warmed(atoms: Atoms, potential: list[str]) -> Atoms:
     return warm
 
 
-def lammps_setup(atoms: Atoms, potential: list[str]) -> dict[str, Any]:
+def lammps_setup(atoms: Atoms, potential: list[str], style: str = "tersoff") -> dict[str, Any]:
     """Types, masses and commands. A type is a species, or with interlayer pairs a species in one layer."""
-    tersoff, interlayer = potential[0], len(potential) > 1
+    file, interlayer = potential[0], len(potential) > 1
     symbols = atoms.get_chemical_symbols()
     layers = atoms.arrays["layer"].tolist() if interlayer else [0] * len(atoms)
     kinds = sorted(set(zip(symbols, layers, strict=True)), key=lambda kind: (kind[1], kind[0]))
     masses = dict(zip(symbols, atoms.get_masses().tolist(), strict=True))
     species = " ".join(symbol for symbol, _ in kinds)
-    commands = ["pair_style tersoff", f"pair_coeff * * {tersoff} {species}"]
+    commands = [f"pair_style {style}", f"pair_coeff * * {file} {species}"]
     if interlayer:
-        commands = ["pair_style hybrid/overlay tersoff lj/cut 10.0", f"pair_coeff * * tersoff {tersoff} {species}",
+        commands = [f"pair_style hybrid/overlay {style} lj/cut 10.0", f"pair_coeff * * {style} {file} {species}",
                     *interlayer_pairs(kinds, potential[1]), "pair_modify shift yes"]
     return {"types": [kinds.index(kind) + 1 for kind in zip(symbols, layers, strict=True)],
             "masses": [masses[symbol] for symbol, _ in kinds], "commands": commands}
+
+
+def file_for_lammps(name: str, folder: Path) -> str:
+    """A potential by triplets as a file; of an embedded one it is written to the folder."""
+    from hpcthermo.potentials.load import load_potential
+
+    if Path(name).exists():
+        return name
+    model = load_potential(name).model  # type: ignore[attr-defined]
+    lines = []
+    for i, j, k in np.ndindex(model.parameters.shape[:3]):
+        numbers = " ".join(repr(float(value)) for value in model.parameters[i, j, k])
+        lines.append(f"{model.elements[i]} {model.elements[j]} {model.elements[k]} {numbers}")
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return str(folder / name)
 
 
 def interlayer_pairs(kinds: list[tuple[str, int]], name: str) -> list[str]:
@@ -213,12 +243,28 @@ def agreement(atoms: Atoms, potential: list[str], peer: dict[str, Any]) -> str:
 PeerRun = Callable[[int, float], dict[str, Any]]
 
 
-def peer_runner(case: Case, atoms: Atoms, potential: list[str], options: argparse.Namespace) -> PeerRun:
-    """How the peer is run on the start structure."""
-    if case.peer == "calorine":
-        return lambda steps, _skin: calorine_run(options.calorine, atoms, Path(potential[0]), steps)
-    setup = {**lammps_setup(atoms, potential), "timestep_fs": TIMESTEP_FS, "warm_up": LAMMPS_WARM_UP}
+def calorine_runner(atoms: Atoms, model: Path, options: argparse.Namespace) -> PeerRun:
+    """How calorine is run on the start structure."""
+    return lambda evaluations, _skin: calorine_run(options.calorine, atoms, model, evaluations)
+
+
+def lammps_runner(atoms: Atoms, potential: list[str], options: argparse.Namespace, style: str) -> PeerRun:
+    """How LAMMPS is run on the start structure with a pair style."""
+    setup = {**lammps_setup(atoms, potential, style), "timestep_fs": TIMESTEP_FS, "warm_up": LAMMPS_WARM_UP}
     return lambda steps, skin: lammps_run(options.lammps, atoms, {**setup, "skin_A": skin, "steps": steps})
+
+
+def fastest_style(by_style: dict[str, PeerRun], n_atoms: int, say: Callable[[str], None]) -> tuple[PeerRun, str]:
+    """The run of LAMMPS with the pair style that needs least processor time, and a line that says how it was found."""
+    if len(by_style) == 1:
+        return next(iter(by_style.values())), ""
+    seconds = {}
+    for style, run in by_style.items():
+        say(f"trial: lammps, {style}")
+        seconds[style] = run(LAMMPS_TRIAL_STEPS, LAMMPS_STYLE_SKIN_A)["processor_seconds"]
+    chosen = min(seconds, key=seconds.__getitem__)
+    speeds = ", ".join(f"{style} {1e-3 * n_atoms / second:.4g}" for style, second in seconds.items())
+    return by_style[chosen], f"LAMMPS: {chosen}, the fastest of {speeds} (1000 atom-step/s of processor, one thread)"
 
 
 def fastest_skin(run_peer: PeerRun, n_atoms: int, steps: int, say: Callable[[str], None]) -> tuple[float, str]:
@@ -246,17 +292,23 @@ def compare(name: str, options: argparse.Namespace) -> None:
     require_interpreter(case.peer, getattr(options, case.peer))
     potential = located(case.potential, options.data)
     atoms = warmed(standard_system(case.system), potential)
-    run_peer = peer_runner(case, atoms, potential, options)
-    agrees = agreement(atoms, potential, run_peer(1, SKIN_A))
     steps = options.steps or case.steps
     say = functools.partial(print, file=sys.stderr, flush=True)
-    peer_skin, about_skin = SKIN_A, ""
-    if case.peer == "lammps" and options.lammps_skin is None:
-        peer_skin, about_skin = fastest_skin(run_peer, len(atoms), steps, say)
-    elif case.peer == "lammps":
-        peer_skin, about_skin = options.lammps_skin, f"skin {options.lammps_skin:g} A as asked for"
-    with tempfile.TemporaryDirectory() as folder:
-        structure = Path(folder) / f"{case.system}.xyz"
+    peer_skin, about_style, about_skin = SKIN_A, "", ""
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        if case.peer == "calorine":
+            run_peer = calorine_runner(atoms, Path(potential[0]), options)
+        else:
+            theirs = [file_for_lammps(potential[0], folder), *potential[1:]]
+            by_style = {style: lammps_runner(atoms, theirs, options, style) for style in case.styles}
+            run_peer, about_style = fastest_style(by_style, len(atoms), say)
+        agrees = agreement(atoms, potential, run_peer(1, SKIN_A))
+        if case.peer == "lammps" and options.lammps_skin is None:
+            peer_skin, about_skin = fastest_skin(run_peer, len(atoms), steps, say)
+        elif case.peer == "lammps":
+            peer_skin, about_skin = options.lammps_skin, f"skin {options.lammps_skin:g} A as asked for"
+        structure = folder / f"{case.system}.xyz"
         ase.io.write(structure, atoms, format="extxyz")
         own: dict[str, TunedBench] = {}
         for label, variant in variants_for(case, supported_instruction_set()).items():
@@ -268,8 +320,10 @@ def compare(name: str, options: argparse.Namespace) -> None:
         results = interleaved({case.peer: lambda: run_peer(evaluations, peer_skin), **own}, options.rounds, say)
     title = (f"compare.py {name}: {len(atoms):,} atoms ({case.system}), {case.potential}; one core, {options.rounds} "
              f"rounds, {steps} steps of {TIMESTEP_FS} fs")
+    predicted = [f"predicted ratios: {case.prediction}"] if case.prediction else []
     write_record(f"compare_{name}" if options.record else None, title,
-                 [agrees, ORDER, "", *table(case, len(atoms), results, about_skin)])
+                 [agrees, ORDER, *predicted, "", *table(case, len(atoms), results, about_skin),
+                  *([about_style] if about_style else [])])
 
 
 def table(case: Case, n_atoms: int, results: dict[str, list[dict]], about_skin: str) -> list[str]:

