@@ -1,8 +1,8 @@
 """Other codes' calculators as potentials of the engine (`hpcthermo.potentials.site_model` has the equations).
 
 On every rank the owned atoms and the ghosts around them are one cluster without periodicity: ghosts are explicit
-images, so a calculator sees no cell and needs no minimum image. A calculator whose energy is not local sees the whole
-system in its periodic cell, on one rank.
+images, so a calculator sees no cell and needs no minimum image. On one rank, and always if the energy is not local, a
+calculator sees the whole system in its periodic cell.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from scipy.spatial import cKDTree
 
+from hpcthermo.domain.grid import heights
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
@@ -106,14 +107,31 @@ class BoundBridge:
         positions = self._backend.to_host(system.positions)[:system.n_total]
         types = self._backend.to_host(system.types)
         rows = np.arange(system.n_owned)
+        numbers = self._numbers[types]
         if self._model.halo is None:
-            atoms = Atoms(self._numbers[types[rows]], positions[rows], cell=system.cell, pbc=system.periodic)
+            atoms = Atoms(numbers[rows], positions[rows], cell=system.cell, pbc=system.periodic)
+        elif self._is_whole(system, positions) and not (self._model.partial_forces and output.virials is not None):
+            atoms = Atoms(numbers[rows], positions[rows], cell=system.cell, pbc=True)
         else:
             rows = np.concatenate([rows, self._halo_rows(positions, system.n_owned)])
-            atoms = self._cluster(self._numbers[types[rows]], positions[rows])
+            atoms = self._cluster(numbers[rows], positions[rows])
         self.cluster_atoms = len(rows)
         result = self._model.evaluate(atoms, system.n_owned, output.virials is not None)
         self._add(result, rows[:len(result.forces)], positions, output)
+
+    def _is_whole(self, system: System, positions: np.ndarray) -> bool:
+        """Whether all ghosts are images of owned atoms, in a cell that a calculator may take as periodic.
+
+        Directions that are not periodic may be taken so if vacuum is left for it.
+        """
+        if system.volume == 0.0:
+            return False
+        tags = self._backend.to_host(system.tags)
+        fractional = positions[:system.n_owned] @ np.linalg.inv(system.cell)
+        needed = np.where(system.periodic, self._model.smallest_height,
+                          np.ptp(fractional, axis=0) * heights(system.cell) + self.ghost_depth)
+        return bool((heights(system.cell) >= needed).all()
+                    and np.isin(tags[system.n_owned:], tags[:system.n_owned]).all())
 
     def _halo_rows(self, positions: np.ndarray, n_owned: int) -> np.ndarray:
         """Ghosts within the halo of an owned atom: bricks have corners and a skin, where nothing matters."""

@@ -39,6 +39,7 @@ class DeepmdModel:
     """
 
     partial_forces = False
+    smallest_height = 0.0
     limits = Limits()
 
     def __init__(self, path: Path, receptive_field: float | None = None) -> None:
@@ -61,8 +62,9 @@ class DeepmdModel:
     def evaluate(self, atoms: Atoms, n_owned: int, virials: bool) -> SiteResult:
         """As in `SiteModel`."""
         types = [self._types[symbol] for symbol in atoms.symbols]
+        cell = atoms.cell.array.reshape(1, 9) if atoms.pbc.any() else None
         with calculator_failures(self.source, len(atoms)):
-            _, forces, _, energies, site_virials = self._model.eval(atoms.positions.reshape(1, -1), None, types,
+            _, forces, _, energies, site_virials = self._model.eval(atoms.positions.reshape(1, -1), cell, types,
                                                                     atomic=True)
         # the library has the component of the force first, that of the position second
         site = np.asarray(site_virials, float).reshape(-1, 3, 3)[:n_owned].transpose(0, 2, 1)

@@ -59,6 +59,7 @@ class DispersionModel:
     """
 
     partial_forces = False
+    smallest_height = 0.0
     elements = tuple(chemical_symbols[1:_HEAVIEST + 1])
 
     def __init__(self, method: str, cutoff: float | None = None, coordination_cutoff: float | None = None) -> None:

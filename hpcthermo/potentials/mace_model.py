@@ -43,6 +43,7 @@ class MaceModel:
     """
 
     partial_forces = True
+    smallest_height = 0.0
     limits = Limits()
 
     def __init__(self, path: Path, device: str = "cpu", dtype: str = "float64") -> None:
@@ -73,6 +74,10 @@ class MaceModel:
         import torch
 
         graph = self._graph(atoms)
+        if atoms.pbc.any():
+            found = {name: value.detach().cpu().numpy().astype(np.float64) for name, value in self._model(
+                graph, compute_virials=True).items() if name in ("node_energy", "forces", "virials")}
+            return SiteResult(found["node_energy"], found["forces"], None, found["virials"].reshape(3, 3))
         positions = graph["positions"]
         energies = self._model(graph, compute_force=False)["node_energy"][:n_owned]
 

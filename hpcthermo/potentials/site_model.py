@@ -12,6 +12,8 @@ partial forces the rows of ghosts go home to their owners, as for every potentia
 does. The neighbour-centred per-atom virial (`hpcthermo.potentials.base`) is in both
 
     W_j = -sum_i (r_j - r_i) (x) dU_i/dr_j
+
+A rank whose ghosts are all images of its own atoms (one rank) needs no halo: the cell itself is evaluated.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class SiteModel(Protocol):
     halo : float or None
         h, A; None if the energy is not local: the whole system is then computed at once, in its periodic cell.
     partial_forces : bool
-        Whether forces are those of the owned energies, on all rows.
+        Whether forces of a cluster are those of the owned energies, on all rows; virials then need a cluster.
+    smallest_height : float
+        Least distance between faces of a periodic cell for which the calculator is trusted with its images, A.
     limits : Limits
     """
 
@@ -83,10 +87,14 @@ class SiteModel(Protocol):
     elements: tuple[str, ...]
     halo: float | None
     partial_forces: bool
+    smallest_height: float
     limits: Limits
 
     def evaluate(self, atoms: Atoms, n_owned: int, virials: bool) -> SiteResult:
-        """Energies and forces of a cluster, whose first `n_owned` atoms are owned; virials if asked for."""
+        """Energies and forces of a cluster, whose first `n_owned` atoms are owned; virials if asked for.
+
+        Or of a periodic cell, all of whose atoms are owned.
+        """
 
 
 class AseModel:
@@ -114,6 +122,8 @@ class AseModel:
                  stresses_are_site_virials: bool = False) -> None:
         self.source, self.elements = source, tuple(elements)
         self.halo = None if receptive_field is None else 2.0 * receptive_field
+        # codes with the nearest image only are wrong in smaller cells without a word
+        self.smallest_height = self.halo or 0.0
         self._calculator = calculator
         self._has = frozenset(calculator.implemented_properties)
         self._site_stresses = stresses_are_site_virials

@@ -9,7 +9,7 @@ from hpcthermo.engine import make_engine
 from hpcthermo.gpu.backend import make_backend
 
 
-def snapshot_of(atoms, layers=None):
+def snapshot_of(atoms):
     symbols = atoms.get_chemical_symbols()
     species = tuple(sorted(set(symbols)))
     masses = [float(atoms.get_masses()[symbols.index(s)]) for s in species]
@@ -17,10 +17,10 @@ def snapshot_of(atoms, layers=None):
                            [species.index(s) for s in symbols])
 
 
-def engine_on_ranks(atoms, potential, layout="auto", comm=None):
+def engine_on_ranks(atoms, potential, layout="auto", comm=None, backend=None):
     comm = world_communicator() if comm is None else comm
     snapshot = snapshot_of(atoms) if comm.rank == 0 else None
-    return make_engine(snapshot, potential, comm, make_backend("cpu", "double"), skin=0.4, layout=layout)
+    return make_engine(snapshot, potential, comm, backend or make_backend("cpu", "double"), skin=0.4, layout=layout)
 
 
 def gather(engine, rows):

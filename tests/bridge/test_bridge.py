@@ -8,12 +8,14 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from emulated_gpu import EmulatedGpuBackend
 from same_as_whole import check_same_as_whole, check_strain_derivative, engine_on_ranks, gather
 from small_models import boron_nitride
 
 from hpcthermo.calculator import Calculator
 from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.ase_bridge import bridge
 from hpcthermo.potentials.calculators import CALCULATORS
 from hpcthermo.potentials.formats import CALCULATOR_STYLES
@@ -66,6 +68,23 @@ def test_own_potential_over_the_bridge(ranks):
         assert np.abs(virials - gather(moved, moved.virials)).max() < 1e-9
 
 
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_atoms_on_a_gpu(precision):
+    """Rows come from the device and go back to it; calculators compute in double precision whatever the engine does."""
+    atoms = boron_nitride((1, 1, 1), 0.1, 4)
+    across = bridge(Calculator("tersoff_bnc"), ("B", "N"), receptive_field=2.1)
+    values = []
+    for backend in (make_backend("cpu", "double"), EmulatedGpuBackend(precision)):
+        engine = engine_on_ranks(atoms, across, comm=SingleProcess(), backend=backend)
+        for virials in (True, False):
+            engine.compute(virials=virials)
+            forces = gather(engine, backend.to_host(engine.system.forces)[:len(atoms), :3])
+            values.append((forces, engine.potential_energy(), engine.virial_total()))
+    for found in values[1:]:
+        for a, b in zip(values[0], found, strict=True):
+            assert np.abs(a - b).max() < 1e-10
+
+
 def test_strain_derivative():
     check_strain_derivative(alloy((2, 1, 1)), load_potential(LJ_TABLE), 1e-5)
 
@@ -77,6 +96,21 @@ def test_halo_has_no_more_than_it_needs():
     distances = np.linalg.norm(engine.system.positions[:, None] - engine.system.positions[None, :len(atoms)], axis=2)
     expected = (distances.min(axis=1) < 2.0 * LJ["rc"]).sum()
     assert engine.bound.cluster_atoms == expected < engine.system.n_total
+
+
+@pytest.mark.parametrize(("repeat", "gap", "whole"), [((3, 3, 3), None, True), ((3, 3, 2), None, False),
+                                                      ((3, 3, 2), 8.5, True), ((3, 3, 2), 7.5, False)])
+def test_one_rank_needs_no_halo_in_a_cell_that_is_large_enough(repeat, gap, whole):
+    """Gap: vacuum along an open direction; 8 A are needed there, and between faces along the others."""
+    atoms = alloy(repeat)
+    if gap is not None:
+        flat = atoms.cell.array.copy()
+        flat[2] = [0.0, 0.0, np.ptp(atoms.positions[:, 2]) + gap]
+        flat[:2, 2] = 0.0
+        atoms.set_cell(flat)
+        atoms.pbc = (True, True, False)
+    engine = check_same_as_whole(atoms, load_potential(LJ_TABLE), lambda: LennardJones(**LJ), 1e-10)
+    assert (engine.bound.cluster_atoms == len(atoms)) == whole
 
 
 class Whole(AseCalculator):
