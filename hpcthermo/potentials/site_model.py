@@ -134,8 +134,8 @@ class AseModel:
     def _limits(self) -> Limits:
         if self.halo is None:
             return Limits(
-                f"{self.source} is not decomposed: its energy is not known to be a sum over atoms with a finite "
-                "receptive field; run on one rank, or state receptive_field_A if it is one",
+                f"{self.source} is not decomposed: its energy is no sum over atoms with a stated finite receptive field; "
+                "run on one rank",
                 None if "stress" in self._has else f"{self.source}: {NO_STRESS}", f"{self.source}: {NO_ATOM_VIRIALS}")
         sites = "virials" in self._has or self._site_stresses
         total = sites or {"stress", "stresses"} <= self._has
