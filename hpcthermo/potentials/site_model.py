@@ -134,7 +134,7 @@ class AseModel:
     def _limits(self) -> Limits:
         if self.halo is None:
             return Limits(
-                f"{self.source} is not decomposed: its energy is no sum over atoms with a stated finite receptive field; "
+                f"{self.source} is not decomposed: its energy is no sum over atoms with a stated receptive field; "
                 "run on one rank",
                 None if "stress" in self._has else f"{self.source}: {NO_STRESS}", f"{self.source}: {NO_ATOM_VIRIALS}")
         sites = "virials" in self._has or self._site_stresses
