@@ -32,7 +32,7 @@ from hpcthermo.config.structure import (
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.structure import perturb
-from hpcthermo.structure.build import make_snapshot, pile_snapshot, structure_from_file
+from hpcthermo.structure.build import crystal_snapshot, pile_snapshot, structure_from_file
 from hpcthermo.structure.cell_file import crystal_from_file, sheet_from_file
 from hpcthermo.structure.checks import check_structure
 from hpcthermo.structure.crystals import UnitCell, find_crystal
@@ -128,7 +128,7 @@ def _twisted_bilayer(table: TwistedBilayer) -> Iterator[Frame]:
         twist = make_twist(*table.indices)
     else:
         assert table.angle_deg is not None
-        twist = find_twist(table.angle_deg, table.angle_tolerance_deg)
+        twist = find_twist(table.angle_deg, table.angle_tolerance_deg, table.maximum_atoms)
     sheets = [_sheet(choice) for choice in table.materials]
     bilayer = build_twisted_bilayer(sheets[0], sheets[-1], twist, table.registry, table.lattice, _shape(table.cell),
                                     table.repeat, table.spacing_A, table.vacuum_A)
@@ -161,9 +161,7 @@ def _lateral(table: LateralHeterostructure) -> Iterator[Frame]:
 
 def _crystal(table: CrystalStructure) -> Iterator[Frame]:
     cell, _ = _unit_cell(table, "structure")
-    check_structure(cell.cell, np.full(3, True), cell.fractional @ cell.cell, "structure.builder crystal")
-    snapshot = make_snapshot(cell.cell, np.full(3, True), list(cell.species), cell.fractional @ cell.cell)
-    yield Frame(repeat_snapshot(snapshot, table.repeat), {"builder": table.builder, "crystal": cell.name})
+    yield Frame(repeat_snapshot(crystal_snapshot(cell), table.repeat), {"builder": table.builder, "crystal": cell.name})
 
 
 def _interface(table: InterfaceStructure) -> Iterator[Frame]:

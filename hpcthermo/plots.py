@@ -373,6 +373,8 @@ def _colorings(snapshot: Snapshot) -> list[tuple[str, np.ndarray, list[str], lis
 
 def _paint(panel: Axes, plane: np.ndarray, depth: np.ndarray, colors: np.ndarray) -> None:
     """Atoms into axes with equal scales, the nearest ones on top."""
+    from scipy.ndimage import maximum_filter
+
     order = np.argsort(depth, kind="stable")
     low = plane.min(axis=0) - 1.0
     extent = np.maximum(plane.max(axis=0) + 1.0 - low, 1e-6)
@@ -386,12 +388,11 @@ def _paint(panel: Axes, plane: np.ndarray, depth: np.ndarray, colors: np.ndarray
         return
     scale = _PIXELS / extent.max()
     shape = np.maximum(np.ceil(extent[::-1] * scale).astype(int), 1)
-    image = np.ones((*shape, 3))
-    pixel = ((plane[order] - low) * scale).astype(int)
-    radius = int(min(3.0, 0.6 * scale))
-    for dx in range(-radius, radius + 1):
-        for dy in range(-radius, radius + 1):
-            rows, columns = pixel[:, 1] + dy, pixel[:, 0] + dx
-            image[np.clip(rows, 0, shape[0] - 1), np.clip(columns, 0, shape[1] - 1)] = colors[order]
+    column, row = ((plane[order] - low) * scale).astype(int).T
+    # rank of the nearest atom of each pixel, then of each pixel within the radius of an atom
+    rank = np.full(shape, -1)
+    rank[np.minimum(row, shape[0] - 1), np.minimum(column, shape[1] - 1)] = np.arange(len(plane))
+    rank = maximum_filter(rank, size=2 * int(min(3.0, 0.6 * scale)) + 1)
+    image = np.where((rank >= 0)[..., None], colors[order][rank], 1.0)
     panel.imshow(image, origin="lower", extent=(low[0], low[0] + extent[0], low[1], low[1] + extent[1]),
-                 interpolation="nearest", aspect="equal")
+                 interpolation="antialiased", aspect="equal")

@@ -140,6 +140,8 @@ class TwistedBilayer(_Bilayer):
     """Instead: m and n, coprime, m < n."""
     angle_tolerance_deg: Annotated[float, Field(gt=0.0, le=5.0, strict=True)] = 0.005
     """How far the commensurate angle may be from the one asked for; the smallest cell within is taken."""
+    maximum_atoms: Annotated[int, Field(ge=4, le=8_000_000, strict=True)] = 100_000
+    """Largest common cell to look for, counted in atoms of two honeycomb layers."""
     cell: CellShape = "hexagonal"
     """The hexagonal common cell, or the rectangular one of twice the size."""
 

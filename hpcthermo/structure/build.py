@@ -10,6 +10,7 @@ import numpy as np
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.structure.checks import check_structure
+from hpcthermo.structure.crystals import UnitCell
 from hpcthermo.structure.layered_stack import LayerBlock, build_layered_stack
 from hpcthermo.structure.pile import Pile
 from hpcthermo.structure.read import StructureFile, read_structure
@@ -34,6 +35,13 @@ def pile_snapshot(pile: Pile, builder: str, groups: np.ndarray | None = None) ->
     check_structure(pile.cell, pile.periodic, pile.positions, f"structure.builder {builder}")
     return make_snapshot(pile.cell, pile.periodic, pile.symbols.tolist(), pile.positions, layers=pile.layers,
                          groups=groups)
+
+
+def crystal_snapshot(cell: UnitCell) -> Snapshot:
+    """Checked snapshot of one cell of a crystal, periodic in all directions."""
+    positions, periodic = cell.fractional @ cell.cell, np.full(3, True)
+    check_structure(cell.cell, periodic, positions, "structure.builder crystal")
+    return make_snapshot(cell.cell, periodic, list(cell.species), positions)
 
 
 def structure_from_file(path: Path, *, species: Sequence[str] | None = None, grouping_method: int = 0,

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
-from hpcthermo.structure.build import layered_stack_snapshot, make_snapshot
+from hpcthermo.structure.build import crystal_snapshot, layered_stack_snapshot
+from hpcthermo.structure.crystals import CRYSTALS
 from hpcthermo.structure.layered_stack import LayerBlock
+from hpcthermo.structure.repeat import repeat_snapshot
 
 _LAYERS, _CELLS_IN_PLANE = 8, (23, 14)
 _CUBIC_CELLS = 11
-#: lattice constants at room temperature, A
-_SILICON_A, _DIAMOND_A = 5.431, 3.567
-#: place of the eight atoms of the cubic diamond cell, in quarters of its edge
-_DIAMOND_QUARTERS = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0], [1, 1, 1], [1, 3, 3], [3, 1, 3], [3, 3, 1]])
 
 
 def sample_names() -> tuple[str, ...]:
@@ -44,17 +40,14 @@ def _stack(*materials: tuple[str, str]) -> Snapshot:
     return layered_stack_snapshot(blocks, spacing=3.35, vacuum=0.0)
 
 
-def _diamond_lattice(symbol: str, edge: float) -> Snapshot:
-    corners = np.indices((_CUBIC_CELLS,) * 3).reshape(3, -1).T
-    positions = edge * (corners[:, None, :] + 0.25 * _DIAMOND_QUARTERS).reshape(-1, 3)
-    cell = np.eye(3) * edge * _CUBIC_CELLS
-    return make_snapshot(cell, np.array([True, True, True]), [symbol] * len(positions), positions)
+def _crystal(name: str) -> Snapshot:
+    return repeat_snapshot(crystal_snapshot(CRYSTALS[name].unit_cell(name)), (_CUBIC_CELLS,) * 3)
 
 
 _TABLE: dict[str, Callable[[], Snapshot]] = {
     "graphite": lambda: _stack(("graphene", "AB")),
     "hbn": lambda: _stack(("h-BN", "AA'")),
     "gr_hbn": lambda: _stack(("graphene", "AB"), ("h-BN", "AA'")),
-    "silicon": lambda: _diamond_lattice("Si", _SILICON_A),
-    "diamond": lambda: _diamond_lattice("C", _DIAMOND_A),
+    "silicon": lambda: _crystal("Si"),
+    "diamond": lambda: _crystal("diamond"),
 }

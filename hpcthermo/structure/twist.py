@@ -44,6 +44,8 @@ from hpcthermo.structure.stacking import find_registry
 
 #: angles are asked for with two or three decimals, degrees
 DEFAULT_TOLERANCE = 0.005
+#: every angle has a cell within any tolerance, if it may be large enough
+DEFAULT_ATOMS = 100_000
 _LARGEST_INDEX = 2000
 _SHOWN = 4
 _SMALL_CELL = 3000
@@ -128,13 +130,15 @@ def twists_between(low: float, high: float, maximum_atoms: int = MAXIMUM_ATOMS) 
     return sorted(found, key=lambda twist: (twist.cells, twist.angle))
 
 
-def find_twist(angle: float, tolerance: float = DEFAULT_TOLERANCE) -> Twist:
+def find_twist(angle: float, tolerance: float = DEFAULT_TOLERANCE, maximum_atoms: int = DEFAULT_ATOMS) -> Twist:
     """The commensurate twist with the fewest atoms within a tolerance of an angle.
 
     Parameters
     ----------
     angle, tolerance : float
         Degrees.
+    maximum_atoms : int
+        Of two honeycomb layers in the common cell.
 
     Raises
     ------
@@ -145,18 +149,18 @@ def find_twist(angle: float, tolerance: float = DEFAULT_TOLERANCE) -> Twist:
         raise InputError(f"structure.angle_deg: expected more than 0 and less than 60, got {angle:g}; correct it (for "
                          "0 and 60 use a layered_stack)")
     low, high = max(0.0, angle - tolerance), min(60.0, angle + tolerance)
-    for limit in (10_000, 1_000_000, MAXIMUM_ATOMS):
-        found = twists_between(low, high, limit)
-        if found:
-            return found[0]
+    found = twists_between(low, high, maximum_atoms)
+    if found:
+        return found[0]
     # small cells within 2 degrees, and the two nearest of the family (m, m + 1), the smallest cells near 0
     series = sorted((Twist(m, m + 1) for m in range(1, _LARGEST_INDEX)), key=lambda t: abs(t.angle - angle))[:2]
     small = twists_between(max(0.0, angle - 2.0), min(60.0, angle + 2.0), _SMALL_CELL)
     nearest = sorted({*small, *series}, key=lambda t: abs(t.angle - angle))[:_SHOWN]
     raise InputError(
-        f"structure.angle_deg: no commensurate cell within {tolerance:g} of {angle:g} degrees; the nearest are "
+        f"structure.angle_deg: no commensurate cell of up to {maximum_atoms} atoms within {tolerance:g} of "
+        f"{angle:g} degrees; the nearest are "
         f"{', '.join(f'{t.angle:.4f} ({t.m},{t.n}: {t.atoms} atoms)' for t in nearest)}; take one, or raise "
-        "angle_tolerance_deg")
+        "angle_tolerance_deg or maximum_atoms")
 
 
 def make_twist(m: int, n: int) -> Twist:

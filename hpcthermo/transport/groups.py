@@ -151,7 +151,9 @@ def atoms_of_species(snapshot: Snapshot, elements: Sequence[str], what: str) -> 
 def slabs(snapshot: Snapshot, axis: int, width: float) -> np.ndarray:
     """(N,) slab of each atom by its present coordinate; slabs of about `width` A, low to high, none empty.
 
-    The first slab begins half a width below the lowest atom, so that crystal planes lie inside slabs.
+    The first slab begins half a width below the lowest atom, so that crystal planes lie inside slabs. Materials without
+    a common element that follow each other along the axis are divided each on its own: no slab holds both sides of an
+    interface.
 
     Raises
     ------
@@ -159,13 +161,31 @@ def slabs(snapshot: Snapshot, axis: int, width: float) -> np.ndarray:
         If the width gives fewer than 4 or too many slabs.
     """
     coordinate = snapshot.positions[:, axis]
-    low = float(coordinate.min()) - 0.5 * width
-    extent = float(np.ptp(coordinate)) + width
-    count = max(1, round(extent / width))
-    if not 4 <= count <= MAXIMUM_BLOCKS:
+    part = _materials_along(coordinate, snapshot.types)
+    index = np.zeros(snapshot.n_atoms, dtype=np.int64)
+    total = 0
+    for number in range(int(part.max()) + 1):
+        inside = part == number
+        low = float(coordinate[inside].min()) - 0.5 * width
+        extent = float(np.ptp(coordinate[inside])) + width
+        count = max(1, round(extent / width))
+        index[inside] = total + np.minimum((coordinate[inside] - low) / extent * count, count - 1).astype(np.int64)
+        total += count
+    if not 4 <= total <= MAXIMUM_BLOCKS:
         raise InputError(
-            f"nemd.bin_width_A: {width:g} A divides the structure ({extent:.1f} A) into {count} slabs, expected 4 ... "
-            f"{MAXIMUM_BLOCKS}; change it"
+            f"nemd.bin_width_A: {width:g} A divides the structure ({float(np.ptp(coordinate)) + width:.1f} A) into "
+            f"{total} slabs, expected 4 ... {MAXIMUM_BLOCKS}; change it"
         )
-    index = np.minimum((coordinate - low) / extent * count, count - 1).astype(np.int64)
     return np.unique(index, return_inverse=True)[1]
+
+
+def _materials_along(coordinate: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """(N,) number of the material along an axis: cuts where no element stands on both sides."""
+    present = np.unique(types)
+    low = np.array([coordinate[types == t].min() for t in present])
+    high = np.array([coordinate[types == t].max() for t in present])
+    order = np.argsort(low, kind="stable")
+    reached = np.maximum.accumulate(high[order])
+    part = np.zeros(int(present.max()) + 1, dtype=np.int64)
+    part[present[order[1:]]] = np.cumsum(low[order[1:]] > reached[:-1])
+    return part[types]
