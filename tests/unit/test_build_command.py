@@ -76,8 +76,8 @@ def test_large_structures_are_drawn_by_pixels(tmp_path: Path) -> None:
                                        '[{ material = "h-BN", count = 2, repeat = [30, 20] }]\n')
     build_command(tmp_path / "job.toml", tmp_path / "model.vasp")
     picture = imread(tmp_path / "model.png")[..., :3]
-    blue = np.all(np.abs(picture - np.array([0x30, 0x50, 0xf8]) / 255.0) < 0.02, axis=-1)
-    assert 0.02 < blue.mean() < 0.5
+    bluish = picture[..., 2] - picture[..., 0] > 0.2  # nitrogen, and some of the frame of the layers
+    assert 0.03 < bluish.mean() < 0.5
     assert len(read(tmp_path / "model.vasp", format="vasp")) == 4800
 
 
