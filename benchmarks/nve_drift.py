@@ -109,6 +109,7 @@ CASES = {
     "nep": Case("graphene/h-BN layers", lambda: standard_system("gr_hbn_multilayer", 1000), "", 5.0, 5.0),
     "tersoff": Case("graphene", graphene, "tersoff_graphene", 30.0, 5.0),
     "tersoff_si": Case("silicon", lambda: standard_system("silicon", 1000), "tersoff_si", 30.0, 5.0),
+    "stillinger_weber": Case("silicon", lambda: standard_system("silicon", 1000), "sw_si", 30.0, 5.0),
     "lennard_jones": Case("argon", lambda: ase.build.bulk("Ar", "fcc", a=ARGON_LATTICE_A, cubic=True) * (7, 7, 6),
                           "argon", 40.0, 10.0, temperature_K=40.0, timestep_fs=2.0, load=argon),
 }
