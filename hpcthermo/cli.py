@@ -100,7 +100,7 @@ def plot(folder: Folder) -> None:
 
 @app.command()
 def init(
-    kind: Annotated[str, typer.Argument(help="nemd, md, minimize, lattice or elastic.")],
+    kind: Annotated[str, typer.Argument(help="Kind of job: nemd, md, minimize, binding_curve, ...")],
     path: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("job.toml"),
     slurm: Annotated[bool, typer.Option("--slurm", help="Write a Slurm script beside it.")] = False,
 ) -> None:

@@ -64,13 +64,10 @@ def draw_figures(folder: Path) -> list[Path]:
     results = read_results(folder / RESULTS_FILE)
     with mpl.rc_context(_STYLE):
         drawings = _stage_drawings(results)
-        if results.kind == "nemd":
-            drawings = {**_nemd_drawings(results), **drawings}
-        if results.kind == "elastic":
-            drawings = {"stress_strain": lambda axes: draw_stress_strain(axes, results), **drawings}
+        drawings = {**_KINDS.get(results.kind, lambda _: {})(results), **drawings}
         paths = []
         for name, draw in drawings.items():
-            figure, axes = pyplot.subplots()
+            figure, axes = pyplot.subplots(**_GRIDS.get(name, {}))
             draw(axes)
             paths.append(folder / f"{name}.png")
             figure.savefig(paths[-1])
@@ -221,6 +218,83 @@ def draw_convergence(axes: Axes, profile: Profile, flux: np.ndarray, plane: int)
     axes.set_xlabel("analysed time (ps)")
     axes.set_ylabel("conductance (MW m$^{-2}$ K$^{-1}$)")
     axes.legend()
+
+
+# ---- layers ------------------------------------------------------------------------------------------
+
+
+def _binding_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
+    return {"binding_curve": lambda axes: draw_binding_curve(axes, results)}
+
+
+def draw_binding_curve(axes: Axes, results: Results) -> None:
+    """Energy per atom above that of the parts alone, and the reference set to zero at its last distance."""
+    found = {name: quantity.values for name, quantity in results.group("binding_curve").items()}
+    axes.axhline(0.0, color=_GREY, lw=0.6)
+    axes.plot(found["distance"], 1e3 * (found["energy"] - found["energy_apart"]), "o-", ms=3, color=_BLUE, lw=0.8,
+              label="this potential")
+    if "reference" in found:
+        distance, energy = found["reference"].T
+        axes.plot(distance, 1e3 * (energy - energy[-1]), "x", ms=4, color=_RED, label="reference, zero at its end")
+        axes.legend()
+    lowest = 1e3 * float((found["energy"] - found["energy_apart"]).min())
+    axes.set_ylim(1.3 * lowest, -lowest)
+    axes.set_xlabel("distance (Å)")
+    axes.set_ylabel("energy (meV/atom)")
+
+
+def _sliding_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
+    return {
+        "sliding_surface": lambda axes: draw_sliding_map(axes, results, "energy", "energy (meV/atom)"),
+        "sliding_distance": lambda axes: draw_sliding_map(axes, results, "distance", "distance (Å)"),
+    }
+
+
+def draw_sliding_map(axes: Axes, results: Results, name: str, label: str) -> None:
+    """Contours over the shifts in the plane."""
+    found = {key: quantity.values for key, quantity in results.group("sliding_surface").items()}
+    x, y = np.moveaxis(found["shift"], -1, 0)
+    if np.ptp(found[name]) > 1e-9:
+        contours = axes.contourf(x, y, found[name], levels=24, cmap="viridis")
+        axes.figure.colorbar(contours, ax=axes, label=label)
+    else:
+        axes.set_title(f"{label}: {found[name].flat[0]:.4g} everywhere", fontsize=9)
+    axes.plot(x.ravel(), y.ravel(), ".", ms=1, color="#ffffff", alpha=0.5)
+    axes.set_aspect("equal")
+    axes.set_xlabel("shift along x (Å)")
+    axes.set_ylabel("shift along y (Å)")
+
+
+def _moire_drawings(results: Results) -> dict[str, Callable[[Axes], None]]:
+    return {"moire_map": lambda axes: draw_moire_map(axes, results)}
+
+
+def draw_moire_map(axes: Axes, results: Results) -> None:
+    """Four views of the upper layer: stacking, distance, interlayer energy, height."""
+    from matplotlib.colors import ListedColormap
+
+    found = {name: quantity.values for name, quantity in results.group("moire_map").items()}
+    upper = found["upper"].astype(bool)
+    x, y, z = found["positions"][upper].T / 10.0
+    # large enough to close the gaps between atoms
+    size = 0.35 * (72.0 * 3.0) ** 2 * 2.6 / max(len(x), 1) / max(float(np.ptp(y) / max(float(np.ptp(x)), 1e-9)), 1.0)
+    names = [name.decode() for name in found["names"]]
+    colors = ListedColormap([_RED, _ORANGE, _BLUE, _GREY][:len(names)])
+    panels = [
+        ("local stacking", found["stacking"][upper], colors, (-0.5, len(names) - 0.5)),
+        ("distance (Å)", found["distance"][upper], "viridis", None),
+        ("interlayer energy (meV)", 1e3 * found["interlayer_energy"][upper], "viridis", None),
+        ("height (Å)", 10.0 * (z - z.mean()), "coolwarm", None),
+    ]
+    for panel, (label, values, colormap, limits) in zip(axes.flat, panels, strict=True):
+        low, high = limits or (values.min(), values.max())
+        dots = panel.scatter(x, y, c=values, s=size, cmap=colormap, vmin=low, vmax=high, lw=0, rasterized=True)
+        bar = panel.figure.colorbar(dots, ax=panel, label=label)
+        if limits is not None:
+            bar.set_ticks(range(len(names)), labels=names)
+        panel.set_aspect("equal")
+        panel.set_xlabel("x (nm)")
+        panel.set_ylabel("y (nm)")
 
 
 # ---- stages ----------------------------------------------------------------------------------------
@@ -396,3 +470,13 @@ def _paint(panel: Axes, plane: np.ndarray, depth: np.ndarray, colors: np.ndarray
     image = np.where((rank >= 0)[..., None], colors[order][rank], 1.0)
     panel.imshow(image, origin="lower", extent=(low[0], low[0] + extent[0], low[1], low[1] + extent[1]),
                  interpolation="antialiased", aspect="equal")
+
+
+#: kind of job -> its drawings by name
+_KINDS: dict[str, Callable[[Results], dict[str, Callable[[Axes], None]]]] = {
+    "nemd": _nemd_drawings, "binding_curve": _binding_drawings, "sliding_surface": _sliding_drawings,
+    "moire_map": _moire_drawings,
+    "elastic": lambda results: {"stress_strain": lambda axes: draw_stress_strain(axes, results)},
+}
+#: figures of several panels
+_GRIDS: dict[str, Any] = {"moire_map": {"nrows": 2, "ncols": 2, "figsize": (8.0, 11.0)}}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hpcthermo.kinds import KINDS
 from hpcthermo.results import (
     RESULTS_FILE,
-    Results,
     read_results,
     read_summary,
     replaced_file,
@@ -25,14 +24,6 @@ REPORT_FILE = "report.html"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 Table = dict[str, dict[str, Any]]
 
-#: result that heads the report, by kind of job; the first that is there
-_HEADLINES = {
-    "nemd": ("interfacial_thermal_conductance", "thermal_conductivity_bulk", "heat_flux"),
-    "md": ("temperature",),
-    "minimize": ("potential_energy_per_atom",),
-    "lattice": ("lattice_constant_a",),
-    "elastic": ("bulk_modulus_hill", "C_2d_xx_xx"),
-}
 _CAPTIONS = {
     "temperature_profile": "Mean temperature of each block with its standard error, fitted lines, and the jump at the "
                            "interface (dotted).",
@@ -45,6 +36,10 @@ _CAPTIONS = {
     "stress_strain": "Stress of each strained component and the fitted elastic constant.",
     "convergence": "Largest force on an atom and largest deviation of a free stress component, with their tolerances "
                    "(dotted), and the energy above its last value.",
+    "binding_curve": "Energy of rigid layers against the distance of their mean heights.",
+    "sliding_surface": "Energy of shifting the upper layers, above the lowest; dots: computed points.",
+    "sliding_distance": "Distance of the layers at each shift.",
+    "moire_map": "Upper layer coloured by local stacking, distance to the lower layer, interlayer energy and height.",
 }
 
 
@@ -64,27 +59,10 @@ def finish_results(folder: Path) -> str:
     from hpcthermo.plots import draw_figures
 
     results = read_results(folder / RESULTS_FILE)
-    table, checks = analyses()[results.kind](results)
+    table, checks = KINDS[results.kind].analyze(results)
     write_summary(folder, table, checks, results.run)
     write_report(folder, draw_figures(folder))
     return summary_text(table, checks)
-
-
-def analyses() -> dict[str, Callable[[Results], tuple[Table, Table]]]:
-    """Kind of job -> analysis that returns the tables `results` and `checks`."""
-    from hpcthermo.equilibrium import analyze_md
-    from hpcthermo.statics.elastic import analyze_elastic
-    from hpcthermo.statics.lattice import analyze_lattice
-    from hpcthermo.statics.relaxation import relaxation_tables
-
-    return {"nemd": _analyze_nemd, "md": analyze_md, "minimize": relaxation_tables, "lattice": analyze_lattice,
-            "elastic": analyze_elastic}
-
-
-def _analyze_nemd(results: Results) -> tuple[Table, Table]:
-    from hpcthermo.transport.replicas import analyze_nemd
-
-    return analyze_nemd(results)
 
 
 def summary_text(results: Table, checks: Table) -> str:
@@ -102,7 +80,7 @@ def write_report(folder: Path, figures: list[Path]) -> Path:
     results, summary = read_results(folder / RESULTS_FILE), read_summary(folder)
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    headline = next((name for name in _HEADLINES.get(results.kind, ()) if name in summary["results"]), None)
+    headline = next((name for name in KINDS[results.kind].headlines if name in summary["results"]), None)
     text = environment.get_template("report.html").render(
         title=results.job.get("title") or f"hpcthermo {results.kind}",
         kind=results.kind,

@@ -1,4 +1,4 @@
-"""``hpcthermo run``: the kinds of jobs that need no experiment of their own, and the table of all kinds."""
+"""``hpcthermo run``, and the kinds of jobs that need no experiment of their own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config import Job, load_job
+from hpcthermo.config import load_job
 from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
+from hpcthermo.kinds import KINDS
 from hpcthermo.preparation import check_ranks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, write_results
 from hpcthermo.simulation import Phase, Simulation, on_first_rank
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _PATIENCE = 20.0
 
 Stop = Callable[[], int]
-Runner = Callable[[Job, Communicator, Path, bool, Stop], None]
 
 
 def run_job(path: Path, folder: Path, resume: bool) -> int:
@@ -40,7 +40,7 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
         check_ranks(job, comm.size)
-        RUNNERS[job.kind](job, comm, folder, resume, stop)
+        KINDS[job.kind].run(job, comm, folder, resume, stop)
     return 0
 
 
@@ -121,27 +121,3 @@ def finish_run(simulation: Simulation, quantities: dict[str, Quantity]) -> None:
 
     on_first_rank(simulation.comm, write)
     simulation.close()
-
-
-def _run_lattice(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
-    from hpcthermo.statics.lattice import run_lattice
-
-    run_lattice(job, comm, folder, resume, stop)
-
-
-def _run_elastic(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
-    from hpcthermo.statics.elastic import run_elastic
-
-    run_elastic(job, comm, folder, resume, stop)
-
-
-def _run_nemd(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
-    from hpcthermo.transport.nemd import run_nemd
-
-    run_nemd(job, comm, folder, resume, stop)
-
-
-#: kind of job -> what runs it
-RUNNERS: dict[str, Runner] = {
-    "nemd": _run_nemd, "md": run_md, "minimize": run_minimize, "lattice": _run_lattice, "elastic": _run_elastic,
-}

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hpcthermo.config.base import Section, Text
 from hpcthermo.config.execution import Execution, Output
+from hpcthermo.config.interlayer import BindingCurve, MoireMap, SlidingSurface
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
@@ -153,7 +154,64 @@ class ElasticJob(StaticJob):
         return self.elastic
 
 
-Job = NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob
+class SweepJob(CommonJob):
+    """A structure at one place after the other."""
+
+    execution: RelaxationExecution = RelaxationExecution()
+    """Device, precision (double unless given) and decomposition."""
+    output: Output = Output(checkpoint_interval_steps=100)
+    """Checkpoints."""
+
+    @property
+    def stage(self) -> tuple[()]:
+        """No stages: nothing moves before the sweep."""
+        return ()
+
+
+class BindingCurveJob(SweepJob):
+    """Energy of rigid layers against their distance."""
+
+    kind: Literal["binding_curve"]
+    """Kind of job."""
+    binding_curve: BindingCurve
+    """Gap and distances."""
+
+    @property
+    def total_steps(self) -> int:
+        """Distances."""
+        return len(self.binding_curve.distances)
+
+
+class SlidingSurfaceJob(SweepJob):
+    """Energy of shifting layers over each other."""
+
+    kind: Literal["sliding_surface"]
+    """Kind of job."""
+    sliding_surface: SlidingSurface = SlidingSurface()
+    """Gap, grid and what relaxes."""
+
+    @property
+    def total_steps(self) -> int:
+        """Grid points."""
+        return len(self.sliding_surface.fractions)
+
+
+class MoireMapJob(StaticJob):
+    """Relaxation of two layers, and their local stacking, distance and interlayer energy."""
+
+    kind: Literal["moire_map"]
+    """Kind of job."""
+    moire_map: MoireMap = MoireMap()
+    """How to relax, and the two layers."""
+
+    @property
+    def relaxation(self) -> MoireMap:
+        """The table that says how to relax."""
+        return self.moire_map
+
+
+Job = (NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob | BindingCurveJob | SlidingSurfaceJob
+       | MoireMapJob)
 
 #: kind in the job file -> its model
 JOB_KINDS: dict[str, type[Job]] = {
@@ -162,4 +220,7 @@ JOB_KINDS: dict[str, type[Job]] = {
     "minimize": MinimizeJob,
     "lattice": LatticeJob,
     "elastic": ElasticJob,
+    "binding_curve": BindingCurveJob,
+    "sliding_surface": SlidingSurfaceJob,
+    "moire_map": MoireMapJob,
 }

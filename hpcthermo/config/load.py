@@ -118,6 +118,9 @@ def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         resolved["potential"] = [_absolute_potential(single, folder) for single in potential]
     elif potential is not None:
         resolved["potential"] = _absolute_potential(potential, folder)
+    for name, table in data.items():
+        if isinstance(table, dict) and isinstance(table.get("reference_file"), str):
+            resolved[name] = {**table, "reference_file": _absolute(table["reference_file"], folder)}
     return resolved
 
 

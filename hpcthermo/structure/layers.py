@@ -62,19 +62,46 @@ def _height_clusters(heights: np.ndarray) -> np.ndarray:
 
 def _bond_networks(positions: np.ndarray, symbols: list[str], cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
     """(N,) number of the connected network of bonds of each atom."""
-    from ase.data import atomic_numbers, covalent_radii
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
+
+    bonded, _ = bonded_pairs(positions, symbols, cell, periodic)
+    n = len(positions)
+    graph = coo_matrix((np.ones(len(bonded), dtype=bool), (bonded[:, 0], bonded[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def bonded_pairs(positions: np.ndarray, symbols: list[str], cell: np.ndarray,
+                 periodic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of atoms closer than `BOND_TOLERANCE` times the sum of their covalent radii, each bond once.
+
+    Returns
+    -------
+    pairs : (m, 2) int
+    vectors : (m, 3) float64
+        From the first to the second, over the boundary where that is nearer, A.
+    """
+    from ase.data import atomic_numbers, covalent_radii
     from scipy.spatial import cKDTree
 
     species, types = np.unique(np.asarray(symbols), return_inverse=True)
     radii = BOND_TOLERANCE * covalent_radii[[atomic_numbers[str(s)] for s in species]][types]
     longest = 2.0 * float(radii.max())
     _, rows, owners = with_close_images(cell, periodic, positions, longest)
-    pairs = cKDTree(rows).query_pairs(longest, output_type="ndarray")
-    distance = np.linalg.norm(rows[pairs[:, 0]] - rows[pairs[:, 1]], axis=1)
-    pairs = owners[pairs]
-    bonded = pairs[distance < radii[pairs[:, 0]] + radii[pairs[:, 1]]]
-    n = len(positions)
-    graph = coo_matrix((np.ones(len(bonded), dtype=bool), (bonded[:, 0], bonded[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    found = cKDTree(rows).query_pairs(longest, output_type="ndarray")
+    vectors = rows[found[:, 1]] - rows[found[:, 0]]
+    pairs = owners[found]
+    # a bond between two images repeats one that begins at an atom of the cell; one across a boundary has two copies
+    own = found[:, 0] < len(positions)
+    good = own & (np.linalg.norm(vectors, axis=1) < radii[pairs[:, 0]] + radii[pairs[:, 1]])
+    pairs, vectors = pairs[good], vectors[good]
+    across = found[good, 1] >= len(positions)
+    kept = ~across | (pairs[:, 0] < pairs[:, 1]) | ((pairs[:, 0] == pairs[:, 1]) & _is_first_of_two(vectors))
+    return pairs[kept], vectors[kept]
+
+
+def _is_first_of_two(vectors: np.ndarray) -> np.ndarray:
+    """Of a vector and its opposite, one: that whose first component that is not 0 is positive."""
+    signs = np.sign(np.where(np.abs(vectors) > 1e-9, vectors, 0.0))
+    first = (signs != 0.0).argmax(axis=1)
+    return np.take_along_axis(signs, first[:, None], axis=1)[:, 0] > 0.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcthermo.errors import InputError, ResourceError
-
-KINDS = ("nemd", "md", "minimize", "lattice", "elastic")
+from hpcthermo.kinds import KINDS
 
 
 def write_template(kind: str, path: Path, slurm: bool = False) -> list[Path]:

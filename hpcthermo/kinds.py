@@ -1,0 +1,59 @@
+"""The kinds of jobs: what runs each, what analyses its results, and which result heads its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job; functions are named ``module:function`` and imported when they are called.
+
+    Attributes
+    ----------
+    runner : str
+        (job, communicator, folder, resume, stop) -> None, collective.
+    analysis : str
+        Results -> the tables ``results`` and ``checks`` of summary.json.
+    headlines : tuple of str
+        Results that head the report; the first that is there does.
+    """
+
+    runner: str
+    analysis: str
+    headlines: tuple[str, ...]
+
+    def run(self, *arguments: Any) -> None:
+        """Call the runner."""
+        _function(self.runner)(*arguments)
+
+    def analyze(self, results: Any) -> Any:
+        """Call the analysis."""
+        return _function(self.analysis)(results)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"hpcthermo.{module}"), function)
+    return found
+
+
+#: kind in the job file -> what belongs to it; the model of its job is in `hpcthermo.config.job.JOB_KINDS`
+KINDS: dict[str, Kind] = {
+    "nemd": Kind("transport.nemd:run_nemd", "transport.replicas:analyze_nemd",
+                 ("interfacial_thermal_conductance", "thermal_conductivity_bulk", "heat_flux")),
+    "md": Kind("run:run_md", "equilibrium:analyze_md", ("temperature",)),
+    "minimize": Kind("run:run_minimize", "statics.relaxation:relaxation_tables", ("potential_energy_per_atom",)),
+    "lattice": Kind("statics.lattice:run_lattice", "statics.lattice:analyze_lattice", ("lattice_constant_a",)),
+    "elastic": Kind("statics.elastic:run_elastic", "statics.elastic:analyze_elastic",
+                    ("bulk_modulus_hill", "C_2d_xx_xx")),
+    "binding_curve": Kind("statics.binding_curve:run_binding_curve", "statics.binding_curve:analyze_binding_curve",
+                          ("binding_energy",)),
+    "sliding_surface": Kind("statics.sliding_surface:run_sliding_surface",
+                            "statics.sliding_surface:analyze_sliding_surface", ("sliding_barrier",)),
+    "moire_map": Kind("statics.moire_map:run_moire_map", "statics.moire_map:analyze_moire_map",
+                      ("moire_period_upper",)),
+}
