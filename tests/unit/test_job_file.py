@@ -6,6 +6,7 @@ import pytest
 from job_files import NEMD_JOB, changed
 
 from hpcthermo.config import JobFileError, MinimizeJob, NemdJob, load_job, parse_job
+from hpcthermo.config.job import JOB_KINDS
 from hpcthermo.errors import InputError
 
 
@@ -59,7 +60,7 @@ def test_minimisation_defaults_to_double():
         ("potential", [], "potential: expected"),
         ("potential", {"path": "a", "name": "b"}, "potential: expected either path (a file) or name"),
         ("execution", {"decomposition": [1, 2]}, "execution.decomposition: expected 'auto' or 'slab' or a list"),
-        ("kind", "nmd", "kind: expected one of nemd, md, minimize, lattice, elastic, got 'nmd', did you mean nemd?"),
+        ("kind", "nmd", f"kind: expected one of {', '.join(JOB_KINDS)}, got 'nmd', did you mean nemd?"),
         ("seed", -1, "seed: expected greater than or equal to 0, got -1"),
     ],
 )
