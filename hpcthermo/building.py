@@ -48,8 +48,8 @@ from hpcthermo.structure.sheet import Sheet
 from hpcthermo.structure.surface import MillerBasis
 from hpcthermo.structure.twist import build_twisted_bilayer, find_twist, make_twist
 
-#: atoms of all frames of a data set together
-_MOST_ATOMS = 4 * MAXIMUM_ATOMS
+#: frames of a data set; their atoms together are bounded like those of one structure
+_MOST_FRAMES = 100_000
 
 
 def build_frames(structure: Structure, seed: int) -> list[Frame]:
@@ -73,11 +73,8 @@ def build_frames(structure: Structure, seed: int) -> list[Frame]:
         for frame in frames:
             _check_periodicity(structure, frame.snapshot)
         for number, perturbation in enumerate(structure.perturbation):
-            frames = [new for k, frame in enumerate(frames)
-                      for new in _perturbed(frame, perturbation, np.random.default_rng([seed, number, k]), seed)]
-            if sum(frame.snapshot.n_atoms for frame in frames) > _MOST_ATOMS:
-                raise InputError(f"structure.perturbation: {len(frames)} frames hold more than {_MOST_ATOMS} atoms; "
-                                 "ask for fewer")
+            frames = _bounded(new for k, frame in enumerate(frames) for new in _perturbed(
+                frame, perturbation, np.random.default_rng([seed, number, k]), seed))
         if structure.perturbation:
             for k, frame in enumerate(frames):
                 check_structure(frame.snapshot.cell, frame.snapshot.periodic, frame.snapshot.positions,
@@ -85,6 +82,19 @@ def build_frames(structure: Structure, seed: int) -> list[Frame]:
         return frames
     except MemoryError:
         raise ResourceError("structure: does not fit into memory; reduce repeat or use a larger machine") from None
+
+
+def _bounded(frames: Iterator[Frame]) -> list[Frame]:
+    """The frames as a list, unless they are too many."""
+    kept: list[Frame] = []
+    atoms = 0
+    for frame in frames:
+        kept.append(frame)
+        atoms += frame.snapshot.n_atoms
+        if len(kept) > _MOST_FRAMES or atoms > MAXIMUM_ATOMS:
+            raise InputError(f"structure.perturbation: more than {_MOST_FRAMES} frames or {MAXIMUM_ATOMS} atoms in all "
+                             "of them; ask for fewer")
+    return kept
 
 
 def _check_periodicity(structure: Any, snapshot: Snapshot) -> None:

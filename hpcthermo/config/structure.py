@@ -16,7 +16,9 @@ Spacing = Annotated[float, Field(ge=0.5, le=100.0, strict=True)]
 Vacuum = Annotated[float, Field(ge=0.0, le=1e5, strict=True)]
 Degrees = Annotated[float, Field(ge=-180.0, le=180.0, strict=True)]
 StrainPercent = Annotated[float, Field(gt=0.0, le=8.0, strict=True)]
-Area = Annotated[float, Field(gt=0.0, le=1e5, strict=True)]
+Area = Annotated[float, Field(gt=0.0, le=5000.0, strict=True)]
+LatticeConstant = Annotated[float, Field(ge=1.0, le=100.0, strict=True)]
+MillerIndex = Annotated[int, Field(ge=-9, le=9, strict=True)]
 FileName = Annotated[Text, Field(min_length=1)]
 Material = Literal["graphene", "h-BN", "MoS2", "WS2", "WSe2", "MoSe2"]
 CrystalName = Literal["Si", "Ge", "diamond", "GaAs", "Al", "Cu", "Ag", "Au", "Ni", "Pt", "Fe", "W", "NaCl", "MgO",
@@ -64,7 +66,7 @@ class _Sheet(Section):
     """Its name."""
     file: FileName | None = None
     """Instead: a structure file with one cell of one layer in the xy plane."""
-    lattice_constant_A: Angstrom | None = None
+    lattice_constant_A: LatticeConstant | None = None
     """Length of the first lattice vector instead of that of the material or file."""
 
     @model_validator(mode="after")
@@ -200,7 +202,7 @@ class _Crystal(Section):
     """Its name."""
     file: FileName | None = None
     """Instead: a structure file with its cell."""
-    lattice_constant_A: Angstrom | None = None
+    lattice_constant_A: LatticeConstant | None = None
     """Of the cubic cell, instead of the one in the table of crystals."""
     cell: Literal["conventional", "primitive"] = "conventional"
     """Cubic or primitive cell of a crystal with a name; Miller indices refer to the cubic one in any case."""
@@ -226,7 +228,7 @@ class CrystalStructure(_Builder, _Crystal):
 class InterfaceSide(_Crystal):
     """One side of an interface."""
 
-    miller: tuple[int, int, int] = (0, 0, 1)
+    miller: tuple[MillerIndex, MillerIndex, MillerIndex] = (0, 0, 1)
     """Of the interface plane."""
     length_A: Angstrom | Annotated[tuple[Angstrom, ...], Field(min_length=1, max_length=1000)]
     """Thickness, rounded to whole cells; a list gives a series of structures."""
