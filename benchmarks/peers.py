@@ -51,7 +51,8 @@ def lammps_run(python: str, atoms: Any, setup: dict[str, Any]) -> dict[str, Any]
     ----------
     setup : dict
         ``types`` (1, 2, ...) by atom, ``masses`` by type, ``commands`` (pair style and coefficients), ``skin_A``,
-        ``timestep_fs``, ``warm_up`` and ``steps``. Velocities are those of the atoms.
+        ``timestep_fs``, ``warm_up`` and ``steps``; where the pair style asks, ``molecules`` (1, 2, ...) by atom.
+        Velocities are those of the atoms.
 
     Returns
     -------
@@ -121,14 +122,18 @@ def _lammps(request: dict[str, Any], structure: Any) -> dict[str, Any]:
     engine = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite", *threads])
     x, y, z = (float(edge) for edge in np.diag(structure["cell"]))
     n, masses = len(structure["positions"]), request["masses"]
+    style = "molecular" if "molecules" in request else "atomic"
     for command in (
-        "units metal", "atom_style atomic", "atom_modify map array", "boundary p p p",
+        "units metal", f"atom_style {style}", "atom_modify map array", "boundary p p p",
         f"region box block 0 {x!r} 0 {y!r} 0 {z!r}", f"create_box {len(masses)} box",
         *(f"mass {kind + 1} {mass!r}" for kind, mass in enumerate(masses)),
     ):
         engine.command(command)
     positions = structure["positions"] % np.array([x, y, z])
     engine.create_atoms(n, list(range(1, n + 1)), request["types"], positions.ravel().tolist(), None)
+    if "molecules" in request:
+        rows = engine.numpy.extract_atom("id")[:n] - 1
+        engine.numpy.extract_atom("molecule")[:n] = np.array(request["molecules"])[rows]
     for command in (*request["commands"], f"neighbor {request['skin_A']} bin", "neigh_modify delay 0 every 1 check yes",
                     "thermo_modify norm no", "run 0"):
         engine.command(command)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
@@ -24,6 +25,8 @@ from hpcthermo.system import System
 #: what may be left out of one pair, eV, by precision. About a hundred pairs of an atom are near the limit, so in double
 #: the energy of an atom is right to 1e-10 eV
 PAIR_TOLERANCE_EV = {"double": 1e-13, "mixed": 1e-9}
+#: FAR_DEGREE of ilp.h, by precision
+FAR_DEGREE = {"double": 18, "mixed": 10}
 #: neighbours that make a normal, BONDS of ilp.h
 BONDS = 3
 
@@ -80,16 +83,15 @@ class BoundInterlayer(ListedPotential):
     def __init__(self, source: str, parameters: np.ndarray, bond_cutoff: np.ndarray, cutoff: float,
                  backend: Backend) -> None:
         tolerance = PAIR_TOLERANCE_EV[backend.precision]
-        near = reaches(parameters, cutoff, tolerance)
-        super().__init__(backend, np.full(bond_cutoff.shape, cutoff), different_layers=True,
-                         inner_reach=max(float(reach.max()) for reach in (near.damping, near.repulsion, near.registry)))
+        far = far_pairs(parameters, cutoff, tolerance, FAR_DEGREE[backend.precision])
+        super().__init__(backend, np.full(bond_cutoff.shape, cutoff), different_layers=True, inner_reach=far.start)
         self._source = source
         self._bond_reach = bond_cutoff
         self._bond_lists = NeighborListBuilder(backend)
         self._bonds: NeighborList
         xp = backend.xp
         self._bond_reach_squared = xp.asarray((bond_cutoff**2).astype(backend.real))
-        self._rows = xp.asarray(parameter_rows(parameters, cutoff, tolerance).astype(backend.real))
+        self._rows = xp.asarray(parameter_rows(parameters, cutoff, tolerance, far).astype(backend.real))
         self._tiles: Tiles
         self._normals: Any = None
         self._gradients: Any = None
@@ -147,6 +149,25 @@ class BoundInterlayer(ListedPotential):
                        per="thread")
 
 
+def taper(r: np.ndarray, cutoff: float) -> np.ndarray:
+    """T(r) = 1 - 35 x^4 + 84 x^5 - 70 x^6 + 20 x^7, x = r / R."""
+    x = r / cutoff
+    return (1.0 - x) ** 4 * (1.0 + 4.0 * x + 10.0 * x**2 + 20.0 * x**3)
+
+
+def _named(parameters: np.ndarray) -> dict[str, np.ndarray]:
+    """Each of `PAIR_COLUMNS`, (T, T, 1)."""
+    return {name: parameters[..., k, None] for k, name in enumerate(PAIR_COLUMNS)}
+
+
+def pair_energy(parameters: np.ndarray, cutoff: float, r: np.ndarray) -> np.ndarray:
+    """Energy phi of a pair (ilp.h) by types at the distances `r` (n,), A: (T, T, n), eV."""
+    p = _named(parameters)
+    repulsion = p["epsilon"] * np.exp(p["alpha"] * (1.0 - r / p["beta"]))
+    damping = 1.0 / (1.0 + np.exp(-p["d"] * (r / (p["sR"] * p["reff"]) - 1.0)))
+    return taper(r, cutoff) * (repulsion - p["C6"] / r**6 * damping)
+
+
 @dataclass(frozen=True)
 class Reaches:
     """Distances beyond which a term of a pair stays below a tolerance, each (T, T) float64, A.
@@ -155,12 +176,10 @@ class Reaches:
     ----------
     damping : what the damping takes from the dispersion.
     repulsion : the isotropic repulsion.
-    registry : g from both sides, with the neighbour straight above.
     """
 
     damping: np.ndarray
     repulsion: np.ndarray
-    registry: np.ndarray
 
 
 def reaches(parameters: np.ndarray, cutoff: float, tolerance: float) -> Reaches:
@@ -175,22 +194,58 @@ def reaches(parameters: np.ndarray, cutoff: float, tolerance: float) -> Reaches:
     tolerance : float
         eV.
     """
-    p = {name: parameters[..., k, None] for k, name in enumerate(PAIR_COLUMNS)}
+    p = _named(parameters)
     r = np.linspace(0.0, cutoff, 2001)[1:]
-    x = r / cutoff
-    taper = (1.0 - x) ** 4 * (1.0 + 4.0 * x + 10.0 * x**2 + 20.0 * x**3)
-    decay = taper * np.exp(p["alpha"] * (1.0 - r / p["beta"]))
-    undamped = taper * p["C6"] / r**6 * np.exp(np.minimum(-p["d"] * (r / (p["sR"] * p["reff"]) - 1.0), 0.0))
+    repulsion = p["epsilon"] * np.exp(p["alpha"] * (1.0 - r / p["beta"]))
+    undamped = p["C6"] / r**6 * np.exp(np.minimum(-p["d"] * (r / (p["sR"] * p["reff"]) - 1.0), 0.0))
 
     def reach(term: np.ndarray) -> np.ndarray:
-        last = len(r) - 1 - np.argmax(term[..., ::-1] > tolerance, axis=-1)
-        return np.where((term > tolerance).any(axis=-1), r[np.minimum(last + 1, len(r) - 1)], 0.0)
+        seen = taper(r, cutoff) * term > tolerance
+        last = len(r) - 1 - np.argmax(seen[..., ::-1], axis=-1)
+        return np.where(seen.any(axis=-1), r[np.minimum(last + 1, len(r) - 1)], 0.0)
 
-    return Reaches(reach(undamped), reach(p["epsilon"] * decay), reach(2.0 * p["C"] * decay))
+    return Reaches(reach(undamped), reach(repulsion))
 
 
-def parameter_rows(parameters: np.ndarray, cutoff: float, tolerance: float) -> np.ndarray:
-    """The numbers of each pair in the form of the kernel (ilp.h, InterlayerParameter).
+@dataclass(frozen=True)
+class FarPairs:
+    """phi beyond a distance as a polynomial in u, which runs from -1 to 1 linearly in r^2.
+
+    Attributes
+    ----------
+    start : float
+        Where it begins, A; it ends at the cutoff.
+    coefficients : (T, T, degree + 1) float64
+        Of u^0, u^1, ..., eV.
+    """
+
+    start: float
+    coefficients: np.ndarray
+
+
+def far_pairs(parameters: np.ndarray, cutoff: float, tolerance: float, degree: int) -> FarPairs:
+    """The polynomials of this degree that begin as near as they can and miss phi by less than `tolerance` (eV).
+
+    Interpolation at the zeros of the Chebyshev polynomial of the next degree.
+    """
+    n_types = len(parameters)
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    between = np.linspace(-1.0, 1.0, 20 * degree)
+
+    def energies(start: float, u: np.ndarray) -> np.ndarray:
+        r = np.sqrt(0.5 * (cutoff**2 + start**2) + 0.5 * (cutoff**2 - start**2) * u)
+        return pair_energy(parameters, cutoff, r).reshape(n_types**2, -1).T
+
+    for start in np.arange(0.25, 1.0, 0.01) * cutoff:
+        series = chebyshev.chebfit(nodes, energies(start, nodes), degree)
+        if np.abs(chebyshev.chebval(between, series).T - energies(start, between)).max() < 0.8 * tolerance:
+            break
+    powers = np.stack([chebyshev.cheb2poly(column) for column in series.T])
+    return FarPairs(float(start), powers.reshape(n_types, n_types, degree + 1))
+
+
+def parameter_rows(parameters: np.ndarray, cutoff: float, tolerance: float, far: FarPairs) -> np.ndarray:
+    """The numbers of each pair in the form of the kernel (ilp.h, InterlayerParameter), and those of its polynomial.
 
     Parameters
     ----------
@@ -201,17 +256,22 @@ def parameter_rows(parameters: np.ndarray, cutoff: float, tolerance: float) -> n
 
     Returns
     -------
-    (T, T, 13) float64
+    (T, T, 16 + degree + 1) float64
     """
     p = {name: parameters[..., k] for k, name in enumerate(PAIR_COLUMNS)}
     reach, same = reaches(parameters, cutoff, tolerance), np.ones_like(p["C"])
-    return np.stack([
+    least = np.log(tolerance / np.maximum(p["C"], 1e-3 * tolerance))
+    # g falls with r, also by the taper: where t is too small at the start of far pairs it is everywhere
+    start = p["alpha"] * (1.0 - far.start / p["beta"]) + np.log(taper(np.array(far.start), cutoff) + 1e-300) - least
+    scale = 2.0 / (cutoff**2 - far.start**2)
+    rows = np.stack([
         same * cutoff**2, same / cutoff,
-        p["alpha"], p["alpha"] / p["beta"], p["epsilon"], p["C"], p["gamma"] ** -2,
-        np.log(tolerance / np.maximum(p["C"], 1e-3 * tolerance)),
+        p["alpha"], p["alpha"] / p["beta"], p["epsilon"], p["C"], p["gamma"] ** -2, least,
         p["d"], p["d"] / (p["sR"] * p["reff"]), p["C6"],
-        reach.damping**2, reach.repulsion**2,
+        reach.damping**2, reach.repulsion**2, np.maximum(start, 0.0) * p["gamma"] ** 2,
+        same * scale, same - scale * cutoff**2,
     ], axis=-1)
+    return np.concatenate([rows, far.coefficients], axis=-1)
 
 
 def registry_distance(parameters: np.ndarray, tolerance: float, spacing: float = 3.35) -> np.ndarray:

@@ -210,23 +210,28 @@ def lennard_jones_operations(neighbors: float) -> dict[str, float]:
     return {"displacements": neighbors * _DISPLACEMENT, "pairs": neighbors * (energy_and_slope + 1 + 3 + 3)}
 
 
-def interlayer_operations(neighbors: float, damped: float, repelled: float, registry: float,
+def interlayer_operations(neighbors: float, near: float, damped: float, repelled: float, registry: float,
                           precision: str) -> dict[str, float]:
     """Operations of the registry-dependent interlayer potential, in the symbols of ilp.h.
 
     Parameters
     ----------
     neighbors : float
-        Within the cutoff R, in other layers: their dispersion is seen from both sides.
-    damped, repelled, registry : float
-        Of these, with a damping, a repulsion, a g that matters (in mixed precision).
+        Within the cutoff R, in other layers; each is seen from both sides.
+    near, damped, repelled, registry : float
+        Of these, nearer than the polynomial reaches, with a damping, with a repulsion, with a g that matters.
     """
-    distance, along, sums = 2, 5, 1 + 3 + 3  # 1/r and r; n . r
+    from hpcthermo.potentials.ilp import FAR_DEGREE
+
+    distance, along = 2, 5  # 1/r and r; n . r
     taper = 1 + 1 + 2 + 1 + 1 + 6 + 1 + 2
     exponent = _exp(precision) + 2
     return {
         "displacements": neighbors * _DISPLACEMENT,
-        "dispersion": neighbors * (distance + taper + 4 + 2 + 5 + sums),
+        # n . r and the sideways distance; energy, force and their sums
+        "pairs": neighbors * (along + 2 + 1 + 3 + 3),
+        "far": (neighbors - near) * (2 + 1 + 2 * (2 * FAR_DEGREE[precision] - 4) + 2 + 6),
+        "near": near * (distance + taper + 4 + 2 + 5 + 4),
         "damping": damped * (exponent + 2 + 1 + 5),
         "repulsion": repelled * (exponent + 1 + 1 + 2),
         # t; g, its slope and its direction across; sums of force, G and energy
@@ -304,8 +309,8 @@ def _lennard_jones(_potential: LennardJonesPotential, counts: Mapping[str, Neigh
 
 def _interlayer(_potential: InterlayerPotential, counts: Mapping[str, NeighborCount], _n_types: int,
                 precision: str) -> dict[str, float]:
-    damped, repelled, registry = (counts[kind].mean for kind in ("damped", "repelled", "registry"))
-    return interlayer_operations(counts["radial"].mean, damped, repelled, registry, precision)
+    near, damped, repelled, registry = (counts[kind].mean for kind in ("near", "damped", "repelled", "registry"))
+    return interlayer_operations(counts["radial"].mean, near, damped, repelled, registry, precision)
 
 
 def _eam(_potential: EamPotential, counts: Mapping[str, NeighborCount], _n_types: int,
@@ -352,12 +357,15 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
         parameters = member.model.parameters[np.ix_(types, types, types)]
         return {"angular": (bond_reach(parameters, SMALLEST_EXPONENT["double"]), False)}
     if member.style == "ilp":
-        from hpcthermo.potentials.ilp import PAIR_TOLERANCE_EV, reaches, registry_distance
+        from hpcthermo.potentials.ilp import FAR_DEGREE, PAIR_TOLERANCE_EV, far_pairs, reaches, registry_distance
 
         parameters, cutoff = member.model.parameters[pairs], member.model.cutoff
-        near = reaches(parameters, cutoff, PAIR_TOLERANCE_EV["mixed"])
-        registry = registry_distance(parameters, PAIR_TOLERANCE_EV["mixed"])
-        ranges = {"radial": np.full_like(registry, cutoff), "damped": near.damping, "repelled": near.repulsion,
+        tolerance = PAIR_TOLERANCE_EV["mixed"]
+        terms = reaches(parameters, cutoff, tolerance)
+        start = far_pairs(parameters, cutoff, tolerance, FAR_DEGREE["mixed"]).start
+        registry = registry_distance(parameters, tolerance)
+        ranges = {"radial": np.full_like(registry, cutoff), "near": np.full_like(registry, start),
+                  "damped": np.minimum(start, terms.damping), "repelled": np.minimum(start, terms.repulsion),
                   "registry": np.minimum(cutoff, registry)}
         return {kind: (distance, True) for kind, distance in ranges.items()}
     if member.style in ("eam", "eam_zhou"):

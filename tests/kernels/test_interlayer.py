@@ -100,7 +100,7 @@ def test_terms_that_are_left_out_are_below_the_tolerance():
     for precision in ("double", "mixed"):
         tolerance = PAIR_TOLERANCE_EV[precision]
         near = reaches(potential.model.parameters, potential.model.cutoff, tolerance)
-        assert all((reach < potential.model.cutoff).all() for reach in (near.damping, near.repulsion, near.registry))
+        assert all((reach < potential.model.cutoff).all() for reach in (near.damping, near.repulsion))
         for z in np.linspace(3.0, 15.9, 60):
             r = OneRank(potential, ["N", "N"], [[0.0, 0.0, 0.0], [0.0, 0.0, z]], np.eye(3) * 60.0, (False,) * 3,
                         layers=[0, 1], precision=precision)

@@ -115,6 +115,19 @@ def test_interlayer_pairs_are_those_of_different_layers():
     assert active == {(i, j) for i in layer_of for j in layer_of if i < j and layer_of[i] != layer_of[j]}
 
 
+def test_layers_of_the_interlayer_potential_are_molecules():
+    from compare import lammps_setup
+    from systems import standard_system
+
+    atoms = standard_system("bnc_layers", 500)
+    setup = lammps_setup(atoms, ["BNC.tersoff", "BNCH.ILP"], "ilp/graphene/hbn/opt")
+    assert setup["molecules"] == [layer + 1 for layer in atoms.arrays["layer"].tolist()]
+    assert [round(mass) for mass in setup["masses"]] == [11, 12, 14]
+    symbols = atoms.get_chemical_symbols()
+    assert all(symbols[k] == "BCN"[kind - 1] for k, kind in enumerate(setup["types"]))
+    assert any(line.startswith("pair_coeff * * ilp/graphene/hbn/opt BNCH.ILP B C N") for line in setup["commands"])
+
+
 def test_different_physics_is_refused():
     from compare import RefusedError, agreement
     from systems import standard_system

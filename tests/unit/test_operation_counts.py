@@ -141,6 +141,32 @@ def test_lennard_jones_by_counting():
     assert counted == {"displacements": 80.0, "pairs": 10.0 * operations(pair)}
 
 
+def test_far_interlayer_pairs_by_counting():
+    degree = 10  # of ilp.h in mixed precision
+
+    def far():
+        square, scale, shift, c = Counted(), Counted(), Counted(), Counted()
+        u = scale * square + shift
+        w = u * u
+        even = odd = c
+        even_slope, odd_slope = c, c  # the first multiply-add is a copy
+        for k in range(degree - 2, -1, -2):
+            if k < degree - 2:
+                even_slope = even_slope * w + even
+            even = even * w + c
+        for k in range(degree - 3, -1, -2):
+            if k < degree - 3:
+                odd_slope = odd_slope * w + odd
+            odd = odd * w + c
+        _ = even + u * odd
+        _ = scale * (odd + 2.0 * (u * even_slope + w * odd_slope))
+
+    far_only = oc.interlayer_operations(11.0, 0.0, 0.0, 0.0, 0.0, "mixed")
+    near_too = oc.interlayer_operations(11.0, 1.0, 0.0, 0.0, 0.0, "mixed")
+    assert far_only["far"] - near_too["far"] == operations(far)
+    assert near_too["near"] > operations(far) / 2
+
+
 def test_stillinger_weber_by_counting():
     exponential = oc._exp("mixed")
 

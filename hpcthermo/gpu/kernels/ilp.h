@@ -12,12 +12,14 @@
 // to one side: its force on j is scattered, and G_i = sum_j dg/dn_i goes to the neighbours that make n_i. Pairs with a g
 // that matters are few (t decays with the sideways distance): they are put together first and computed after.
 //
-// Exponentials that are below the tolerance of potentials/ilp.py are left out: damping and repulsion where no lane is
-// closer than a distance of its own, g where t is small. Slots that stand first in each segment of a list (inner) may
-// need one of them; the others have -T C6 / r^6 alone.
+// What is below the tolerance of potentials/ilp.py is left out: damping and repulsion where no lane is closer than a
+// distance of its own, g where t is small. Slots that stand first in each segment of a list (inner) may be near. For the
+// others, most of all, phi is a polynomial in r^2 that equals it to that tolerance; pairs with a g are found by the
+// sideways distance.
 #include "tile_pairs.h"
 
-#define BONDS 3  // neighbours that make a normal
+#define BONDS 3                                   // neighbours that make a normal
+#define FAR_DEGREE (sizeof(REAL) == 4 ? 10 : 18)  // of the polynomial, an even number
 
 // one row of parameters by pair of types (potentials/ilp.py, parameter_rows)
 enum InterlayerParameter {
@@ -25,6 +27,8 @@ enum InterlayerParameter {
     ALPHA, ALPHA_OVER_BETA, EPSILON, C, INVERSE_GAMMA_SQUARED, LEAST_T,  // g is left out where t <= LEAST_T
     D, D_OVER_R0, C6,
     DAMPED_SQUARED, REPELLED_SQUARED,  // beyond these the damping is 1, the repulsion 0
+    FAR_SIDEWAYS_SQUARED,              // beyond this sideways distance far pairs have no g
+    FAR_SCALE, FAR_SHIFT,              // phi = sum_k coefficient_k u^k, u = FAR_SCALE r^2 + FAR_SHIFT, -1 <= u <= 1
     INTERLAYER_ROW
 };
 
@@ -166,18 +170,17 @@ DEVICE void taper(const REAL* p, lanes r, lanes& value, lanes& slope_over_r)
     slope_over_r = (REAL)-140 * p[INVERSE_CUTOFF] * p[INVERSE_CUTOFF] * square * y3;
 }
 
-// phi and phi'/r; FAR: neither damping nor repulsion
-template <bool FAR>
-DEVICE void pair_energy(const REAL* p, lanes square, lanes inverse, lanes r, lanes& energy, lanes& slope_over_r)
+// phi and phi'/r of near pairs
+DEVICE void near_pair(const REAL* p, lanes square, lanes inverse, lanes r, lanes& energy, lanes& slope_over_r)
 {
     const lanes inverse_square = inverse * inverse;
     lanes bare = -p[C6] * inverse_square * inverse_square * inverse_square, bare_slope = (REAL)-6 * inverse * bare;
-    if (!FAR && any_lane(square < p[DAMPED_SQUARED])) {
+    if (any_lane(square < p[DAMPED_SQUARED])) {
         const lanes decay = exp_lanes(p[D] - p[D_OVER_R0] * r), damping = (REAL)1 / ((REAL)1 + decay);
         bare *= damping;
         bare_slope = (p[D_OVER_R0] * decay * damping - (REAL)6 * inverse) * bare;
     }
-    if (!FAR && any_lane(square < p[REPELLED_SQUARED])) {
+    if (any_lane(square < p[REPELLED_SQUARED])) {
         const lanes repulsion = p[EPSILON] * exp_lanes(p[ALPHA] - p[ALPHA_OVER_BETA] * r);
         bare += repulsion;
         bare_slope -= p[ALPHA_OVER_BETA] * repulsion;
@@ -188,15 +191,34 @@ DEVICE void pair_energy(const REAL* p, lanes square, lanes inverse, lanes r, lan
     slope_over_r = taper_slope * bare + taper_value * bare_slope * inverse;
 }
 
+// phi and phi'/r of far pairs: the polynomial is even(w) + u odd(w), w = u^2, which makes its chains of sums short
+DEVICE void far_pair(const REAL* p, lanes square, lanes& energy, lanes& slope_over_r)
+{
+    const REAL* coefficient = p + INTERLAYER_ROW;
+    const lanes u = p[FAR_SCALE] * square + p[FAR_SHIFT], w = u * u;
+    lanes even = broadcast(coefficient[FAR_DEGREE]), odd = broadcast(coefficient[FAR_DEGREE - 1]);
+    lanes even_slope = broadcast(0), odd_slope = broadcast(0);  // by w
+    for (int k = FAR_DEGREE - 2; k >= 0; k -= 2) {
+        even_slope = even_slope * w + even;
+        even = even * w + coefficient[k];
+    }
+    for (int k = FAR_DEGREE - 3; k >= 0; k -= 2) {
+        odd_slope = odd_slope * w + odd;
+        odd = odd * w + coefficient[k];
+    }
+    energy = even + u * odd;
+    slope_over_r = (REAL)2 * p[FAR_SCALE] * (odd + (REAL)2 * (u * even_slope + w * odd_slope));
+}
+
 // pairs of one atom whose g matters, all with neighbours of one type
 struct RegistryPairs {
     REAL *x, *y, *z;
     int *index, n;
 };
 
-// phi of one atom with the slots [begin, end) of its tile's row, all of one type; x, y, z: their positions from where the
-// atom is at `from`. Near slots also look for pairs with a g.
-template <bool FAR, bool WITH_VIRIAL>
+// phi of one atom with the slots [begin, end) of its tile's row, all of one type, and the pairs among them that may have a
+// g; x, y, z: their positions from where the atom is at `from`
+template <bool FAR>
 DEVICE void add_pairs(PairSums& sums, RegistryPairs& found, const REAL* p, const int* row, int begin, int end,
                       const REAL* x, const REAL* y, const REAL* z, const REAL* from, const REAL* normal)
 {
@@ -205,14 +227,19 @@ DEVICE void add_pairs(PairSums& sums, RegistryPairs& found, const REAL* p, const
         const lanes square = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
         const lane_mask inside = square < p[CUTOFF_SQUARED];
         if (FAR && !any_lane(inside)) continue;
-        const lanes inverse = inverse_sqrt(square), distance = square * inverse;
+        const lanes along = normal[0] * r[0] + normal[1] * r[1] + normal[2] * r[2], sideways = square - along * along;
         lanes energy, slope;
-        pair_energy<FAR>(p, square, inverse, distance, energy, slope);
-        add_pair<WITH_VIRIAL>(sums, inside, r, energy, slope);
-        if (FAR) continue;
-        const lanes along = normal[0] * r[0] + normal[1] * r[1] + normal[2] * r[2];
-        const lanes t = p[ALPHA] - p[ALPHA_OVER_BETA] * distance - (square - along * along) * p[INVERSE_GAMMA_SQUARED];
-        const lane_set kept = lane_set_of(inside & (t > p[LEAST_T]));
+        lane_mask close;
+        if (FAR) {
+            far_pair(p, square, energy, slope);
+            close = sideways < p[FAR_SIDEWAYS_SQUARED];
+        } else {
+            const lanes inverse = inverse_sqrt(square), distance = square * inverse;
+            near_pair(p, square, inverse, distance, energy, slope);
+            close = p[ALPHA] - p[ALPHA_OVER_BETA] * distance - sideways * p[INVERSE_GAMMA_SQUARED] > p[LEAST_T];
+        }
+        add_pair(sums, inside, r, energy, slope);
+        const lane_set kept = lane_set_of(inside & close);
         const int count = count_lanes(kept);
         if (count == 0) continue;
         append(found.x + found.n, kept, r[0]);
@@ -264,7 +291,7 @@ DEVICE void add_registry(RegistrySums& sums, RegistryPairs& found, const REAL* p
 }
 
 // Tiles [tile_begin, tile_end), of their atoms those in [begin, end). inner: near slots by [tile][type].
-// rows: parameters by [type of i][type of j]; scratch of a group: 6 stride numbers and stride integers.
+// rows: parameters and coefficients by [type of i][type of j]; scratch of a group: 6 stride numbers and stride integers.
 KERNEL(ilp_pairs)(int tile_begin, int tile_end, int begin, int end, const int* members, const Position* packed, double scale,
                   const double* positions, int padding_index, const int* neighbors, int stride, const int* segments,
                   const int* inner, int n_types, const REAL* rows, const REAL* normals, REAL* gradients, REAL* real_scratch,
@@ -293,15 +320,10 @@ KERNEL(ilp_pairs)(int tile_begin, int tile_end, int begin, int end, const int* m
             registry.energy = broadcast(0);
             for (int a = 0; a < 3; ++a) registry.force[a] = registry.gradient[a] = broadcast(0);
             for (int tj = 0; tj < n_types; ++tj) {
-                const REAL* p = rows + (type_of(centre) * n_types + tj) * INTERLAYER_ROW;
+                const REAL* p = rows + (type_of(centre) * n_types + tj) * (INTERLAYER_ROW + FAR_DEGREE + 1);
                 const int far = segment[tj] + inner[(size_t)tile * n_types + tj];
-                if (total_virial || virials) {
-                    add_pairs<false, true>(sums, found, p, row, segment[tj], far, x, y, z, from, normal);
-                    add_pairs<true, true>(sums, found, p, row, far, segment[tj + 1], x, y, z, from, normal);
-                } else {
-                    add_pairs<false, false>(sums, found, p, row, segment[tj], far, x, y, z, from, normal);
-                    add_pairs<true, false>(sums, found, p, row, far, segment[tj + 1], x, y, z, from, normal);
-                }
+                add_pairs<false>(sums, found, p, row, segment[tj], far, x, y, z, from, normal);
+                add_pairs<true>(sums, found, p, row, far, segment[tj + 1], x, y, z, from, normal);
                 add_registry(registry, found, p, normal, padding_index, forces, virials);
             }
             put_sums(sums, i, positions + 3 * (size_t)i, energies, forces, virials, total_virial);

@@ -27,7 +27,7 @@ DEVICE void add_pairs(PairSums& sums, const REAL* p, const int* row, int begin, 
         if (self >= 0) inside = inside & differs(row + slot, self);
         lanes energy, slope;
         lennard_jones_pair(p, square, energy, slope);
-        add_pair<true>(sums, inside, r, energy, slope);
+        add_pair(sums, inside, r, energy, slope);
     }
 }
 

@@ -9,7 +9,7 @@
 #define TILE_ATOMS 4  // neighbors.TILE_ATOMS
 
 // pairs of the lanes `inside`: phi and phi'/r
-template <bool WITH_VIRIAL> DEVICE void add_pair(PairSums& sums, lane_mask inside, const lanes (&r)[3], lanes energy, lanes slope_over_r)
+DEVICE void add_pair(PairSums& sums, lane_mask inside, const lanes (&r)[3], lanes energy, lanes slope_over_r)
 {
     sums.energy += select(inside, energy, broadcast(0));
     const lanes slope = select(inside, slope_over_r, broadcast(0));
@@ -17,7 +17,7 @@ template <bool WITH_VIRIAL> DEVICE void add_pair(PairSums& sums, lane_mask insid
     for (int a = 0; a < 3; ++a) {
         const lanes force = slope * r[a];
         sums.force[a] += force;
-        for (int b = a; b < 3 && WITH_VIRIAL; ++b) sums.virial[ab++] += force * r[b];
+        for (int b = a; b < 3; ++b) sums.virial[ab++] += force * r[b];
     }
 }
 
