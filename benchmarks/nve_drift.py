@@ -109,6 +109,7 @@ CASES = {
     "nep": Case("graphene/h-BN layers", lambda: standard_system("gr_hbn_multilayer", 1000), "", 5.0, 5.0),
     "tersoff": Case("graphene", graphene, "tersoff_graphene", 30.0, 5.0),
     "tersoff_si": Case("silicon", lambda: standard_system("silicon", 1000), "tersoff_si", 30.0, 5.0),
+    "stillinger_weber": Case("silicon", lambda: standard_system("silicon", 1000), "sw_si", 30.0, 5.0),
     "lennard_jones": Case("argon", lambda: ase.build.bulk("Ar", "fcc", a=ARGON_LATTICE_A, cubic=True) * (7, 7, 6),
                           "argon", 40.0, 10.0, temperature_K=40.0, timestep_fs=2.0, load=argon),
 }
@@ -204,7 +205,7 @@ def verdict(slope: float, error: float, bar: float) -> str:
     return "ABOVE" if abs(slope) - 2.0 * error > bar else "undecided"
 
 
-HEAD = (f"{'':15s}{'precision':10s}{'atoms':>6s}{'ps':>6s}{'slope':>11s}{'error':>10s}  {'asked for':20s}"
+HEAD = (f"{'':18s}{'precision':10s}{'atoms':>6s}{'ps':>6s}{'slope':>11s}{'error':>10s}  {'asked for':20s}"
         f"{'slope of H':>11s}{'error':>10s}{'std of H':>10s}{'of shadow':>10s}  1000 atom-step/s")
 
 
@@ -212,7 +213,7 @@ def row(name: str, precision: str, picoseconds: float, found: dict[str, float]) 
     """One line of the table."""
     bar = LARGEST_DRIFT[precision]
     asked = f"{bar:g}: {verdict(found['slope'], found['error'], bar)}"
-    return (f"{name:15s}{precision:10s}{found['atoms']:6.0f}{picoseconds:6g}{found['slope']:+11.2e}"
+    return (f"{name:18s}{precision:10s}{found['atoms']:6.0f}{picoseconds:6g}{found['slope']:+11.2e}"
             f"{found['error']:10.1e}  {asked:20s}{found['raw']:+11.2e}{found['raw_error']:10.1e}"
             f"{found['std_total']:10.1e}{found['std_shadow']:10.1e}  {1e-3 * found['atom_steps_per_second']:.0f}")
 

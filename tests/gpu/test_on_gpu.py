@@ -235,8 +235,8 @@ def test_a_stopped_job_goes_on(tmp_path):
 
 @PRECISIONS
 def test_kernels_fit_the_device(precision):
-    for module, kernel in (("neighbors", "build_neighbors"), ("tersoff", "tersoff"),
-                           ("lennard_jones", "lennard_jones")):
+    for module, kernel in (("neighbors", "build_neighbors"), ("tersoff", "tersoff"), ("tersoff", "tersoff_mod"),
+                           ("stillinger_weber", "stillinger_weber"), ("lennard_jones", "lennard_jones")):
         facts = cuda.kernel_facts(module, kernel, precision, 4, 128)
         assert 16 <= facts.registers <= 255
         assert facts.blocks_per_multiprocessor >= 1

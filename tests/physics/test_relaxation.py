@@ -13,6 +13,7 @@ from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.dynamics.cell import deform, exponential
 from hpcthermo.dynamics.following_rows import FollowingRows
+from hpcthermo.dynamics.loop import run_stage
 from hpcthermo.dynamics.minimize import FreeCell
 from hpcthermo.dynamics.relax import make_minimizer, relax
 from hpcthermo.engine import make_engine
@@ -229,3 +230,21 @@ def same_minimum_on_ranks():
         assert abs(many[0] - one[0]) <= 2
         assert many[1] == pytest.approx(one[1], abs=1e-9)
         assert many[2] == pytest.approx(one[2], rel=1e-6)
+
+
+def test_a_state_of_other_ranks_is_continued_without_its_history():
+    """Rows of other atoms than those of this rank: the minimum is found all the same."""
+    engine = argon_engine(strained_crystal(), cutoff=NEAREST_CUTOFF_A)
+    first = make_minimizer(engine, "lbfgs", 1e-7)
+    engine.compute()
+    for step in range(6):
+        first.step(engine, step)
+    state = first.state()
+    second = make_minimizer(engine, "lbfgs", 1e-7)
+    second.restore({**state, "tags": state["tags"][::-1]})
+    assert np.array_equal(second.state()["rows"], state["rows"])
+    done = run_stage(engine, second, [], 6, 100)
+    assert second.converged
+    assert done < 60
+    energy = 6 * pair_energy(NEAREST_LATTICE_A / np.sqrt(2), NEAREST_CUTOFF_A)
+    assert engine.potential_energy() / engine.n_atoms == pytest.approx(energy, abs=1e-10)
