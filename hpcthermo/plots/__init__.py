@@ -1,0 +1,54 @@
+"""Figures of a results folder, each as PNG and PDF; the only package that imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hpcthermo.plots.nemd import nemd_drawings
+from hpcthermo.plots.series import stage_drawings
+from hpcthermo.plots.statics import GRIDS, binding_drawings, elastic_drawings, moire_drawings, sliding_drawings
+from hpcthermo.plots.structure import STRUCTURE_FIGURE, draw_structure
+from hpcthermo.plots.style import STYLE, Drawings
+from hpcthermo.results import RESULTS_FILE, Results, read_results
+
+__all__ = ["STRUCTURE_FIGURE", "draw_figures", "draw_structure"]
+
+#: kind of job -> its drawings
+_KINDS: dict[str, Callable[[Results], Drawings]] = {
+    "nemd": nemd_drawings, "elastic": elastic_drawings, "binding_curve": binding_drawings,
+    "sliding_surface": sliding_drawings, "moire_map": moire_drawings,
+}
+
+
+def draw_figures(folder: Path) -> list[Path]:
+    """Draw all figures that the results of a folder allow.
+
+    Returns
+    -------
+    list of Path
+        PNG files; a PDF of the same name lies beside each of those drawn here, the picture of the structure comes last.
+
+    Raises
+    ------
+    InputError
+        Without a readable results file.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    results = read_results(folder / RESULTS_FILE)
+    with mpl.rc_context(STYLE):
+        drawings = {**_KINDS.get(results.kind, lambda _: {})(results), **stage_drawings(results)}
+        paths = []
+        for name, draw in drawings.items():
+            figure, axes = pyplot.subplots(**GRIDS.get(name, {}))
+            draw(axes)
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1])
+            figure.savefig(folder / f"{name}.pdf")
+            pyplot.close(figure)
+    drawn_at_start = folder / STRUCTURE_FIGURE
+    return [*paths, drawn_at_start] if drawn_at_start.exists() else paths
