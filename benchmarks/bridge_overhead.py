@@ -22,6 +22,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
+from record import write_record
 
 from hpcthermo.domain.comm import abort_on_error, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--repeat", type=int, default=4, help="cubic cells of 8 atoms of BN along each edge")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     comm = world_communicator()
     with abort_on_error(comm):
@@ -98,7 +100,8 @@ def main() -> None:
             rounds.append((bridged, alone, comm.allreduce_max(periodic)))
         most = comm.allreduce_max(float(len(clusters[-1][0])))
         if comm.rank == 0:
-            report(options.style, np.array(rounds), len(atoms), comm.size, most, potential.model.halo)
+            report(options.style, np.array(rounds), len(atoms), comm.size, most, potential.model.halo,
+                   options.record)
 
 
 def recorded_clusters(engine: Any) -> list[tuple[Atoms, int, bool]]:
@@ -111,15 +114,17 @@ def recorded_clusters(engine: Any) -> list[tuple[Atoms, int, bool]]:
     return calls
 
 
-def report(style: str, rounds: np.ndarray, n_atoms: int, ranks: int, cluster: float, halo: float) -> None:
-    """Three lines: sizes, times, ratios."""
+def report(style: str, rounds: np.ndarray, n_atoms: int, ranks: int, cluster: float, halo: float, record: bool) -> None:
+    """Sizes, times, ratios."""
     bridged, alone, periodic = np.median(rounds, axis=0)
     over_cluster, over_whole = np.median(rounds[:, 0] / rounds[:, 1]), np.median(rounds[:, 0] / rounds[:, 2])
-    print(f"{style}: {n_atoms} atoms on {ranks} rank(s), halo {halo:g} A, largest cluster {cluster:.0f} atoms "
-          f"({cluster * ranks / n_atoms:.2f} per atom of the system, all ranks)\n"
-          f"  engine {bridged * 1e3:.1f} ms, code on the cluster {alone * 1e3:.1f} ms, code on the periodic system "
-          f"{periodic * 1e3:.1f} ms\n  engine / cluster {over_cluster:.3f} (expected 1), engine / periodic "
-          f"{over_whole:.2f} (expected {cluster / n_atoms:.2f})")
+    write_record("bridge_overhead" if record else None, f"bridge_overhead.py {style}: {len(rounds)} rounds", [
+        f"{n_atoms} atoms on {ranks} rank(s), halo {halo:g} A, largest cluster {cluster:.0f} atoms "
+        f"({cluster * ranks / n_atoms:.2f} per atom of the system, all ranks)",
+        f"processor time: engine {bridged * 1e3:.1f} ms, code on the cluster {alone * 1e3:.1f} ms, on the periodic "
+        f"system {periodic * 1e3:.1f} ms",
+        f"engine / cluster {over_cluster:.3f} (expected 1), engine / periodic {over_whole:.2f} "
+        f"(expected {cluster / n_atoms:.2f})"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hpcthermo.dynamics.integrate import Integrator
 from hpcthermo.dynamics.velocities import draw_velocities
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
+from hpcthermo.potentials.formats import CALCULATOR_STYLES
 from hpcthermo.preparation import make_job_backend, require_order, skin_of
 from hpcthermo.skin import tune_skin
 
@@ -78,6 +79,10 @@ def prepare(case: BenchCase, comm: Communicator) -> tuple[MeasuredEngine, Potent
             raise InputError(f"bench: {comm.size} ranks for {snapshot.n_atoms} atoms; use fewer ranks or repeat the "
                              "structure")
         potential = load_potential(case.potential)
+        foreign = {part.style for part in getattr(potential, "parts", (potential,))} & set(CALCULATOR_STYLES)
+        if foreign:
+            raise InputError(f"bench: the operations of style {min(foreign)} are not known, for another code computes "
+                             "it; time it with benchmarks/bridge_overhead.py or a short run")
         require_order(potential, case.execution)
         require_species(potential.style, potential.elements, snapshot.species)
         return snapshot

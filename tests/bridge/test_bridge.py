@@ -262,7 +262,7 @@ def test_relaxation():
     assert relaxed.virial is None
 
 
-def test_heat_current_is_refused(tmp_path, monkeypatch, capsys):
+def test_heat_current_and_bench_are_refused(tmp_path, monkeypatch, capsys):
     from hpcthermo.cli import main
     from hpcthermo.templates import write_template
 
@@ -272,11 +272,13 @@ def test_heat_current_is_refused(tmp_path, monkeypatch, capsys):
     lennard_jones = '[[potential]]\nstyle = "ase"\ncalculator = "ase.calculators.lj:LennardJones"\n' \
                     'elements = ["B", "C", "N"]\nreceptive_field_A = 4.0\n'
     (tmp_path / "job.toml").write_text(text + lennard_jones)
-    for command in ("check", "run"):
+    for command, words in (("check", "nemd.heat_current: LennardJones: the calculator gives no neighbour-centred"),
+                           ("run", "nemd.heat_current: LennardJones: the calculator gives no neighbour-centred"),
+                           ("bench", "bench: the operations of style ase are not known")):
         with pytest.raises(SystemExit, match="2"):
             main([command, "job.toml"])
         said = capsys.readouterr().err
-        assert "nemd.heat_current: LennardJones: the calculator gives no neighbour-centred" in said
+        assert words in said
         assert len(said.splitlines()) == 1
 
 
