@@ -18,7 +18,7 @@ class PotentialSpec(Section):
     name: Text | None = None
     """Name of an embedded potential (`hpcthermo doctor` lists them)."""
     style: Text | None = None
-    """"nep", "tersoff", "tersoff_mod", "stillinger_weber", "lennard_jones", "ilp", "eam" or "eam_zhou", if it
+    """"nep", "tersoff", "tersoff_mod", "stillinger_weber", "lennard_jones", "ilp", "eam", "eam_zhou" or "meam", if it
     cannot be seen from the content; "mace", "gap", "deepmd", "tblite", "dftd3" or "ase" for another code."""
     elements: tuple[Element, ...] | dict[Annotated[str, Field(max_length=32)], Element] | None = None
     """Chemical symbols of the file's types, where the file has none."""
@@ -26,6 +26,8 @@ class PotentialSpec(Section):
     """Cutoff of a Lennard-Jones or interlayer (ILP) potential, of the EAM of Zhou et al., or of the pairs of dftd3."""
     between_layers_only: Boolean | None = None
     """Leave out pairs within one layer."""
+    library: Text | None = None
+    """Library of elements of a MEAM parameter file, relative to that file."""
     shifted: Boolean | None = None
     """Shift the energy of a Lennard-Jones potential to zero at the cutoff."""
     coordination_cutoff_A: Angstrom | None = None

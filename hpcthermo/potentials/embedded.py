@@ -17,6 +17,8 @@ from hpcthermo.potentials.eam import EamPotential
 from hpcthermo.potentials.eam_zhou import ZhouModel
 from hpcthermo.potentials.ilp import InterlayerPotential
 from hpcthermo.potentials.ilp_file import parse_lammps_ilp
+from hpcthermo.potentials.meam import MeamPotential
+from hpcthermo.potentials.meam_file import parse_meam
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
 from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
@@ -70,6 +72,29 @@ def _normal_cutoff(i: str, j: str) -> float:
 
 
 _INTERLAYER_CUTOFF_A = 10.0
+
+
+#: label, lattice, Z, number, mass, alpha, b0 ... b3, lattice constant, E_c, A, t0 ... t3, rho0, form of G
+_MEAM_AL_SI_LIBRARY = """Al fcc 12 13 26.9815 4.64 2.04 3.00 6.0 1.50 4.05 3.353 1.07 1.0 4.50 -2.30 8.01 1.0 -5
+Si dia 4 14 28.086 4.87 4.4 5.5 5.5 5.5 5.431 4.63 1.0 1.0 2.05 4.47 -1.80 2.2 -5"""
+_MEAM_AL_SI = """
+rc = 5.0
+delr = 0.25658351
+ialloy = 1
+augt1 = 0
+emb_lin_neg = 1
+bkgd_dyn = 1
+nn2(1,1) = 1
+nn2(1,2) = 1
+nn2(2,2) = 1
+repuls(1,1) = 0.1
+lattce(1,2) = b1
+delta(1,2) = 0.28
+alpha(1,2) = 4.56
+re(1,2) = 2.62
+Cmin(1,1,1) = 0.8
+Cmin(1,1,2) = 0.5
+"""
 
 
 @dataclass(frozen=True)
@@ -168,6 +193,9 @@ _TABLE: dict[str, EmbeddedPotential] = {
         "J. Am. Chem. Soc. 114, 10024 (1992)",
         lambda source: universal_lennard_jones(NONBOND, _INTERLAYER_CUTOFF_A, source, "geometric",
                                                between_layers_only=True)),
+    "meam_al_si": EmbeddedPotential(
+        "Al, Si, 2NN MEAM, B. Jelinek et al., Phys. Rev. B 85, 245102 (2012)",
+        lambda source: MeamPotential(parse_meam(_MEAM_AL_SI_LIBRARY, _MEAM_AL_SI, {"Al": "Al", "Si": "Si"}, source))),
     "eam_zhou": EmbeddedPotential(
         "18 metals and alloys, X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004)",
         lambda source: EamPotential(ZhouModel(source), "eam_zhou")),

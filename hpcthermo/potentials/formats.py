@@ -18,6 +18,8 @@ from hpcthermo.potentials.eam_zhou import ZhouModel
 from hpcthermo.potentials.ilp import InterlayerPotential
 from hpcthermo.potentials.ilp_file import DEFAULT_CUTOFF_A, parse_gpumd_ilp, parse_lammps_ilp, with_cutoff
 from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
+from hpcthermo.potentials.meam import MeamPotential
+from hpcthermo.potentials.meam_file import is_meam_parameters, parse_meam
 from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
@@ -112,6 +114,15 @@ def _read_gpumd_ilp(path: Path, options: Options) -> Potential:
                                                options.get("cutoff_A")))
 
 
+def _read_meam(path: Path, options: Options) -> Potential:
+    library, elements = options.get("library"), options.get("elements")
+    if library is None or not elements:
+        raise InputError(f"{path}: a MEAM parameter file numbers elements of a library; give library = \"FILE\" "
+                         "(beside it, or with its path) and elements in the order of these numbers")
+    labels = elements if isinstance(elements, Mapping) else {element: element for element in elements}
+    return MeamPotential(parse_meam(read_table(path.parent / library), read_table(path), labels, str(path)))
+
+
 def _first_words(head: str) -> list[str]:
     lines = data_lines(head)
     return lines[0].split() if lines else [""]
@@ -148,6 +159,7 @@ FORMATS: tuple[Format, ...] = (
     Format("tersoff_mod", "Tersoff/mod triplets (LAMMPS)", _is_triplet_file(17), _read_tersoff_mod),
     Format("stillinger_weber", "Stillinger-Weber triplets (LAMMPS)", _is_triplet_file(11), _read_stillinger_weber),
     Format("ilp", "ILP pairs (LAMMPS)", _is_entry_file(2, 11), _read_lammps_ilp),
+    Format("meam", "MEAM parameters (LAMMPS)", is_meam_parameters, _read_meam),
     Format("eam", "setfl (EAM alloy or Finnis-Sinclair)", is_setfl, _read_setfl),
     Format("eam", "funcfl (EAM)", is_funcfl, _read_funcfl),
 )
@@ -187,6 +199,7 @@ STYLES_WITH: dict[str, tuple[str, ...]] = {
     "cutoff_A": ("lennard_jones", "ilp", "eam_zhou", "dftd3"),
     "between_layers_only": ("lennard_jones",),
     "shifted": ("lennard_jones",),
+    "library": ("meam",),
     "coordination_cutoff_A": ("dftd3",),
     "method": ("dftd3", "tblite"),
     "trusted_sha256": ("mace", "deepmd"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpcthermo.potentials.eam import EamPotential
     from hpcthermo.potentials.ilp import InterlayerPotential
     from hpcthermo.potentials.lennard_jones import LennardJonesPotential
+    from hpcthermo.potentials.meam import MeamPotential
     from hpcthermo.potentials.nep import NepPotential
     from hpcthermo.potentials.nep_file import NepModel
     from hpcthermo.potentials.triplets import TripletPotential
@@ -252,6 +253,26 @@ def eam_operations(neighbors: float) -> dict[str, float]:
     }
 
 
+def meam_operations(neighbors: float, neighbor_pairs: float, precision: str) -> dict[str, float]:
+    """Operations of a modified embedded-atom potential, without the forces from partly screened pairs.
+
+    Parameters
+    ----------
+    neighbors : float
+        Within the cutoff.
+    neighbor_pairs : float
+        Pairs of them: each may screen the other.
+    """
+    bond = 15 + 4 * (_exp(precision) + 3)
+    return {
+        "displacements": neighbors * _DISPLACEMENT,
+        # r_jk^2, C, f
+        "screening": 2 * neighbor_pairs * (8 + 10 + 9),
+        "densities": neighbors * (bond + 6 + 2 * 24 + 2 * 16),
+        "forces": neighbors * (bond + 8 + 6 * 24 + 40 + _ADD_FORCES),
+    }
+
+
 def _exp(precision: str) -> int:
     return 8 + 2 * _EXP_DEGREE[precision]
 
@@ -318,9 +339,15 @@ def _eam(_potential: EamPotential, counts: Mapping[str, NeighborCount], _n_types
     return eam_operations(counts["radial"].mean)
 
 
+def _meam(_potential: MeamPotential, counts: Mapping[str, NeighborCount], _n_types: int,
+          precision: str) -> dict[str, float]:
+    return meam_operations(counts["radial"].mean, counts["radial"].pairs, precision)
+
+
 _STYLES: dict[str, Any] = {"nep": _nep, "tersoff": _tersoff, "tersoff_mod": _tersoff_mod,
                            "stillinger_weber": _stillinger_weber, "lennard_jones": _lennard_jones,
-                           "ilp": _interlayer, "eam": _eam, "eam_zhou": _eam}
+                           "ilp": _interlayer, "eam": _eam, "eam_zhou": _eam,
+                           "meam": _meam}
 
 
 # ---- neighbours ----------------------------------------------------------------------------------
@@ -368,7 +395,7 @@ def _ranges(member: Any, species: tuple[str, ...]) -> dict[str, tuple[np.ndarray
                   "damped": np.minimum(start, terms.damping), "repelled": np.minimum(start, terms.repulsion),
                   "registry": np.minimum(cutoff, registry)}
         return {kind: (distance, True) for kind, distance in ranges.items()}
-    if member.style in ("eam", "eam_zhou"):
+    if member.style in ("eam", "eam_zhou", "meam"):
         return {"radial": (np.full(pairs[0].shape[:1] * 2, member.model.cutoff), False)}
     active = member.model.epsilon[pairs] != 0.0
     return {"radial": (np.where(active, member.model.cutoff[pairs], 0.0), member.model.between_layers_only)}

@@ -49,6 +49,7 @@ EMPIRICAL = {
     "Stillinger-Weber, mixed": lambda: atoms_case(mixed_stillinger_weber(), silicon_carbide(3)),
     "B, C and N in one sheet": lambda: atoms_case("tersoff_bnc", mixed_sheet(6)),
     "alloy of three metals": lambda: atoms_case({"name": "eam_zhou", "cutoff_A": 5.0}, metals(("Al", "Cu", "Zr"), 2)),
+    "aluminium and silicon, MEAM": lambda: atoms_case("meam_al_si", metals(("Al", "Si"), 2, 4.2)),
     "Lennard-Jones between layers": lambda: atoms_case("lj_gr_hbn", bilayer(3)),
     "ILP between layers": lambda: atoms_case({"name": "ilp_gr_hbn", "cutoff_A": 9.0}, bilayer(3)),
 }

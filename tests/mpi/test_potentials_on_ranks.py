@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.data import atomic_masses, atomic_numbers
 from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 from test_decomposition import outcome
 
@@ -45,15 +46,15 @@ def crystal(tilted):
                            velocities=rng.normal(0.0, 0.03, (64, 3)))
 
 
-def alloy(periodic):
-    """108 atoms of Al, Cu and Zr in a cell as thin as the halo is deep, periodic or with vacuum along z."""
+def alloy(periodic, symbols):
+    """108 atoms on a face-centred cubic lattice in a small cell, periodic or with vacuum along z."""
     lattice = bulk("Al", "fcc", a=4.1, cubic=True).repeat(3)
     positions = lattice.positions + np.random.default_rng(4).normal(0.0, 0.08, (108, 3))
-    types = np.random.default_rng(5).integers(0, 3, len(positions))
+    types = np.random.default_rng(5).integers(0, len(symbols), len(positions))
     velocities = np.random.default_rng(6).normal(0.0, 0.02, positions.shape)
     cell = np.diag([12.3, 12.3, 12.3 if periodic else 40.0])
-    return Snapshot.create(cell, [True, True, periodic], ("Al", "Cu", "Zr"), [26.98, 63.55, 91.22], positions,
-                           types, velocities=velocities)
+    masses = [atomic_masses[atomic_numbers[symbol]] for symbol in symbols]
+    return Snapshot.create(cell, [True, True, periodic], symbols, masses, positions, types, velocities=velocities)
 
 
 BY_TRIPLET = {"tersoff_mod": mixed_tersoff_mod, "stillinger_weber": mixed_stillinger_weber}
@@ -77,10 +78,12 @@ def test_potentials_by_triplet_same_as_one_rank(style, tilted, layout):
     compare(crystal(tilted), BY_TRIPLET[style](), layout)
 
 
-@pytest.mark.parametrize(("tilted", "layout"), [pytest.param(tilted, layout, marks=pytest.mark.parallel(ranks))
-                                                for ranks, tilted, layout in LAYOUTS])
-def test_alloy_same_as_one_rank(tilted, layout):
-    compare(alloy(tilted), load_potential("eam_zhou"), layout)
+@pytest.mark.parametrize(("name", "tilted", "layout"),
+                         [pytest.param(name, tilted, layout, marks=pytest.mark.parallel(ranks))
+                          for ranks, tilted, layout in LAYOUTS for name in ("eam_zhou", "meam_al_si")])
+def test_alloy_same_as_one_rank(name, tilted, layout):
+    symbols = ("Al", "Cu", "Zr") if name == "eam_zhou" else ("Al", "Si")
+    compare(alloy(tilted, symbols), load_potential(name), layout)
 
 
 def compare(snapshot, potential, layout):
