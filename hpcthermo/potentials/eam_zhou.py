@@ -3,11 +3,17 @@
     f_a(r)    = f_e e^(-beta x) / (1 + (x + 1 - lambda)^20)                                 x = r/r_e - 1
     phi_aa(r) = A e^(-alpha x) / (1 + (x + 1 - kappa)^20) - B e^(-beta x) / (1 + (x + 1 - lambda)^20)
     phi_ab(r) = 1/2 [ f_b/f_a phi_aa + f_a/f_b phi_bb ]                          rho_ab(r) = f_b(r)
-    F(rho)    = sum_i F_ni (rho/rho_n - 1)^i,    rho < rho_n = 0.85 rho_e
+    F(rho)    = sum_i F_ni (rho/rho_n - 1)^i,    rho < rho_n = 0.85 rho_e (Pt: 0.25 rho_e)
               = sum_i F_i (rho/rho_e - 1)^i,     rho < rho_0 = 1.15 rho_e                   i = 0 ... 3
               = F_e [1 - ln (rho/rho_s)^eta] (rho/rho_s)^eta
 
-X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004), table III; Cr and V in the same form.
+X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004), table III. The F_ni of Pt join the middle
+piece, in value and slope, at 0.25 rho_e and nowhere else. In the same form: Cr of Z. Lin, R. A. Johnson and L. V.
+Zhigilei, Phys. Rev. B 77, 214108 (2008). (GPUMD's file has another beta, A and B for Cr, with which it is bound by
+4.19 eV at 2.855 A instead of 4.10 eV at 2.880 A.) V is that of GPUMD's file, ascribed there to S. Zhao et al., Acta Mater.
+(2021), which could not be consulted: energy, lattice and elastic constants are those of V, but the slope dF/d(rho/rho_e)
+jumps by 0.06 eV at rho_n and by 0.2 eV at rho_0.
+
 The form has no cutoff. All its functions are below 1e-6 eV at the default one; at the 6.5 A that are in use elsewhere
 they are for Al, Cu and Ni, but not for Zr or Pb (1e-3 eV).
 """
@@ -59,16 +65,18 @@ Ti 2.933872 1.8632 25.565138 25.565138 8.775431 4.68023 0.373601 0.570968 0.5 1
    -3.203773 -0.198262 0.683779 -2.321732 -3.22 0 0.608587 -0.75071 0.558572 -3.219176
 Zr 3.199978 2.230909 30.879991 30.879991 8.55919 4.564902 0.424667 0.640054 0.5 1
    -4.485793 -0.293129 0.990148 -3.202516 -4.51 0 0.928602 -0.98187 0.597133 -4.509025
-Cr 2.493879 1.793835 17.641302 19.60545 8.604593 4.589611 0.48 0.8 0.18533 0.277995
+Cr 2.493879 1.793835 17.641302 19.60545 8.604593 7.170494 1.551848 1.827556 0.18533 0.277995
    -2.022754 0.039608 -0.183611 -2.245972 -2.02 0 -0.056517 0.439144 0.456 -2.020038
 V 2.594662 2.523567 27.724393 27.724393 7.51586 4.908879 0.631438 0.886485 0.18517 0.419307
    -3.352734 -0.254664 0.640819 -2.830487 -3.380243 0 1.242722 0.134111 0.635059 -3.365898
 """
+#: rho_n / rho_e
+_INNER, _INNER_OF = 0.85, {"Pt": 0.25}
 PARAMETERS: dict[str, dict[str, float]] = {
-    words[0]: dict(zip(COLUMNS, map(float, words[1:]), strict=True))
+    words[0]: {**dict(zip(COLUMNS, map(float, words[1:]), strict=True)), "inner": _INNER_OF.get(words[0], _INNER)}
     for words in np.reshape(_PARAMETERS.split(), (-1, 1 + len(COLUMNS))).tolist()
 }
-#: intervals of the table of F per 0.05 rho_e, so that rho_n and rho_0 are nodes; and its end in rho_e
+#: intervals of the table of F per 0.05 rho_e, of which rho_n and rho_0 are multiples; and its end in rho_e
 _INTERVALS, _LARGEST_DENSITY = 20, 10.0
 
 
@@ -149,7 +157,7 @@ def _pair(p: dict[str, float], r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def embedding(p: dict[str, float], density: np.ndarray, piece_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """F and dF/drho at some densities, with the piece that belongs to the densities `piece_of`."""
-    low, high = 0.85 * p["rho_e"], 1.15 * p["rho_e"]
+    low, high = p["inner"] * p["rho_e"], 1.15 * p["rho_e"]
     pieces = []
     for prefix, scale in (("Fn", low), ("F", p["rho_e"])):
         x = density / scale - 1.0

@@ -197,6 +197,7 @@ _TABLE: dict[str, EmbeddedPotential] = {
         "Al, Si, 2NN MEAM, B. Jelinek et al., Phys. Rev. B 85, 245102 (2012)",
         lambda source: MeamPotential(parse_meam(_MEAM_AL_SI_LIBRARY, _MEAM_AL_SI, {"Al": "Al", "Si": "Si"}, source))),
     "eam_zhou": EmbeddedPotential(
-        "18 metals and alloys, X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004)",
+        "18 metals and alloys, X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004); "
+        "Cr: Phys. Rev. B 77, 214108 (2008); V: unconfirmed",
         lambda source: EamPotential(ZhouModel(source), "eam_zhou")),
 }

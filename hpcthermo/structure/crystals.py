@@ -110,24 +110,26 @@ class Crystal:
         return _PRIMITIVE[_PROTOTYPES[self.prototype][0]]
 
 
+_SEMICONDUCTORS = "Ioffe Institute, NSM archive of semiconductor parameters: 300 K"
+
 CRYSTALS = {
-    "Si": Crystal("diamond", ("Si",), 5.431, "Mohr et al., CODATA 2018: 5.431020 A at 22.5 C"),
-    "Ge": Crystal("diamond", ("Ge",), 5.658),
+    "Si": Crystal("diamond", ("Si",), 5.431, "CODATA 2018, Tiesinga et al., Rev. Mod. Phys. 93, 025010 (2021): 22.5 C"),
+    "Ge": Crystal("diamond", ("Ge",), 5.658, _SEMICONDUCTORS),
     "diamond": Crystal("diamond", ("C",), 3.567),
-    "GaAs": Crystal("zincblende", ("Ga", "As"), 5.653),
+    "GaAs": Crystal("zincblende", ("Ga", "As"), 5.653, _SEMICONDUCTORS),
     "Al": Crystal("fcc", ("Al",), 4.050),
     "Cu": Crystal("fcc", ("Cu",), 3.615),
     "Ag": Crystal("fcc", ("Ag",), 4.086),
     "Au": Crystal("fcc", ("Au",), 4.078),
     "Ni": Crystal("fcc", ("Ni",), 3.524),
-    "Pt": Crystal("fcc", ("Pt",), 3.924),
+    "Pt": Crystal("fcc", ("Pt",), 3.923),
     "Fe": Crystal("bcc", ("Fe",), 2.866),
     "W": Crystal("bcc", ("W",), 3.165),
-    "NaCl": Crystal("rocksalt", ("Na", "Cl"), 5.640),
-    "MgO": Crystal("rocksalt", ("Mg", "O"), 4.213),
-    "PbTe": Crystal("rocksalt", ("Pb", "Te"), 6.460),
-    "CaF2": Crystal("fluorite", ("Ca", "F"), 5.463),
-    "ThO2": Crystal("fluorite", ("Th", "O"), 5.597),
+    "NaCl": Crystal("rocksalt", ("Na", "Cl"), 5.640, "Walker et al., Am. Mineral. 89, 204 (2004)"),
+    "MgO": Crystal("rocksalt", ("Mg", "O"), 4.211, "Hazen, Am. Mineral. 61, 266 (1976)"),
+    "PbTe": Crystal("rocksalt", ("Pb", "Te"), 6.460, "CRC Handbook of Chemistry and Physics, 87th ed.: 6.46 A"),
+    "CaF2": Crystal("fluorite", ("Ca", "F"), 5.463, "Speziale and Duffy, Phys. Chem. Miner. 29, 465 (2002)"),
+    "ThO2": Crystal("fluorite", ("Th", "O"), 5.600),
 }
 
 
