@@ -10,9 +10,9 @@
 X. W. Zhou, R. A. Johnson and H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004), table III. The F_ni of Pt join the middle
 piece, in value and slope, at 0.25 rho_e and nowhere else. In the same form: Cr of Z. Lin, R. A. Johnson and L. V.
 Zhigilei, Phys. Rev. B 77, 214108 (2008). (GPUMD's file has another beta, A and B for Cr, with which it is bound by
-4.19 eV at 2.855 A instead of 4.10 eV at 2.880 A.) V is that of GPUMD's file, ascribed there to S. Zhao et al., Acta Mater.
-(2021), which could not be consulted: energy, lattice and elastic constants are those of V, but the slope dF/d(rho/rho_e)
-jumps by 0.06 eV at rho_n and by 0.2 eV at rho_0.
+4.19 eV at 2.855 A instead of 4.10 eV at 2.880 A.) V is that of GPUMD's file, ascribed there to S. Zhao et al., Acta
+Mater. (2021), which could not be consulted: energy, lattice and elastic constants are those of V, but the slope
+dF/d(rho/rho_e) jumps by 0.06 eV at rho_n and by 0.2 eV at rho_0.
 
 The form has no cutoff. All its functions are below 1e-6 eV at the default one; at the 6.5 A that are in use elsewhere
 they are for Al, Cu and Ni, but not for Zr or Pb (1e-3 eV).

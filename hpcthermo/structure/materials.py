@@ -50,9 +50,9 @@ MATERIALS: dict[str, Sheet] = {sheet.name: sheet for sheet in (
                     "Schutte et al., J. Solid State Chem. 70, 207 (1987); stiffness: Liu et al., Nano Lett. 14, 5097 "
                     "(2014)"),
     _dichalcogenide("W", "Se", 3.282, 12.960, 0.6211, 168.0,
-                    "Schutte et al., J. Solid State Chem. 70, 207 (1987); stiffness: 259 GPa (one layer) times the layer "
-                    "spacing, Falin et al., ACS Nano 15, 2600 (2021); 167 GPa in multilayers, Zhang et al., Appl. Phys. "
-                    "Lett. 108, 042104 (2016)"),
+                    "Schutte et al., J. Solid State Chem. 70, 207 (1987); stiffness: 259 GPa (one layer) times the "
+                    "layer spacing, Falin et al., ACS Nano 15, 2600 (2021); in multilayers 167 GPa, Zhang et al., "
+                    "Appl. Phys. Lett. 108, 042104 (2016)"),
     _dichalcogenide("Mo", "Se", 3.289, 12.927, 0.621, 115.0,
                     "Bronsema et al., Z. anorg. allg. Chem. 540, 15 (1986); stiffness: 177 GPa times the layer "
                     "spacing, Yang et al., Adv. Mater. 29, 1604201 (2017)"),
