@@ -84,8 +84,8 @@ def test_a_lennard_jones_crystal(tmp_path):
 
 @pytest.mark.parametrize(("clamped", "c44"), [("false", 69.0), ("true", 118.8)])
 def test_silicon_of_tersoff(clamped, c44, tmp_path):
-    """J. Tersoff, Phys. Rev. B 38, 9902 (1988), whose set is that of 1989 to the last digit but one: C11 142.5, C12 75.4,
-    C44 69.0 GPa, without internal strain 118.8. LAMMPS has 142.54, 75.38, 69.02 and 118.81 with the set of 1989."""
+    """J. Tersoff, Phys. Rev. B 38, 9902 (1988), whose set is that of 1989 but for last digits: C11 142.5, C12 75.4, C44
+    69.0 GPa, without internal strain 118.8. LAMMPS has 142.54, 75.38, 69.02 and 118.81 with the set of 1989."""
     rest = f"elastic.strains = [0.004]\nelastic.clamped_ions = {clamped}\n"
     found = run(tmp_path, f'kind = "elastic"\npotential = "tersoff_si"\nstructure.file = "model.xyz"\n{rest}',
                 bulk("Si"))
