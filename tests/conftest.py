@@ -92,19 +92,31 @@ def _run_batch(ranks: int, node_ids: list[str]) -> tuple[dict[str, dict[str, str
     return complete, reason
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the suite, one takes all tests on ranks, and files stay whole."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ranks" if _ranks(item) else str(item.path.stem)))
+
+
+def _node_id(item: pytest.Item) -> str:
+    """Without the group that pytest-xdist appends."""
+    group = item.get_closest_marker("xdist_group")
+    return item.nodeid if group is None else item.nodeid.removesuffix(f"@{group.args[0]}")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     ranks = _ranks(pyfuncitem)
     if ranks is None or CHILD in os.environ:
         return None
     if ranks not in _batches:
-        selected = [i.nodeid for i in pyfuncitem.session.items if _ranks(i) == ranks]
+        selected = [_node_id(i) for i in pyfuncitem.session.items if _ranks(i) == ranks]
         _batches[ranks] = _run_batch(ranks, selected)[0]
-    outcome = _batches[ranks].get(pyfuncitem.nodeid)
+    outcome = _batches[ranks].get(_node_id(pyfuncitem))
     reason = ""
     if outcome is None:
-        alone, reason = _run_batch(ranks, [pyfuncitem.nodeid])
-        outcome = alone.get(pyfuncitem.nodeid)
+        alone, reason = _run_batch(ranks, [_node_id(pyfuncitem)])
+        outcome = alone.get(_node_id(pyfuncitem))
     if outcome is None:
         pytest.fail(f"{ranks} ranks ended without an outcome:\n{reason[-4000:]}", pytrace=False)
     if outcome["outcome"] == "failed":
@@ -125,6 +137,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
     with open(Path(folder) / f"rank{MPI.COMM_WORLD.rank}.jsonl", "a") as lines:
-        lines.write(json.dumps({"test": item.nodeid, "outcome": report.outcome, "text": text}) + "\n")
+        lines.write(json.dumps({"test": _node_id(item), "outcome": report.outcome, "text": text}) + "\n")
     if report.outcome == "failed":
         MPI.COMM_WORLD.Abort(1)
