@@ -1,8 +1,9 @@
 """Lennard-Jones potentials from the nonbond parameters of the universal force field (UFF), and mixing rules.
 
 A. K. Rappe, C. J. Casewit, K. S. Colwell, W. A. Goddard III and W. M. Skiff, J. Am. Chem. Soc. 114, 10024 (1992):
-table 1 gives the distance x of the minimum and the energy D of like atoms. UFF mixes both geometrically; with
-Lorentz-Berthelot mixing, common in molecular dynamics with these parameters, lengths are arithmetic means.
+table 1 gives the distance x of the minimum and the energy D of like atoms; Open Babel and RDKit have the same numbers.
+UFF mixes both geometrically; with Lorentz-Berthelot mixing, common in molecular dynamics with these parameters, lengths
+are arithmetic means.
 """
 
 from __future__ import annotations

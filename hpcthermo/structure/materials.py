@@ -37,12 +37,14 @@ def _dichalcogenide(metal: str, chalcogen: str, a: float, c: float, z: float, st
 
 #: Lattice constants and layer spacings are experimental. NEP and PBE+MBD give the same two digits of a for graphene and
 #: h-BN (Liang et al. 2025, Table S1). The last number is the in-plane stiffness (two-dimensional Young's modulus, N/m),
-#: which decides who yields when strain is shared by stiffness.
+#: which decides who yields when strain is shared by stiffness; measurements of it scatter by a third. The cells of WS2
+#: and MoSe2 could not be compared with a second listing; their bonds come out as 2.405 and 2.527 A.
 MATERIALS: dict[str, Sheet] = {sheet.name: sheet for sheet in (
     _honeycomb("graphene", ("C", "C"), 2.46, 3.35, 340.0,
-               "a: Liang et al. 2025, Table S1, column Expt.; stiffness: Lee et al., Science 321, 385 (2008)"),
+               "Liang et al. 2025, Table S1, column Expt. (spacings 3.34 and 3.36 A); stiffness: Lee et al., Science "
+               "321, 385 (2008)"),
     _honeycomb("h-BN", ("B", "N"), 2.50, 3.33, 289.0,
-               "a: Liang et al. 2025, Table S1, column Expt.; stiffness: Falin et al., Nat. Commun. 8, 15815 (2017)"),
+               "Liang et al. 2025, Table S1, column Expt.; stiffness: Falin et al., Nat. Commun. 8, 15815 (2017)"),
     _dichalcogenide("Mo", "S", 3.160, 12.294, 0.621, 180.0,
                     "Bronsema et al., Z. anorg. allg. Chem. 540, 15 (1986); z: Dickinson and Pauling, J. Am. Chem. "
                     "Soc. 45, 1466 (1923); stiffness: Bertolazzi et al., ACS Nano 5, 9703 (2011)"),
