@@ -86,6 +86,7 @@ class Case:
     prediction: str = ""
 
 
+EAM_STYLES = ("eam/alloy", "eam/alloy/opt", "eam/alloy/omp")
 CASES = {
     "nep_gr_hbn": Case("gr_hbn_multilayer", "gr_hbn_liang2025.nep.txt", "calorine", 100, {"mixed": 45, "double": 24}),
     "nep_si": Case("silicon", "Si_2022_NEP4_4body.txt", "calorine", 100, {"mixed": 40, "double": 20}),
@@ -100,6 +101,12 @@ CASES = {
     "stillinger_weber": Case("silicon_64000", "Si.sw", "lammps", 60, {"mixed": 1.5, "double": 1.5},
                              ("sw", "sw/omp", "sw/mod", "sw/mod/omp"),
                              "mixed 6, double 3: Tersoff had 9.3 and 5, and LAMMPS gains more by the simpler formula"),
+    "eam_al": Case("aluminium", "Al_zhou.eam.alloy", "lammps", 100, {"mixed": 1.5, "double": 1.5}, EAM_STYLES,
+                   "mixed 5, double 3: 78 cycles for both passes over 8 (4) of 320 listed neighbours, seen from both "
+                   "sides, against half lists that wait for tables of 0.5 MB each"),
+    "eam_al_short": Case("aluminium", "AlCu.eam.alloy", "lammps", 200, {"mixed": 1.5, "double": 1.5}, EAM_STYLES,
+                         "mixed 2, double 1.5: as eam_al by neighbour, but its tables fit LAMMPS's caches better and "
+                         "the cost of an atom itself counts"),
     "tersoff_lj": Case("bnc_layers", "BNC.tersoff,lj_gr_hbn", "lammps", 100, {"mixed": 3, "double": 3}),
     "tersoff_ilp": Case("bnc_layers", "BNC.tersoff,BNCH.ILP", "lammps", 20, {"mixed": 3, "double": 3},
                         ("ilp/graphene/hbn/opt",),

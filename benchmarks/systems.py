@@ -31,7 +31,7 @@ PAPER_JOB = Path(__file__).parents[1] / "jobs" / "gr_hbn_itc" / "paper.toml"
 #: in-plane lattice constants that both materials share in small cells, and layer spacings, A
 NEP_LATTICE_A, NEP_SPACING_A = 2.4829, 3.35
 TERSOFF_LATTICE_A, TERSOFF_SPACING_A = 2.4922, 3.35
-SILICON_A, DIAMOND_A = 5.432, 3.567
+SILICON_A, DIAMOND_A, ALUMINIUM_A = 5.432, 3.567, 4.05
 #: face-centred cubic cell of the alloy; its third shell (4.96 A) straddles the angular cutoff of UNEP
 ALLOY_A = 4.05
 ALLOY_ELEMENTS = ("Ag", "Al", "Au", "Cr", "Cu", "Mg", "Mo", "Ni", "Pb", "Pd", "Pt", "Ta", "Ti", "V", "W", "Zr")
@@ -140,10 +140,10 @@ def cube(cells: float) -> tuple[int, int, int]:
     return edge, edge, max(1, round(cells / edge**2))
 
 
-def diamond_crystal(element: str, lattice: float) -> Callable[[int], Atoms]:
+def crystal(element: str, structure: str, lattice: float) -> Callable[[int], Atoms]:
     def build(wanted: int) -> Atoms:
-        cell = ase.build.bulk(element, "diamond", a=lattice, cubic=True)
-        return cell.repeat(cube(wanted / 8))
+        cell = ase.build.bulk(element, structure, a=lattice, cubic=True)
+        return cell.repeat(cube(wanted / len(cell)))
 
     return build
 
@@ -163,10 +163,11 @@ SYSTEMS = {
                                     "64 layers graphene/h-BN, periodic, longest along z"),
     "gr_hbn_bilayer": StandardSystem(24_644, moire_bilayer, "graphene on h-BN, 56:55 moire cell, z open"),
     "gr_hbn_stack": StandardSystem(307_828, paper_stack, "12 graphene on 13 h-BN layers of jobs/gr_hbn_itc, z open"),
-    "silicon": StandardSystem(8_000, diamond_crystal("Si", SILICON_A), "diamond structure"),
-    "silicon_64000": StandardSystem(64_000, diamond_crystal("Si", SILICON_A), "diamond structure"),
-    "diamond": StandardSystem(8_000, diamond_crystal("C", DIAMOND_A), "carbon"),
+    "silicon": StandardSystem(8_000, crystal("Si", "diamond", SILICON_A), "diamond structure"),
+    "silicon_64000": StandardSystem(64_000, crystal("Si", "diamond", SILICON_A), "diamond structure"),
+    "diamond": StandardSystem(8_000, crystal("C", "diamond", DIAMOND_A), "carbon"),
     "alloy": StandardSystem(4_000, alloy, "random alloy of the 16 elements of UNEP, face-centred cubic"),
+    "aluminium": StandardSystem(10_976, crystal("Al", "fcc", ALUMINIUM_A), "face-centred cubic"),
     "bnc_layers": StandardSystem(15_360, alternating(4, TERSOFF_LATTICE_A, TERSOFF_SPACING_A),
                                  "4 layers graphene/h-BN, periodic, for Tersoff and interlayer pairs"),
 }
