@@ -167,7 +167,7 @@ SYSTEMS = {
     "silicon_64000": StandardSystem(64_000, crystal("Si", "diamond", SILICON_A), "diamond structure"),
     "diamond": StandardSystem(8_000, crystal("C", "diamond", DIAMOND_A), "carbon"),
     "alloy": StandardSystem(4_000, alloy, "random alloy of the 16 elements of UNEP, face-centred cubic"),
-    "aluminium": StandardSystem(10_976, crystal("Al", "fcc", ALUMINIUM_A), "face-centred cubic"),
+    "aluminium": StandardSystem(4_000, crystal("Al", "fcc", ALUMINIUM_A), "face-centred cubic"),
     "bnc_layers": StandardSystem(15_360, alternating(4, TERSOFF_LATTICE_A, TERSOFF_SPACING_A),
                                  "4 layers graphene/h-BN, periodic, for Tersoff and interlayer pairs"),
 }
