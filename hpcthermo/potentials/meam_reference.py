@@ -96,7 +96,7 @@ def g_function(form: int, smooth: float, gamma: np.ndarray) -> np.ndarray:
     if form == 1:
         return np.asarray(np.exp(0.5 * gamma))
     if form == 3:
-        return 2.0 / (1.0 + np.exp(-gamma))
+        return 2.0 / (1.0 + np.exp(-np.maximum(gamma, -700.0)))
     if form == -5:
         return np.asarray(np.copysign(np.sqrt(np.abs(1.0 + gamma)), 1.0 + gamma))
     end = -smooth / (smooth + 1.0)
