@@ -22,6 +22,8 @@ TILE_ATOMS = 4
 _TILE_BLOCK, _TILE_EDGE, _CURVE_BITS = 512, 2.5, 8
 #: largest distance of a tile's atoms from its first, A: kernels add float32 vectors from the first
 _TILE_REACH = 8.0
+#: times that runs of atoms are cut where the curve leaps; atoms that are still far then have tiles of their own
+_MOST_CUTS = 6
 #: atoms whose bounding box one thread makes, CHUNK of neighbors.h
 _CHUNK = 512
 
@@ -190,11 +192,18 @@ def make_tiles(system: System, backend: Backend, by_layer: bool) -> Tiles:
         for axis in range(3):
             key = key << 1 | (cells[:, axis] >> bit & 1)
     order = np.argsort(key, kind="stable").astype(np.int32)
-    group = group[order]
-    slot = (np.arange(n) - np.searchsorted(group, group)) % TILE_ATOMS
-    leader = np.arange(n) - slot
-    # atoms far from the first of their tile make tiles of their own
-    slot[np.linalg.norm(positions[order] - positions[order[leader]], axis=1) > _TILE_REACH] = 0
+    place, group = np.arange(n), group[order]
+    start = np.searchsorted(group, group)  # of the run that is cut into tiles
+    for _ in range(_MOST_CUTS):
+        slot = (place - start) % TILE_ATOMS
+        leader = place - slot
+        far = np.linalg.norm(positions[order] - positions[order[leader]], axis=1) > _TILE_REACH
+        if not far.any():
+            break
+        # the first atom of a tile that is far from its leader begins a run of its own
+        first = far & ~np.append(False, far[:-1])
+        start = np.maximum(start, np.maximum.accumulate(np.where(first, place, 0)))
+    slot[far] = 0
     first = order[slot == 0]
     number = np.cumsum(slot == 0) - 1
     members = np.repeat(first[:, None], TILE_ATOMS, axis=1)

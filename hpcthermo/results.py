@@ -223,7 +223,7 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "hpcthermo": "not installed"}  # as when run from its sources
     for name in ("hpcthermo", "numpy", "scipy", "h5py", "ase", "mpi4py", "mpich", "pydantic"):
         try:
             found[name] = version(name)

@@ -93,7 +93,7 @@ def _report(case: BenchCase, engine: MeasuredEngine, potential: Potential, mover
     speed = n * steps / wall
     flops = speed * sum(operations.values())
     return {
-        "version": versions().get("hpcthermo"), "commit": comm.bcast(source_commit() if comm.rank == 0 else None),
+        "version": versions()["hpcthermo"], "commit": comm.bcast(source_commit() if comm.rank == 0 else None),
         "machine": machine_name(backend),
         "device": backend.device, "precision": backend.precision, "instruction_set": backend.instruction_set,
         "ranks": comm.size, "decomposition": _parts(engine), "potential": case.potential_text(),

@@ -84,7 +84,11 @@ def usable(style: str) -> tuple[bool, str]:
     except Exception as error:  # a broken installation raises anything
         reason = "not installed" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: {error}"
         return False, f"{' '.join(reason.split())[:120]}; {known.install}"
-    return True, f"{known.package} {importlib.metadata.version(known.package)} ({known.licence})"
+    try:
+        version = importlib.metadata.version(known.package)
+    except importlib.metadata.PackageNotFoundError:  # on the path, but not installed
+        version = "of unknown version"
+    return True, f"{known.package} {version} ({known.licence})"
 
 
 def require_trust(path: Path, stated: str | None) -> None:

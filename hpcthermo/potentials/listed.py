@@ -57,7 +57,8 @@ class ListedPotential(ABC):
         """Add energies, forces and, if asked for, virials of the owned atoms [begin, end)."""
         if self._list is None:
             raise RuntimeError("build_lists comes before compute")
-        if end > begin:
+        # a rank without atoms has ghosts that other ranks send fields to
+        if end > begin or self.exchanges_fields:
             self._add_forces(self._list, system, packed, begin, end, output, exchange)
 
     def _arrange(self, system: System) -> Any | None:
@@ -71,4 +72,4 @@ class ListedPotential(ABC):
     @abstractmethod
     def _add_forces(self, neighbors: NeighborList, system: System, packed: PackedPositions, begin: int, end: int,
                     output: ForceArrays, exchange: FieldExchange | None) -> None:
-        """`compute` with a list and at least one atom."""
+        """`compute` with a list; with no atoms only if fields are exchanged."""

@@ -101,12 +101,16 @@ def test_terms_that_are_left_out_are_below_the_tolerance():
         tolerance = PAIR_TOLERANCE_EV[precision]
         near = reaches(potential.model.parameters, potential.model.cutoff, tolerance)
         assert all((reach < potential.model.cutoff).all() for reach in (near.damping, near.repulsion))
-        for z in np.linspace(3.0, 15.9, 60):
-            r = OneRank(potential, ["N", "N"], [[0.0, 0.0, 0.0], [0.0, 0.0, z]], np.eye(3) * 60.0, (False,) * 3,
-                        layers=[0, 1], precision=precision)
+        # pairs that do not see each other
+        distances, places = np.linspace(3.0, 15.9, 60), 40.0 * np.stack(np.divmod(np.arange(60), 8), axis=1)
+        lower, upper = np.c_[places, np.zeros(60)], np.c_[places, distances]
+        r = OneRank(potential, ["N"] * 120, np.concatenate([lower, upper]), np.eye(3) * 400.0, (False,) * 3,
+                    layers=np.repeat([0, 1], 60), precision=precision)
+        energies = r.run()[0].reshape(2, 60).sum(axis=0)
+        for z, energy in zip(distances, energies, strict=True):
             expected = pair_by_hand(potential.model, "N", "N", z, 0.0)
             rounding = 2e-6 * abs(expected) if precision == "mixed" else 1e-15
-            assert abs(r.run()[0].sum() - expected) < 3.0 * tolerance + rounding
+            assert abs(energy - expected) < 3.0 * tolerance + rounding
 
 
 def test_a_tilted_stack_has_the_energy_of_a_flat_one():

@@ -116,6 +116,19 @@ def test_tiles_hold_every_owned_atom_once(case, by_layer):
     assert (begin, end) == (0, len(tiles.members))
 
 
+def test_a_layer_on_a_face_of_the_cell_has_as_few_tiles_as_one_within():
+    """Half of its atoms stand at the other end of the cell."""
+    rng = np.random.default_rng(2)
+    grid = np.stack(np.meshgrid(np.arange(22), np.arange(22), indexing="ij"), -1).reshape(-1, 2) * 1.6
+    tiles = []
+    for height in (0.0, 7.0):
+        positions = np.c_[grid, height + rng.normal(0.0, 0.05, len(grid))] % [1e3, 1e3, 14.0]
+        system, _ = system_with_ghosts(["A"] * len(grid), positions, np.diag([60.0, 60.0, 14.0]), (False,) * 3, 3.0)
+        system.layers[:] = 0
+        tiles.append(len(make_tiles(system, CpuBackend("mixed"), True).members))
+    assert tiles[0] < 1.1 * tiles[1]
+
+
 def test_tiles_of_a_range_of_rows_contain_all_of_them():
     symbols = ["A"] * 2000
     positions = np.random.default_rng(0).uniform(size=(2000, 3)) * 30.0

@@ -57,6 +57,14 @@ def alloy(periodic, symbols):
     return Snapshot.create(cell, [True, True, periodic], symbols, masses, positions, types, velocities=velocities)
 
 
+def pair():
+    """Two atoms in a cell thinner than any cutoff: of three ranks one has ghosts only."""
+    cell = np.array([[2.6, 0.0, 0.0], [1.2, 2.5, 0.0], [0.3, 0.4, 4.2]])
+    return Snapshot.create(cell, [True, True, True], ("Al", "Cu"), [26.98, 63.55], [[0.1, 0.1, 0.2], [1.9, 1.5, 2.3]],
+                           [0, 1], velocities=[[0.03, 0.0, 0.0], [-0.03, 0.0, 0.0]])
+
+
+EVERYWHERE = {"name": "lj_uff", "between_layers_only": False, "cutoff_A": 5.0}
 BY_TRIPLET = {"tersoff_mod": mixed_tersoff_mod, "stillinger_weber": mixed_stillinger_weber}
 LAYOUTS = ((2, False, "slab"), (3, True, "auto"), (8, True, (2, 2, 2)))
 MATRIX = [pytest.param(potential, tilted, layout, marks=pytest.mark.parallel(ranks))
@@ -80,10 +88,17 @@ def test_potentials_by_triplet_same_as_one_rank(style, tilted, layout):
 
 @pytest.mark.parametrize(("name", "tilted", "layout"),
                          [pytest.param(name, tilted, layout, marks=pytest.mark.parallel(ranks))
-                          for ranks, tilted, layout in LAYOUTS for name in ("eam_zhou", "meam_al_si")])
+                          for ranks, tilted, layout in LAYOUTS for name in ("eam_zhou", "meam_al_si", "overlay")])
 def test_alloy_same_as_one_rank(name, tilted, layout):
-    symbols = ("Al", "Cu", "Zr") if name == "eam_zhou" else ("Al", "Si")
-    compare(alloy(tilted, symbols), load_potential(name), layout)
+    symbols = ("Al", "Si") if name == "meam_al_si" else ("Al", "Cu", "Zr")
+    potential = load_potential(["eam_zhou", EVERYWHERE] if name == "overlay" else name)
+    compare(alloy(tilted, symbols), potential, layout)
+
+
+@pytest.mark.parallel(3)
+@pytest.mark.parametrize("potential", ["eam_zhou", EVERYWHERE], ids=["eam", "pairs"])
+def test_a_rank_without_atoms(potential):
+    compare(pair(), load_potential(potential), "auto")
 
 
 def compare(snapshot, potential, layout):

@@ -30,7 +30,9 @@ Si 4.0725 4.0725 1.3575 28.085 0.0 0.0 0.0 3
 """
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 POTENTIALS = [SHARED / "nep" / "pbte_reference" / "nep.txt", SHARED / "empirical" / "Si.tersoff",
-              SHARED / "empirical" / "Tersoff_BNC_Kinaci2012.gpumd.txt", SHARED / "nep" / "gr_hbn_liang2025.nep.txt"]
+              SHARED / "empirical" / "Tersoff_BNC_Kinaci2012.gpumd.txt", SHARED / "nep" / "gr_hbn_liang2025.nep.txt",
+              SHARED / "empirical" / "Si.sw", SHARED / "empirical" / "BNCH.ILP",
+              SHARED / "empirical" / "ILP_gr_hbn_Ouyang2018.gpumd.txt"]
 STRANGE = ["nan", "inf", "-1", "0", "1e999", "99999999999999999999", "2147483648", "-0.5", "abc", "''", "[]", "{}",
            "true", "[1, [2, 3]]", "1e-320", "0x7fffffffffffffff", "1979-05-27", "\x00", "é", "'" * 3, "4000000000", ""]
 SECONDS_PER_INPUT = 20
