@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import NeighborList, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
@@ -118,9 +119,13 @@ class BoundEam(ListedPotential):
                 table[here, there] = known[name, key]
         tables = square_tables(functions, model.cutoff, _TOLERANCE[backend.precision],
                                _MOST_BITS[backend.precision])
-        self._tables = (
-            n, bits_of(tables), 1.0 / model.cutoff**2,
-            self._aligned(tables.astype(backend.real)), backend.xp.asarray(density), backend.xp.asarray(pair))
+        with np.errstate(over="ignore"):
+            rows = tables.astype(backend.real)
+        if not np.isfinite(rows).all():
+            raise InputError(f"{model.source}: expected functions in the range of {rows.dtype} numbers, got larger "
+                             "values; correct the file, or say precision = \"double\"")
+        self._tables = (n, bits_of(tables), 1.0 / model.cutoff**2, self._aligned(rows), backend.xp.asarray(density),
+                        backend.xp.asarray(pair))
         self._embedding = self._embedding_arguments([model.embedding(a) for a in types])
         self._slopes: Any = None
         self._rounded_slopes: Any = None

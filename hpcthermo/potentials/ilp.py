@@ -240,7 +240,10 @@ def far_pairs(parameters: np.ndarray, cutoff: float, tolerance: float, degree: i
         series = chebyshev.chebfit(nodes, energies(start, nodes), degree)
         if np.abs(chebyshev.chebval(between, series).T - energies(start, between)).max() < 0.8 * tolerance:
             break
-    powers = np.stack([chebyshev.cheb2poly(column) for column in series.T])
+    powers = np.zeros((n_types**2, degree + 1))
+    for row, column in zip(powers, series.T, strict=True):
+        found = chebyshev.cheb2poly(column)  # without the zeros at its end: pairs may have no energy
+        row[:len(found)] = found
     return FarPairs(float(start), powers.reshape(n_types, n_types, degree + 1))
 
 

@@ -94,6 +94,22 @@ def test_two_atoms_by_hand():
         assert abs(r.run()[0].sum() - expected) < 1e-11
 
 
+def test_pairs_may_be_switched_off():
+    """A file whose S is 0 for a pair: neither energy nor force, and the others are as before."""
+    off = f"C C {ROW}\nB B {ROW}\nC B {ROW.replace(' 1.0 2.0', ' 0.0 2.0')}\nB C {ROW.replace(' 1.0 2.0', ' 0.0 2.0')}"
+    potential = InterlayerPotential(parse_lammps_ilp(off, "pairs.ilp"))
+    for precision in ("double", "mixed"):
+        energies = []
+        for symbols in ("CC", "CB"):
+            r = OneRank(potential, list(symbols), [[0.0, 0.0, 0.0], [0.3, 0.2, 3.3]], np.eye(3) * 60.0, (False,) * 3,
+                        layers=[0, 1], species=("B", "C"), precision=precision)
+            energy, forces, _ = r.run()
+            energies.append(energy.sum())
+            assert (np.abs(forces).max() > 1e-3) == (symbols == "CC")
+        assert abs(energies[0]) > 1e-3
+        assert energies[1] == 0.0
+
+
 def test_terms_that_are_left_out_are_below_the_tolerance():
     """On a chain of distances the energy differs from the whole formula by no more than the terms left out."""
     potential = embedded_potential("ilp_gr_hbn")

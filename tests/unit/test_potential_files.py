@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import mutated
+from sample_tables import finnis_sinclair_text, funcfl_text
 from sample_triplets import stillinger_weber_text
 
 from hpcthermo.errors import InputError
@@ -278,7 +279,8 @@ def test_missing_triplets_are_named_when_they_are_needed(tmp_path):
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from([LAMMPS_SI, GPUMD_1989, "tersoff_1988 1 Si\n" + GPUMD_1988_ROW, PAIRS, LAMMPS_MOD, MIXED_SW]),
+@given(st.sampled_from([LAMMPS_SI, GPUMD_1989, "tersoff_1988 1 Si\n" + GPUMD_1988_ROW, PAIRS, LAMMPS_MOD, MIXED_SW,
+                        LAMMPS_ILP, GPUMD_ILP, finnis_sinclair_text(60, 50), funcfl_text(50)]),
        st.integers(0, 2**32), st.booleans())
 def test_mutated_files_are_read_or_refused(tmp_path_factory, text, seed, twice):
     path = tmp_path_factory.getbasetemp() / "mutated.txt"
