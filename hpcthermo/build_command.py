@@ -12,14 +12,14 @@ import numpy as np
 
 from hpcthermo.building import build_frames
 from hpcthermo.config.load import load_structure, read_job_text
-from hpcthermo.config.structure import InterfaceStructure
+from hpcthermo.config.structure import InterfaceStructure, StructureJob
 from hpcthermo.errors import InputError
 from hpcthermo.structure.frame import Frame
-from hpcthermo.structure.write import format_of, write_frames
+from hpcthermo.structure.write import format_of, write_frames, write_text
 
 #: angles that a list shows have cells of honeycombs of at most so many atoms
 LISTED_ATOMS = 20_000
-_LENGTHS = re.compile(r"(?m)^(\s*length_A\s*=\s*)\[([^\]]*)\]")
+_LENGTHS = re.compile(r"\b(length_A\s*=\s*)\[([^\]]*)\]")
 
 
 def build_command(job: Path, output: Path) -> list[str]:
@@ -48,8 +48,18 @@ def build_command(job: Path, output: Path) -> list[str]:
     from hpcthermo.plots import draw_structure
 
     table = load_structure(job)
-    format_of(output)
+    form = format_of(output)
+    source = getattr(table.structure, "file", None)
+    if source is not None and output.exists() and output.samefile(source):
+        raise InputError(f"{output}: the structure is read from this file; write to another one with -o")
     frames = build_frames(table.structure, table.seed)
+    # all that can be refused is refused before anything is written
+    labels = list(dict.fromkeys(frame.label for frame in frames))
+    if len(frames) > len(labels) and not form.holds_all:
+        raise InputError(f"{output}: {form.name} holds one structure, there are {len(frames)}; use a name that ends in "
+                         ".xyz")
+    members_of_series = len(labels) > 1 and "kind" in tomllib.loads(read_job_text(job))
+    jobs = series_jobs(job, labels) if members_of_series else {}
     lines = []
     for label, group in itertools.groupby(frames, key=lambda frame: frame.label):
         members = list(group)
@@ -58,8 +68,9 @@ def build_command(job: Path, output: Path) -> list[str]:
         picture = draw_structure(members[0].snapshot, path.with_suffix(".png"))
         lines += [f"wrote {path} ({len(members)} frame{'s' if len(members) > 1 else ''}) and {picture.name}",
                   *describe(members)]
-    if len({frame.label for frame in frames}) > 1 and "kind" in tomllib.loads(read_job_text(job)):
-        lines += [f"wrote {path}" for path in write_series_jobs(job, frames)]
+    for path, text in jobs.items():
+        write_text(text, path)
+        lines.append(f"wrote {path}")
     return lines
 
 
@@ -79,8 +90,8 @@ def describe(frames: Sequence[Frame]) -> list[str]:
     return lines
 
 
-def write_series_jobs(job: Path, frames: Sequence[Frame]) -> list[Path]:
-    """One job file for each member of a series, with its lengths in place of the lists.
+def series_jobs(job: Path, labels: Sequence[str]) -> dict[Path, str]:
+    """A job file for each member of a series: its path and its text, with its lengths in place of the lists.
 
     Raises
     ------
@@ -88,23 +99,18 @@ def write_series_jobs(job: Path, frames: Sequence[Frame]) -> list[Path]:
         If the lists cannot be found in the text of the job.
     """
     text = read_job_text(job)
-    labels = list(dict.fromkeys(frame.label for frame in frames))
-    paths = []
+    jobs = {}
     for k, label in enumerate(labels):
-        member = _LENGTHS.sub(lambda found, k=k: f"{found[1]}{_entry(found[2], k)}", text)  # type: ignore[misc]
-        path = job.with_stem(f"{job.stem}-{label}")
-        path.write_text(member, encoding="utf-8")
-        structure = load_structure(path).structure
+        member = _LENGTHS.sub(lambda found, k=k: f"{found[1]}{_length(found[2], k)}", text)  # type: ignore[misc]
+        structure = StructureJob.model_validate({"structure": tomllib.loads(member)["structure"]}).structure
         if not isinstance(structure, InterfaceStructure) or isinstance(structure.lower.length_A, tuple) \
                 or isinstance(structure.upper.length_A, tuple):
-            path.unlink()
-            raise InputError(f"{job}: the lists of length_A were not found; write each on a line of its own, as "
-                             "length_A = [50, 100]")
-        paths.append(path)
-    return paths
+            raise InputError(f"{job}: the lists of length_A were not found; write each as length_A = [50, 100]")
+        jobs[job.with_stem(f"{job.stem}-{label}")] = member
+    return jobs
 
 
-def _entry(values: str, k: int) -> str:
+def _length(values: str, k: int) -> str:
     """Number k of a list, or its only one."""
     numbers = [value.strip() for value in values.split(",") if value.strip()]
     return numbers[k % len(numbers)]

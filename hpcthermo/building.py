@@ -182,6 +182,7 @@ def _interface(table: InterfaceStructure) -> Iterator[Frame]:
                          f"{len(lengths[0])} and {len(lengths[1])} lengths; correct them")
     count = max(map(len, lengths))
     cells = [_unit_cell(table.lower, "structure.lower"), _unit_cell(table.upper, "structure.upper")]
+    seen: dict[str, int] = {}
     for k in range(count):
         sides = [CrystalSide(cell, basis.indices(side.miller), own[k % len(own)])
                  for side, (cell, basis), own in zip((table.lower, table.upper), cells, lengths, strict=True)]
@@ -193,6 +194,11 @@ def _interface(table: InterfaceStructure) -> Iterator[Frame]:
                         "lengths_A": f"{names[0]} {made.lengths[0]:.4f}, {names[1]} {made.lengths[1]:.4f}",
                         "gap_A": round(made.gap, 6)}
         label = f"{made.lengths[0] + made.lengths[1]:.0f}A" if count > 1 else ""
+        if label in seen:
+            raise InputError(f"structure.lower.length_A and structure.upper.length_A: numbers {seen[label]} and {k} of "
+                             f"the lists (counted from 0) both give whole cells of {label.removesuffix('A')} A in "
+                             "all; leave one out")
+        seen[label] = k
         yield Frame(pile_snapshot(made, table.builder, made.groups), facts, label)
 
 

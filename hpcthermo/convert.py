@@ -11,7 +11,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.run_in import convert_run_in, is_run_in
 from hpcthermo.structure.build import snapshot_of_file, structure_from_file
 from hpcthermo.structure.read import read_structure
-from hpcthermo.structure.write import format_of, write_structure
+from hpcthermo.structure.write import format_of, write_structure, write_text
 
 
 def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_method: int) -> list[str]:
@@ -45,6 +45,9 @@ def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_
     snapshot = snapshot_of_file(atoms, source)
     write_structure(snapshot, target)
     lines = [f"wrote {target}: {snapshot.n_atoms} atoms, {form.name}"]
+    if not form.holds_all and not snapshot.periodic.all():
+        flags = ", ".join(str(bool(flag)).lower() for flag in snapshot.periodic)
+        lines.append(f"{form.name} does not say which directions are periodic: give structure.periodic = [{flags}]")
     if atoms.grouping_methods > 1:
         lines.append(f"kept grouping method {grouping_method} of {atoms.grouping_methods} (--grouping-method)")
     return lines
@@ -62,6 +65,6 @@ def _convert_run_in(source: Path, target: Path) -> list[str]:
     conversion = convert_run_in(source, relative, snapshot)
     text = conversion.text(source.name)
     parse_job(tomllib.loads(text), str(source))
-    target.write_text(text)
+    write_text(text, target)
     missing = [] if snapshot else [f"{model}: not found; needed to run the job"]
     return [f"wrote {target}", *missing, *(str(remark) for remark in conversion.remarks)]

@@ -25,8 +25,11 @@ def analyze_md(results: Results) -> tuple[Table, Table]:
         As in summary.json.
     """
     series = {name: quantity.values for name, quantity in results.group("series").items()}
-    if "stage" not in series or not len(series["stage"]):
+    if "stage" not in series:
         raise InputError("results file: no series of a run; run the job to its end")
+    if not len(series["stage"]):
+        return {}, {"samples": {"passed": False, "detail": "nothing was sampled: the run had fewer steps than "
+                                                           "output.series_interval_steps"}}
     last = series["stage"] == series["stage"][-1]
     atoms = max(1, int(results.run["atoms"]))
     table: Table = {}

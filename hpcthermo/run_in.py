@@ -177,7 +177,8 @@ class _Converter:
         if not self._potentials:
             raise InputError(f"{self._path}: no potential is named; expected a line \"potential FILE\"")
         if not self._stages and self._nemd is None:
-            raise InputError(f"{self._path}: no run could be converted; " + "; ".join(str(r) for r in self._remarks))
+            reasons = "; ".join(str(remark) for remark in self._remarks) or 'there is no line "run STEPS" or "minimize"'
+            raise InputError(f"{self._path}: no run could be converted: {reasons}; correct the file")
         job: dict[str, Any] = {"kind": "md" if self._nemd is None else "nemd", "seed": self._seed or 1,
                                "structure": self._structure}
         potentials = [{"path": name} for name in self._potentials]
@@ -195,7 +196,7 @@ class _Converter:
     def _on_velocity(self, line: _Line) -> None:
         self._temperature = self._number(line, 1)
         if "seed" in line.words[2:]:
-            self._seed = int(self._number(line, line.words.index("seed") + 1))
+            self._seed = self._integer(line, line.words.index("seed") + 1)
 
     def _on_time_step(self, line: _Line) -> None:
         self._run.timestep_fs = self._number(line, 1)
@@ -206,19 +207,19 @@ class _Converter:
         self._run.ensemble = line
 
     def _on_fix(self, line: _Line) -> None:
-        self._run.fixed_group = int(self._number(line, 1))
+        self._run.fixed_group = self._integer(line, 1)
 
     def _on_compute(self, line: _Line) -> None:
         self._run.computes.append(line)
 
     def _on_replicate(self, line: _Line) -> None:
-        self._structure["repeat"] = [int(self._number(line, k)) for k in (1, 2, 3)]
+        self._structure["repeat"] = [self._integer(line, k) for k in (1, 2, 3)]
 
     def _on_dump_thermo(self, line: _Line) -> None:
-        self._output["series_interval_steps"] = int(self._number(line, 1))
+        self._output["series_interval_steps"] = self._integer(line, 1)
 
     def _on_dump_restart(self, line: _Line) -> None:
-        self._output["checkpoint_interval_steps"] = int(self._number(line, 1))
+        self._output["checkpoint_interval_steps"] = self._integer(line, 1)
 
     def _on_dump_frames(self, line: _Line) -> None:
         # dump_xyz has its interval behind two numbers of the group
@@ -231,11 +232,11 @@ class _Converter:
         if self._word(line, 1) != "fire":
             self._remark(line, "FIRE instead")
         self._stages.append({"name": f"line {line.number}", "ensemble": "minimize",
-                             "force_tolerance_eV_per_A": self._number(line, 2), "steps": int(self._number(line, 3))})
+                             "force_tolerance_eV_per_A": self._number(line, 2), "steps": self._integer(line, 3)})
 
     def _on_run(self, line: _Line) -> None:
         run, self._run = self._run, _Run(timestep_fs=self._run.timestep_fs)
-        run.steps = int(self._number(line, 1))
+        run.steps = self._integer(line, 1)
         if self._nemd is not None:
             raise InputError(f"{self._path}: line {line.number}: a run after a heat_* ensemble has no equivalent in "
                              "one job; split the file there")
@@ -320,7 +321,7 @@ class _Converter:
         if ensemble.words[1] != "heat_lan":
             self._remark(ensemble, "Langevin baths instead")
         temperature, coupling, half = (self._number(ensemble, k) for k in (2, 3, 4))
-        source, sink = (int(self._number(ensemble, k)) for k in (5, 6))
+        source, sink = (self._integer(ensemble, k) for k in (5, 6))
         table: dict[str, Any] = {"axis": self._axis(ensemble, source, sink)}
         if run.fixed_group is not None:
             table["fixed_groups"] = [run.fixed_group]
@@ -334,7 +335,7 @@ class _Converter:
                 self._remark(compute, "temperatures, bath energies and flux are always sampled; other quantities are "
                                       "left out")
             table["sample_interval_fs"] = self._number(compute, 2) * run.timestep_fs
-            table["samples_per_average"] = int(self._number(compute, 3))
+            table["samples_per_average"] = self._integer(compute, 3)
             if set(_HEAT_FLUX_QUANTITIES) & set(compute.words[4:]):
                 table["heat_current"] = True
         self._remark(line, "GPUMD analyses the steady part by hand: set warmup_ps to the transient")
@@ -363,6 +364,13 @@ class _Converter:
             raise InputError(f"{self._path}: line {line.number}: expected at least {k} words after "
                              f"{line.words[0]!r}, got {len(line.words) - 1}; correct the line")
         return line.words[k]
+
+    def _integer(self, line: _Line, k: int) -> int:
+        value = self._number(line, k)
+        if value != int(value):
+            raise InputError(f"{self._path}: line {line.number}: expected an integer, got {line.words[k][:40]!r}; "
+                             "correct the line")
+        return int(value)
 
     def _number(self, line: _Line, k: int) -> float:
         word = self._word(line, k)

@@ -68,6 +68,15 @@ def ranks_runner():
     return run_ranks
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Runs draw nothing: figures take longer than most of what is tested."""
+    from hpcthermo import plots
+
+    monkeypatch.setattr(plots, "draw_figures", lambda folder: [])
+    monkeypatch.setattr(plots, "draw_structure", lambda snapshot, path: path)
+
+
 def _ranks(item: pytest.Item) -> int | None:
     marker = item.get_closest_marker("parallel")
     return None if marker is None else int(marker.args[0])

@@ -33,6 +33,8 @@ class BenchCase:
     timestep_fs : float
     virials_every : int
         Steps from one sample of per-atom virials to the next; 0 for none.
+    seed : int
+        Of the structure.
     """
 
     potential: Any
@@ -43,6 +45,7 @@ class BenchCase:
     temperature_K: float = 300.0
     timestep_fs: float = 0.5
     virials_every: int = 0
+    seed: int = 1
 
     def __post_init__(self) -> None:
         if self.virials_every > self.steps:
@@ -88,7 +91,7 @@ def make_case(job: Path | None, potential: str | None, structure: str | None, de
         if skin_A != "auto":
             given["skin_A"] = skin_A
         execution = loaded.execution.model_copy(update=given)
-        return BenchCase(loaded.potential_spec, loaded.structure, execution, **options)
+        return BenchCase(loaded.potential_spec, loaded.structure, execution, seed=loaded.seed, **options)
     if (potential is None) != (structure is None):
         raise InputError("bench: expected both --potential and --structure (or neither, for graphite with embedded "
                          "potentials)")

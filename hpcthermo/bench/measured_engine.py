@@ -109,7 +109,7 @@ def _structure(case: BenchCase) -> Snapshot:
 
     wanted = case.structure
     if not isinstance(wanted, str):
-        return build_structure(wanted)
+        return build_structure(wanted, case.seed)
     exists = Path(wanted).is_file()
     if wanted in sample_names() and not exists:
         return sample_structure(wanted)

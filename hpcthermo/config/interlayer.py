@@ -32,7 +32,8 @@ class BindingCurve(Section):
     def _one_way(self) -> Any:
         if (self.distances_A is None) == (self.range_A is None):
             raise ValueError("expected either distances_A or range_A; give exactly one of them")
-        if self.range_A is not None and not 4 * self.range_A[2] <= self.range_A[1] - self.range_A[0]:
+        if self.range_A is not None and (
+                4.0 * self.range_A[2] > (self.range_A[1] - self.range_A[0]) * (1.0 + 1e-9)):
             raise ValueError(f"range_A: expected [first, last, step] with at least five points, got "
                              f"{list(self.range_A)}; correct it")
         if len(self.distances) > MOST_POINTS or np.any(np.diff(self.distances) <= 0.0):

@@ -246,6 +246,10 @@ def describe_errors(error: ValidationError, data: dict[str, Any], model: type[Ba
         if item["type"].startswith("union_tag"):
             tag = str(item.get("ctx", {}).get("discriminator", "")).strip("'")
             path, value = f"{path}.{tag}", value.get(tag) if isinstance(value, dict) else value
+        elif item["type"] == "structure_form" and isinstance(value, dict):
+            path, value = f"{path}.builder", value.get("builder")
+        elif item["type"] == "too_short" and isinstance(value, list) and len(value) >= item["ctx"]["min_length"]:
+            continue  # pydantic counts only the members that are right, and has said what is wrong with the others
         text = _expectation(item)
         if text not in expected.setdefault(path, []):
             expected[path].append(text)
@@ -272,16 +276,18 @@ _SPEAK_FOR_THEMSELVES = ("missing", "value_error", "union_tag_not_found")
 def _expectation(item: Any) -> str:
     """What pydantic expected, in the words of a job file."""
     kind, context = item["type"], item.get("ctx", {})
-    if kind == "missing":
-        return _MISSING if isinstance(item["loc"][-1], str) else "expected a list of more values"
-    if kind == "union_tag_not_found":
-        return _MISSING
+    if kind in {"missing", "union_tag_not_found"}:
+        more = kind == "missing" and not isinstance(item["loc"][-1], str)
+        return "expected a list of more values" if more else _MISSING
     if kind == "union_tag_invalid":
         return f"expected one of {context.get('expected_tags')}"
     if kind == "value_error":
         return _one_line(str(context.get("error", item["msg"])))
     if kind in {"model_type", "model_attributes_type"}:
         return "expected a table"
+    if kind in {"too_short", "too_long"}:
+        bound = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
+        return f"expected a list of {bound.format(**context)} values"
     text = _one_line(item["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
     for pydantic_word, word in _WORDS.items():
         text = text.replace(pydantic_word, word)

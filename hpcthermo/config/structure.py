@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from hpcthermo.config.base import Angstrom, Boolean, Element, Section, Text
 from hpcthermo.config.perturbation import Perturbations
@@ -26,7 +26,15 @@ CrystalName = Literal["Si", "Ge", "diamond", "GaAs", "Al", "Cu", "Ag", "Au", "Ni
 RegistryName = Literal["AA", "AA'", "AB", "BA", "AB'", "A'B", "DW", "DW'"]
 StackingName = Literal["AA", "AA'", "AB", "BA", "AB'", "A'B", "DW", "DW'", "ABC"]
 SharedStrain = Literal["first", "second", "mean", "stiffness"] | Share
-Angle = Degrees | tuple[Degrees, Degrees] | Literal["any"]
+
+
+def _in_order(angles: tuple[float, float]) -> tuple[float, float]:
+    if angles[0] > angles[1]:
+        raise ValueError("expected a list [low, high] with low <= high")
+    return angles
+
+
+Angle = Degrees | Annotated[tuple[Degrees, Degrees], AfterValidator(_in_order)] | Literal["any"]
 CellShape = Literal["orthogonal", "hexagonal"]
 
 
@@ -281,7 +289,7 @@ Structure = Annotated[
     | Annotated[CrystalStructure, Tag("structure crystal")]
     | Annotated[InterfaceStructure, Tag("structure interface")],
     Discriminator(_form, custom_error_type="structure_form",
-                  custom_error_message=f"a table with file, or with builder = one of {', '.join(_BUILDERS)}"),
+                  custom_error_message=f"one of {', '.join(_BUILDERS)} (or file in place of builder)"),
 ]
 
 

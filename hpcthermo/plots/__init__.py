@@ -14,6 +14,7 @@ from hpcthermo.results import RESULTS_FILE, Results, read_results
 
 __all__ = ["STRUCTURE_FIGURE", "draw_figures", "draw_structure"]
 
+_DOTS_PER_INCH = 200
 #: kind of job -> its drawings
 _KINDS: dict[str, Callable[[Results], Drawings]] = {
     "nemd": nemd_drawings, "elastic": elastic_drawings, "binding_curve": binding_drawings,
@@ -35,20 +36,25 @@ def draw_figures(folder: Path) -> list[Path]:
         Without a readable results file.
     """
     import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.figure import Figure
 
     results = read_results(folder / RESULTS_FILE)
     with mpl.rc_context(STYLE):
         drawings = {**_KINDS.get(results.kind, lambda _: {})(results), **stage_drawings(results)}
         paths = []
         for name, draw in drawings.items():
-            figure, axes = pyplot.subplots(**GRIDS.get(name, {}))
-            draw(axes)
+            rows, columns, size = GRIDS.get(name, (1, 1, None))
+            figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
+            draw(figure.subplots(rows, columns))
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it has done its work, for both files
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1])
-            figure.savefig(folder / f"{name}.pdf")
-            pyplot.close(figure)
+            # savefig would draw each file twice
+            with paths[-1].open("wb") as stream:
+                FigureCanvasAgg(figure).print_png(stream)
+            with (folder / f"{name}.pdf").open("wb") as stream:
+                FigureCanvasPdf(figure).print_pdf(stream)
     drawn_at_start = folder / STRUCTURE_FIGURE
     return [*paths, drawn_at_start] if drawn_at_start.exists() else paths

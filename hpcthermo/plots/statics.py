@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, Axes, Drawings
@@ -12,8 +10,8 @@ from hpcthermo.statics.elastic import diagonal_stresses
 
 #: components of strain
 _COMPONENT_COLORS = {"xx": BLUE, "yy": RED, "zz": GREEN, "yz": GREY, "xz": ORANGE, "xy": "#CC79A7"}
-#: figures of several panels
-GRIDS: dict[str, Any] = {"moire_map": {"nrows": 2, "ncols": 2, "figsize": (8.0, 11.0)}}
+#: figures of several panels: rows, columns, width and height in inches
+GRIDS: dict[str, tuple[int, int, tuple[float, float]]] = {"moire_map": (2, 2, (8.0, 11.0))}
 
 
 def elastic_drawings(results: Results) -> Drawings:
@@ -50,7 +48,8 @@ def draw_binding_curve(axes: Axes, results: Results) -> None:
         axes.plot(distance, 1e3 * (energy - energy[-1]), "x", ms=4, color=RED, label="reference, zero at its end")
         axes.legend()
     lowest = 1e3 * float((found["energy"] - found["energy_apart"]).min())
-    axes.set_ylim(1.3 * lowest, -lowest)
+    if lowest < 0.0:
+        axes.set_ylim(1.3 * lowest, -lowest)
     axes.set_xlabel("distance (Å)")
     axes.set_ylabel("energy (meV/atom)")
 

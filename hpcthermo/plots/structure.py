@@ -13,12 +13,12 @@ from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, STYLE, Axes
 #: drawn when a run begins
 STRUCTURE_FIGURE = "structure.png"
 
-
 #: colours of the elements met most, in the tradition of molecular graphics; others take the colours of labels
 _ELEMENT_COLORS = {"C": "#4d4d4d", "B": "#f2a0a0", "N": "#3050f8", "Si": "#e0b060", "Al": "#9aa5b1", "Ge": "#668f8f",
                    "S": "#e6c619", "Se": "#f58a1f", "Mo": "#2e8b8b", "W": "#2166ac", "O": "#d62728", "Th": "#00a0a0",
                    "Na": "#ab5cf2", "Cl": "#2ca02c", "Cu": "#c88033"}
 _PIXELS = 900
+_PANEL_INCHES = 3.4
 _DRAWN_AS_DISCS = 4000
 
 
@@ -33,35 +33,37 @@ def draw_structure(snapshot: Snapshot, path: Path) -> Path:
         If the file cannot be written.
     """
     import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
 
     columns = _colorings(snapshot)
     inverse = np.linalg.inv(snapshot.cell + np.diag((~snapshot.cell.any(axis=1)).astype(float)))
     fractional = snapshot.positions @ inverse
     positions = snapshot.positions - (np.floor(fractional) * snapshot.periodic) @ snapshot.cell
+    # the places of the axes are given: finding them by a layout would draw everything twice
     with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
-        figure, axes = pyplot.subplots(2, len(columns), figsize=(3.6 * len(columns), 6.4), squeeze=False)
+        figure = Figure(figsize=(_PANEL_INCHES * len(columns), 2.0 * _PANEL_INCHES), dpi=120)
         for k, (title, labels, names, colors) in enumerate(columns):
             rgb = np.array([to_rgb(color) for color in colors])
             for row, (across, up, depth) in enumerate(((0, 1, 2), (0, 2, 1))):
-                panel = axes[row, k]
+                width, height = 1.0 / len(columns), 0.46
+                panel = figure.add_axes(((k + 0.17) * width, 0.52 - row * height, 0.8 * width, height - 0.09))
+                panel.locator_params(nbins=3)
                 _paint(panel, positions[:, [across, up]], positions[:, depth] * (1 if depth == 2 else -1), rgb[labels])
                 panel.set_xlabel(f"{'xyz'[across]} (Å)")
                 if k == 0:
                     panel.set_ylabel(f"{'xyz'[up]} (Å)")
-            handles = [mpl.lines.Line2D([], [], marker="o", ls="", ms=4, color=tuple(color)) for color in rgb[:10]]
-            axes[0, k].legend(handles, names[:10], title=title, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5,
-                              fontsize=6, title_fontsize=7, columnspacing=0.8, handletextpad=0.1)
-        figure.tight_layout()
+                if row == 0:
+                    handles = [mpl.lines.Line2D([], [], marker="o", ls="", ms=4, color=tuple(color))
+                               for color in rgb[:10]]
+                    panel.legend(handles, names[:10], title=title, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+                                 ncols=5, fontsize=6, title_fontsize=7, columnspacing=0.8, handletextpad=0.1)
         try:
-            figure.savefig(path, dpi=120)
+            with path.open("wb") as stream:
+                FigureCanvasAgg(figure).print_png(stream)
         except OSError as error:
             raise ResourceError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-        finally:
-            pyplot.close(figure)
     return path
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 STYLE: Any = {
-    "figure.figsize": (4.8, 3.4), "figure.dpi": 100, "savefig.dpi": 200, "font.size": 9, "axes.labelsize": 9,
+    "figure.figsize": (4.8, 3.4), "font.size": 9, "axes.labelsize": 9,
     "legend.fontsize": 8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
     "xtick.direction": "in", "ytick.direction": "in", "lines.linewidth": 1.2, "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,

@@ -31,7 +31,7 @@ SURFACE_ENERGY_J_PER_M2 = ELEMENTARY_CHARGE_C * 1e20
 def run_binding_curve(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Energies at all distances, to a report (collective)."""
     section = job.binding_curve
-    reference = on_first_rank(comm, lambda: read_columns(section.reference_file, 2))
+    reference = on_first_rank(comm, lambda: _read_reference(section.reference_file, section.distances))
     simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
     distances = section.distances
     phase, sweeps = sweep_phase("binding curve", section.gap, np.zeros((len(distances), 2)), distances)
@@ -48,6 +48,26 @@ def run_binding_curve(job: Any, comm: Communicator, folder: Path, resume: bool, 
     if reference is not None:
         quantities["binding_curve/reference"] = Quantity(reference, "A, eV", "distance and energy per atom")
     finish_run(simulation, quantities)
+
+
+def _read_reference(name: str | None, distances: np.ndarray) -> np.ndarray | None:
+    """(P, 2) distance (A) and energy (eV/atom) of a reference curve in order of distance.
+
+    Raises
+    ------
+    InputError
+        If it is no curve, or lies elsewhere.
+    """
+    table = read_columns(name, 2)
+    if table is None:
+        return None
+    table = table[np.argsort(table[:, 0])]
+    if np.any(np.diff(table[:, 0]) <= 0.0):
+        raise InputError(f"reference_file: {name} gives two energies for one distance; remove one")
+    if len(_common(distances, table)) < 2:
+        raise InputError(f"reference_file: expected at least two distances between {distances[0]:g} and "
+                         f"{distances[-1]:g} A in {name}; extend the distances or correct the file")
+    return table
 
 
 def analyze_binding_curve(results: Results) -> tuple[Table, Table]:
@@ -70,11 +90,11 @@ def analyze_binding_curve(results: Results) -> tuple[Table, Table]:
         "passed": inside, "detail": "the curve has its minimum between the first and the last distance" if inside else
         f"the lowest of {len(distance)} energies is at an end of the curve; extend the distances"}}
     if best is not None:
-        coarse = min((m for m in (_minimum(distance[k::2], energy[k::2]) for k in (0, 1)) if m is not None),
-                     key=lambda m: -abs(m[0] - best[0]), default=best)
+        halves = [m for m in (_minimum(distance[k::2], energy[k::2]) for k in (0, 1)) if m is not None]
+        errors = [max(abs(half[i] - best[i]) for half in halves) if halves else None for i in (0, 1)]
         binding = best[1] - apart
-        table["equilibrium_distance"] = _entry(best[0], abs(coarse[0] - best[0]), "A")
-        table["binding_energy"] = _entry(1e3 * binding, 1e3 * abs(coarse[1] - best[1]), "meV/atom")
+        table["equilibrium_distance"] = _entry(best[0], errors[0], "A")
+        table["binding_energy"] = _entry(1e3 * binding, None if errors[1] is None else 1e3 * errors[1], "meV/atom")
         table["binding_energy_per_area"] = _entry(binding * atoms / area * SURFACE_ENERGY_J_PER_M2, None, "J/m^2")
         table["force_constant_per_area"] = _entry(best[2] * atoms / area, None, "eV/A^4")
     table["energy_apart"] = _entry(apart, None, "eV/atom")
@@ -110,7 +130,7 @@ def _largest_difference(distance: np.ndarray, energy: np.ndarray, reference: np.
     from scipy.interpolate import CubicSpline
 
     inside = _common(distance, reference)
-    return float(np.abs(CubicSpline(distance, energy)(inside[:, 0]) - inside[:, 1]).max(initial=0.0))
+    return float(np.abs(CubicSpline(distance, energy)(inside[:, 0]) - inside[:, 1]).max())
 
 
 def _deviation(distance: np.ndarray, binding: np.ndarray, reference: np.ndarray) -> Table:
@@ -123,10 +143,9 @@ def _deviation(distance: np.ndarray, binding: np.ndarray, reference: np.ndarray)
     if best is not None:
         table["equilibrium_distance_of_reference"] = _entry(best[0], None, "A")
         table["depth_of_reference"] = _entry(1e3 * (best[1] - reference[-1, 1]), None, "meV/atom")
-    if len(inside) > 1:
-        ours = CubicSpline(distance, binding)(inside[:, 0])
-        difference = (ours - ours[-1]) - (inside[:, 1] - inside[-1, 1])
-        table["rms_deviation_from_reference"] = _entry(1e3 * float(np.sqrt((difference**2).mean())), None, "meV/atom")
+    ours = CubicSpline(distance, binding)(inside[:, 0])
+    difference = (ours - ours[-1]) - (inside[:, 1] - inside[-1, 1])
+    table["rms_deviation_from_reference"] = _entry(1e3 * float(np.sqrt((difference**2).mean())), None, "meV/atom")
     return table
 
 

@@ -17,6 +17,7 @@ from hpcthermo.engine import Engine, make_engine
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.potentials.base import Potential
 from hpcthermo.simulation import Phase
+from hpcthermo.structure.perturb import replaced
 
 State = dict[str, np.ndarray]
 #: search for the distance at which the mean normal force vanishes: first step and most steps
@@ -53,7 +54,7 @@ class LayerSweep:
     Raises
     ------
     InputError
-        If the structure has no such gap.
+        If the structure has no such gap, or is periodic along z without room for the largest distance.
     """
 
     def __init__(self, engine: Engine, gap: int, shifts: np.ndarray, distances: np.ndarray | None = None,
@@ -68,6 +69,8 @@ class LayerSweep:
         self.energies, self.distances = (np.full(len(self._shifts), np.nan) for _ in range(2))
         self.calls = 0
         self._done = 0
+        if distances is not None and engine.system.periodic[2]:
+            self._require_room(engine, float(np.max(distances)))
 
     def step(self, engine: Engine, step: int, virials: bool = False, flag: int = 0) -> int:
         """Go to the next place (collective); arguments and result as for `Integrator.step`."""
@@ -90,8 +93,7 @@ class LayerSweep:
 
     def distance(self, engine: Engine) -> float:
         """Mean height of the layer above the gap minus that of the layer below, A (collective)."""
-        system, n, xp = engine.system, engine.system.n_owned, engine.backend.xp
-        heights = system.positions[:n, 2] + system.images[:n] @ xp.asarray(system.cell[:, 2])
+        system, n, heights = engine.system, engine.system.n_owned, self._heights(engine)
         sums = []
         for layer in (self._gap, self._gap + 1):
             chosen = system.layers[:n] == layer
@@ -111,6 +113,22 @@ class LayerSweep:
         """Continue from `state`."""
         self.energies, self.distances = state["energies"].copy(), state["distances"].copy()
         self._done, self.calls = (int(v) for v in state["done"])
+
+    def _require_room(self, engine: Engine, largest: float) -> None:
+        """Refuse distances at which the upper layers come near the periodic image of the lower ones (collective)."""
+        heights = self._heights(engine)
+        ends = np.array([float(heights.max()), -float(heights.min())]) if len(heights) else np.full(2, -np.inf)
+        extent = float(engine.comm.allreduce_max(ends).sum()) + largest - self.distance(engine)
+        room, needed = float(engine.system.cell[2, 2]) - extent, engine.bound.cutoff
+        if room < needed:
+            raise InputError(f"distances: z is periodic, and at a distance of {largest:g} A the layers are "
+                             f"{room:.2f} A from their periodic image, expected at least the cutoff {needed:g} A; "
+                             "use vacuum_A, a higher cell or shorter distances")
+
+    def _heights(self, engine: Engine) -> Any:
+        """(n_owned,) heights of the atoms where they are in the structure, not wrapped into the cell, A."""
+        system, n = engine.system, engine.system.n_owned
+        return system.positions[:n, 2] + system.images[:n] @ engine.backend.xp.asarray(system.cell[:, 2])
 
     def _upper(self, engine: Engine) -> Any:
         return engine.system.layers[:engine.system.n_owned] > self._gap
@@ -184,22 +202,14 @@ def energies_apart(snapshot: Snapshot | None, gap: int, potential: Potential, en
     comm: Communicator = engine.comm
     found = np.empty(snapshot.n_atoms) if snapshot is not None else None
     for above in (False, True):
-        chosen = None if snapshot is None else np.flatnonzero((snapshot.layers > gap) == above)
-        part = make_engine(None if snapshot is None else subset(snapshot, chosen), potential, comm, engine.backend,
-                           engine.skin)
+        chosen = None if snapshot is None else (snapshot.layers > gap) == above
+        part = make_engine(None if snapshot is None else replaced(snapshot, kept=chosen), potential, comm,
+                           engine.backend, engine.skin)
         part.compute()
         energies = site_energies(part)
         if found is not None and energies is not None:
             found[chosen] = energies
     return found
-
-
-def subset(snapshot: Snapshot, rows: np.ndarray | None) -> Snapshot:
-    """The atoms `rows` in the same cell, with all species of the whole."""
-    fields: dict[str, Any] = {name: values[rows] for name, values in snapshot.fields.items() if name != "tags"}
-    positions, types = fields.pop("positions"), fields.pop("types")
-    return Snapshot.create(snapshot.cell, snapshot.periodic, snapshot.species, snapshot.masses, positions, types,
-                           **fields)
 
 
 def sweep_phase(name: str, gap: int, shifts: np.ndarray, distances: np.ndarray | None, relaxation: str = "none",

@@ -151,7 +151,7 @@ def analyze_moire_map(results: Results) -> tuple[Table, Table]:
         table[f"corrugation_{name}_rms"] = _entry(deviation, None, "A")
         if peaks > 1e-3:
             period = pattern_period(found["cell"], layer)
-            table[f"moire_period_{name}"] = _entry(0.1 * period.value, 0.1 * period.spread, "nm")
+            table[f"moire_period_{name}"] = _entry(0.1 * period.value, None, "nm")
     return table, checks
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcthermo.dynamics.cell import COMPONENTS
 from hpcthermo.dynamics.minimize import Minimizer
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 Table = dict[str, dict[str, Any]]
 RELAXED_FILE = "relaxed.xyz"
-VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
-_ROWS, _COLUMNS = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
+VOIGT = tuple(COMPONENTS)
+_ROWS, _COLUMNS = (list(axes) for axes in zip(*COMPONENTS.values(), strict=True))
 
 
 def convergence_series(simulation: Simulation) -> SeriesObserver:

@@ -31,6 +31,8 @@ def elements_of_types(path: Path, species: Sequence[str] | None) -> dict[int, st
     InputError
         If the job does not give as many elements as the file has types, or neither of the two names them.
     """
+    from ase.data import atomic_numbers
+
     head = _head(path)
     match = re.search(r"^\s*(\d+)\s+atom types\b", head, re.MULTILINE)
     n_types = int(match.group(1)) if match else 0
@@ -38,12 +40,13 @@ def elements_of_types(path: Path, species: Sequence[str] | None) -> dict[int, st
         if len(species) != n_types:
             raise InputError(f"structure.species: expected {n_types} elements, one per atom type of {path}, got "
                              f"{len(species)}; correct the list")
+        unknown = [name for name in species if atomic_numbers.get(name, 0) < 1]
+        if unknown:
+            raise InputError(f"structure.species: expected chemical symbols, got {unknown[0]!r}; correct the list")
         return dict(enumerate(species, 1))
     labels, masses = _section(head, "Atom Type Labels"), _section(head, "Masses")
     named = {number: words[1] for number, words in labels.items() if len(words) > 1}
     named |= {number: words[words.index("#") + 1] for number, words in masses.items() if "#" in words[:-1]}
-    from ase.data import atomic_numbers
-
     if sorted(named) == list(range(1, n_types + 1)) and all(atomic_numbers.get(s, 0) > 0 for s in named.values()):
         return named
     guess = _guess({number: words[1] for number, words in masses.items() if len(words) > 1})

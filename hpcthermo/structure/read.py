@@ -195,6 +195,8 @@ def _lammps_frame(path: Path, types: dict[int, str]) -> list[Any]:
 def _labels(atoms: Any, name: str, path: Path, column: int = 0) -> np.ndarray | None:
     """(N,) int32 labels from an integer array of the file, or from one of its columns."""
     if name not in atoms.arrays:
+        if column:
+            raise InputError(f"structure.grouping_method: {path} has no {name} array; leave grouping_method out")
         return None
     values = np.asarray(atoms.arrays[name])
     columns = values.shape[1] if values.ndim == 2 else 1

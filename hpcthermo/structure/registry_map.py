@@ -143,7 +143,7 @@ def map_registry(cell: np.ndarray, positions: np.ndarray, symbols: np.ndarray, l
     rows = [np.flatnonzero(layers == layer) for layer in interface]
     for layer, atoms in zip(interface, rows, strict=True):
         if not len(atoms):
-            raise InputError(f"moire.interface: layer {layer} does not exist, the structure has "
+            raise InputError(f"moire_map.interface: layer {layer} does not exist, the structure has "
                              f"{int(layers.max()) + 1} layers; correct it")
     lower, upper = (find_honeycomb(cell, positions, symbols, atoms) for atoms in rows)
     # the binary layer is the reference: its sites have names of their own
@@ -342,7 +342,7 @@ class Period:
 def pattern_period(cell: np.ndarray, layer: np.ndarray) -> Period:
     """Period of the height map of a layer (m, 3) from its strongest harmonics.
 
-    The resolution is that of a cell that holds few periods: harmonics are those of the cell.
+    Harmonics are those of the cell, so a cell that holds few periods imposes them: `spread` is no error.
     """
     plane = cell[:2, :2]
     lengths = np.linalg.norm(plane, axis=1)

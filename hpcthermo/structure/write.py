@@ -31,12 +31,15 @@ class StructureFormat:
         Lower-case beginnings and ends of file names.
     text : callable
         (snapshot, metadata) -> content.
+    holds_all : bool
+        Several structures, periodicity, layers, groups and metadata; else one structure with its cell.
     """
 
     name: str
     stems: tuple[str, ...]
     suffixes: tuple[str, ...]
     text: Callable[[Snapshot, Mapping[str, Any]], str]
+    holds_all: bool = False
 
 
 def write_structure(snapshot: Snapshot, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -54,7 +57,7 @@ def write_structure(snapshot: Snapshot, path: Path, metadata: Mapping[str, Any] 
     ResourceError
         If the file cannot be written.
     """
-    _write_text(format_of(path).text(snapshot, metadata or {}), path)
+    write_text(format_of(path).text(snapshot, metadata or {}), path)
 
 
 def write_frames(frames: Sequence[tuple[Snapshot, Mapping[str, Any]]], path: Path) -> None:
@@ -68,13 +71,20 @@ def write_frames(frames: Sequence[tuple[Snapshot, Mapping[str, Any]]], path: Pat
         If the file cannot be written.
     """
     form = format_of(path)
-    if len(frames) > 1 and form.text is not extended_xyz:
+    if len(frames) > 1 and not form.holds_all:
         raise InputError(f"{path}: {form.name} holds one structure, there are {len(frames)}; use a name that ends in "
                          ".xyz")
-    _write_text("".join(form.text(snapshot, metadata) for snapshot, metadata in frames), path)
+    write_text("".join(form.text(snapshot, metadata) for snapshot, metadata in frames), path)
 
 
-def _write_text(text: str, path: Path) -> None:
+def write_text(text: str, path: Path) -> None:
+    """Write a file, whole or not at all.
+
+    Raises
+    ------
+    ResourceError
+        If that is not possible.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text)
@@ -196,7 +206,7 @@ def snapshot_atoms(snapshot: Snapshot) -> Any:
 
 
 FORMATS: tuple[StructureFormat, ...] = (
-    StructureFormat("extended XYZ", (), (".xyz", ".extxyz"), extended_xyz),
+    StructureFormat("extended XYZ", (), (".xyz", ".extxyz"), extended_xyz, holds_all=True),
     StructureFormat("POSCAR", ("poscar", "contcar"), (".vasp", ".poscar"), _poscar),
     StructureFormat("LAMMPS data", (), (".data", ".lmp"), _lammps_data),
     StructureFormat("CIF", (), (".cif",), _cif),

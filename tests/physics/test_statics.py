@@ -11,7 +11,6 @@ from ase.io import read, write
 from scipy.optimize import brentq
 from scipy.stats import linregress
 
-from hpcthermo import plots
 from hpcthermo.cli import main
 from hpcthermo.statics import elastic
 from hpcthermo.statics.elastic import fit_constants, intercepts, moduli, rotations_of, strain_tensor, symmetrized
@@ -22,10 +21,10 @@ JOBS = Path(__file__).parents[2] / "jobs" / "gr_hbn_lattice"
 
 
 @pytest.fixture(autouse=True)
-def _few_figures(request, monkeypatch):
-    """Figures take longer than the physics here; one test draws them."""
+def _few_figures(request):
+    """One test draws them."""
     if "figure" not in request.node.name:
-        monkeypatch.setattr(plots, "draw_figures", lambda folder: [])
+        request.getfixturevalue("without_figures")
 
 
 def run(folder, text, atoms=None):
@@ -98,7 +97,7 @@ def test_silicon_of_tersoff(clamped, c44, tmp_path):
 def test_figures_of_an_elastic_job(tmp_path):
     text = 'kind = "elastic"\npotential = "tersoff_si"\nstructure.file = "model.xyz"\n'
     run(tmp_path, f"{text}elastic.strains = [0.01]\nelastic.clamped_ions = true\n", bulk("Si"))
-    for name in ("stress_strain", "convergence"):
+    for name in ("stress_strain", "convergence", "structure"):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 
 

@@ -90,7 +90,7 @@ frozen_A = 4.0
 bath_A = 8.0
 [structure.lower]
 crystal = "Al"
-length_A = [30.0, 60.0]
+length_A = [30.0, 40.0]
 [structure.upper]
 crystal = "Si"
 length_A = [30.0]
@@ -104,9 +104,18 @@ duration_ps = 20
 """
 
 
-def test_series_of_jobs_for_nemd(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("inline", [False, True])
+def test_series_of_jobs_for_nemd(tmp_path: Path, inline: bool) -> None:
     """Each member is a whole job whose groups are those of the builder; the interface is found."""
-    (tmp_path / "al_si.toml").write_text(AL_SI)
+    text = AL_SI
+    if inline:
+        for side, crystal, lengths in (("lower", "Al", "[30.0, 40.0]"), ("upper", "Si", "[30.0]")):
+            text = text.replace(f'[structure.{side}]\ncrystal = "{crystal}"\nlength_A = {lengths}\n',
+                                f'structure.{side} = {{ crystal = "{crystal}", length_A = {lengths} }}\n')
+        text = text.replace("[structure]\n", "").replace("builder =", "structure.builder =").replace(
+            "frozen_A", "structure.frozen_A").replace("bath_A", "structure.bath_A")
+    (tmp_path / "al_si.toml").write_text(text)
     lines = build_command(tmp_path / "al_si.toml", tmp_path / "model.xyz")
     jobs = sorted(tmp_path.glob("al_si-*.toml"))
     assert len(jobs) == len(list(tmp_path.glob("model-*.xyz"))) == 2
@@ -149,14 +158,15 @@ def test_cells_of_ones_own(tmp_path: Path) -> None:
     assert np.diag(made.cell.array)[:2] == pytest.approx([6.0, 12.0])
     (tmp_path / "b.toml").write_text('[structure]\nbuilder = "interface"\n'
                                      'lower = { file = "ge.xyz", length_A = 20.0 }\n'
-                                     'upper = { crystal = "Si", length_A = 20.0 }\nmaximum_strain_percent = 5\n')
+                                     'upper = { crystal = "Si", length_A = 20.0 }\n'
+                                     "maximum_strain_percent = 5\nmaximum_area_A2 = 50\n")
     build_command(tmp_path / "b.toml", tmp_path / "b.xyz")
     assert read(tmp_path / "b.xyz").get_chemical_formula() == "Ge32Si32"
 
 
 BAD = {
     "angle": (TWISTED.replace("21.79", "17.0\nmaximum_atoms = 1000"), "nearest are"),
-    "unknown builder": ('[structure]\nbuilder = "tower"\n', "builder = one of layered_stack"),
+    "unknown builder": ('[structure]\nbuilder = "tower"\n', "structure.builder: expected one of"),
     "both angle and indices": (TWISTED.replace("angle_deg", "indices = [1, 2]\nangle_deg"),
                                "either angle_deg or indices"),
     "misspelt": (TWISTED.replace("materials", "material"), "material"),
@@ -166,6 +176,11 @@ BAD = {
     "absent file": ('[structure]\nbuilder = "layered_stack"\nlayers = [{ file = "no.xyz", count = 1 }]\n', "absent"),
     "missing cell": ('[structure]\nbuilder = "crystal"\nfile = "molecule.xyz"\n', "no cell"),
     "several frames in a POSCAR": (TWISTED, "holds one structure, there are 3"),
+    "equal lengths": ('[structure]\nbuilder = "interface"\nlower = { crystal = "Al", length_A = [10.0, 10.1] }\n'
+                      'upper = { crystal = "Si", length_A = 10.0 }\n', "numbers 0 and 1 of the lists"),
+    "angles in disorder": ('[structure]\nbuilder = "heterobilayer"\nmaterials = ["graphene", "h-BN"]\n'
+                           "angle_deg = [9.0, 3.0]\n", "low <= high"),
+    "its own source": ('[structure]\nfile = "molecule.xyz"\n', "read from this file"),
     "unknown perturbation": (TWISTED.replace("rattle", "shake"), "kind"),
     "perturbed twice as one": (TWISTED.replace("deviation_A = 0.02", ""), "deviation_A"),
 }
@@ -176,14 +191,17 @@ def test_bad_input_is_one_line_and_exit_code_2(name: str, tmp_path: Path, capsys
     text, message = BAD[name]
     (tmp_path / "molecule.xyz").write_text("2\npbc=\"F F F\"\nC 0 0 0\nO 0 0 1.2\n")
     (tmp_path / "job.toml").write_text(text)
-    output = tmp_path / ("POSCAR" if "POSCAR" in name else "model.xyz")
+    names = {"several frames in a POSCAR": "POSCAR", "its own source": "molecule.xyz"}
+    output = tmp_path / names.get(name, "model.xyz")
+    before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(SystemExit) as left:
         main(["build", str(tmp_path / "job.toml"), "-o", str(output)])
     error = capsys.readouterr().err
     assert left.value.code == 2
     assert message in error
     assert error.count("\n") == 1
-    assert not output.exists()
+    assert "|" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("arguments", [["build"], ["build", "--angles", "9", "3"], ["build", "--angles", "9", "90"],

@@ -248,6 +248,8 @@ def test_groups_of_the_structure_are_those_of_the_baths(gpumd_folder):
     ("potential a\nensemble nvt_nhc 300\nrun 10\n", "line 2: expected at least 3 words"),
     ("potential a\nensemble nvt_nhc 300 x 100\nrun 10\n", "expected a number, got 'x'"),
     (RUN_IN + "ensemble nve\nrun 10\n", "split the file there"),
+    ("potential a\n", "there is no line"),
+    ("potential a\nensemble nve\nrun 1.5\n", "line 3: expected an integer, got '1.5'"),
     ("potential a\nensemble npt_scr 1 1 1 1 1\nrun 1\n", "1, 3 or 6 pressures"),
 ])
 def test_bad_run_in(text, message, tmp_path):
@@ -296,5 +298,10 @@ def test_the_command_converts_and_refuses(gpumd_folder):
     done = runner.invoke(app, ["convert", str(gpumd_folder / "model.xyz"), str(gpumd_folder / "a.data")])
     assert done.exit_code == 0, done.output
     assert "40 atoms, LAMMPS data" in done.output
+    assert "structure.periodic = [true, true, false]" in done.output
+    for options, message in ((["--species", "Qq"], "chemical symbols, got 'Qq'"),
+                             (["--grouping-method", "2"], "has no group array")):
+        done = runner.invoke(app, ["convert", str(gpumd_folder / "a.data"), str(gpumd_folder / "b.xyz"), *options])
+        assert message in str(done.exception)
     done = runner.invoke(app, ["convert", str(gpumd_folder / "nothing.xyz"), str(gpumd_folder / "b.data")])
     assert isinstance(done.exception, InputError)

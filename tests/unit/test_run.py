@@ -89,7 +89,7 @@ def test_all_stages_are_in_the_results(finished):
 def test_the_folder_is_complete_and_unlocked(finished):
     names = set(os.listdir(finished))
     assert {"results.h5", "summary.json", "report.html", "status.json", "log.jsonl", "checkpoints", "temperature.png",
-            "energies.pdf", "trajectory.xyz"} <= names
+            "energies.pdf", "structure.png", "trajectory.xyz"} <= names
     assert json.loads((finished / "status.json").read_text())["state"] == "finished"
     for line in (finished / "log.jsonl").read_text().splitlines():
         json.loads(line)
@@ -119,6 +119,7 @@ def test_analyze_and_plot_redo_what_the_run_did(finished, capsys):
     assert "temperature" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_resumed_run_ends_in_the_same_numbers(finished, tmp_path):
     """SIGTERM in the middle gives 75; --resume then gives every row of the uninterrupted run, bit for bit."""
     job = write_job(tmp_path)
@@ -146,6 +147,7 @@ def test_another_job_is_not_resumed(finished, tmp_path, capsys):
     assert "belongs to another job" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_finished_folder_may_be_used_again(tmp_path):
     job = write_job(tmp_path, "minimize", "minimize.force_tolerance_eV_per_A = 0.01")
     for _ in range(2):
@@ -155,6 +157,7 @@ def test_a_finished_folder_may_be_used_again(tmp_path):
     assert summary["results"]["largest_force"]["value"] < 0.01
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_stage_after_a_relaxation_draws_its_own_velocities(tmp_path):
     """Relaxation broken off by its number of steps: its fictitious velocities must not pass for thermal motion."""
     stages = """
@@ -175,6 +178,7 @@ steps = 1
     assert found["temperature"][-1] == pytest.approx(200.0, rel=0.02)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_two_ranks_through_the_launcher_agree_with_one(tmp_path):
     rest = "minimize.force_tolerance_eV_per_A = 1e-4"
     job = write_job(tmp_path, "minimize", rest)
@@ -221,6 +225,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
     assert first.wait(30) == 75
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("kind", ["md", "minimize"])
 def test_a_cluster_without_a_cell_has_no_pressure(tmp_path, kind):
     (tmp_path / "cluster.xyz").write_text('4\npbc="F F F"\nSi 0 0 0\nSi 2.3 0 0\nSi 0 2.3 0\nSi 0 0 2.3\n')
@@ -236,3 +241,14 @@ def test_a_cluster_without_a_cell_has_no_pressure(tmp_path, kind):
     results = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
     assert "pressure_xx" not in results
     assert results["potential_energy_per_atom"]["value"] < -1.0
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_too_short_to_sample_says_so(tmp_path):
+    """Not an error after the work is done, but no numbers either."""
+    stage = '[[stage]]\nensemble = "nve"\ntemperature_K = 100\ntimestep_fs = 0.5\nsteps = 3\n'
+    assert run(write_job(tmp_path, "md", stage), tmp_path / "out") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["results"] == {}
+    assert not summary["checks"]["samples"]["passed"]
+    assert "series_interval_steps" in summary["checks"]["samples"]["detail"]
