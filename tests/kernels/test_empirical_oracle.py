@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase.units import GPa
-from lammps_oracle import lammps_responses, lammps_results
+from lammps_oracle import lammps_responses
 from sample_structures import EMPIRICAL, bilayer, mixed_sheet, sheet, silicon
 from sample_triplets import stillinger_weber_text, tersoff_mod_text
 
@@ -22,9 +22,10 @@ TERSOFF = {
 
 def assert_same(atoms, potential, species, commands):
     atoms.calc = Calculator(potential)
-    energy, forces = lammps_results(atoms, species, commands)
+    energy, forces, stress = lammps_responses([atoms], species, commands)[0]
     assert abs(atoms.get_potential_energy() - energy) < 1e-9 * len(atoms)
     assert np.abs(atoms.get_forces() - forces).max() < 1e-8
+    assert np.abs(atoms.get_stress(voigt=False) - stress).max() < 1e-5 * GPa
 
 
 @needs_files
