@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.results import Results
+from hpcthermo.results import Results, Table, entry
 from hpcthermo.transport.statistics import drift, mean_with_error
-
-Table = dict[str, dict[str, Any]]
 
 #: fewest samples of a stage from which a mean and its error are taken
 _FEWEST_SAMPLES = 8
@@ -50,9 +48,9 @@ def analyze_md(results: Results) -> tuple[Table, Table]:
 
 def _mean(values: np.ndarray, unit: str) -> dict[str, Any]:
     if len(values) < _FEWEST_SAMPLES:
-        return {"value": float(values.mean()), "error": None, "unit": unit}
+        return entry(float(values.mean()), unit)
     estimate = mean_with_error(values)
-    return {"value": estimate.value, "error": estimate.error, "unit": unit}
+    return entry(estimate.value, unit, estimate.error)
 
 
 def _volume(cells: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 from hpcthermo.kinds import KINDS
 from hpcthermo.results import (
     RESULTS_FILE,
+    Table,
     read_results,
     read_summary,
     replaced_file,
@@ -22,7 +23,6 @@ from hpcthermo.results import (
 REPORT_FILE = "report.html"
 #: characters of an exponent as superscripts
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
-Table = dict[str, dict[str, Any]]
 
 _CAPTIONS = {
     "temperature_profile": "Mean temperature of each block with its standard error, fitted lines, and the jump at the "

@@ -33,6 +33,14 @@ FORMAT = "hpcthermo-results"
 FORMAT_VERSION = 1
 RESULTS_FILE = "results.h5"
 SUMMARY_FILE = "summary.json"
+#: ``results`` or ``checks`` of summary.json
+Table = dict[str, dict[str, Any]]
+
+
+def entry(value: float, unit: str, error: float | None = None) -> dict[str, Any]:
+    """A result as summary.json has it; an error that is not finite is none."""
+    known = error is not None and math.isfinite(error)
+    return {"value": value, "error": error if known else None, "unit": unit}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
+from hpcthermo.tensors import VOIGT
 
 _LARGEST_FILE_BYTES = 256 * 1024
 #: GPUMD's thermostat -> ours, and what differs
@@ -27,7 +28,6 @@ _THERMOSTATS: dict[str, tuple[str, str | None]] = {
     "lan": ("langevin", None),
     "bao": ("langevin", None),
 }
-_COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 #: needed nowhere in a job
 _IMPLIED = {
     "correct_velocity": "momentum is removed when velocities are drawn",
@@ -302,7 +302,7 @@ class _Converter:
             "ensemble": "npt", **self._temperatures(run, line),
             "pressure_GPa": pressures[0] if n == 1 else pressures[:3],
             "pressure_coupling_fs": values[-1] * run.timestep_fs,
-            "free_components": self._free_components(line, _COMPONENTS[:max(n, 3)]), "isotropic": n == 1,
+            "free_components": self._free_components(line, VOIGT[:max(n, 3)]), "isotropic": n == 1,
             "bulk_modulus_GPa": float(np.mean(moduli)),
         }
 

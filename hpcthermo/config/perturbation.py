@@ -33,6 +33,8 @@ class StrainPerturbation(Section):
     def _one_form(self) -> Any:
         if bool(self.values_percent) == (self.maximum_percent is not None):
             raise ValueError("expected either values_percent (a scan) or maximum_percent (random); give one of them")
+        if self.values_percent and self.frames != 1:
+            raise ValueError("frames belongs to maximum_percent; a scan has one frame for each of values_percent")
         return self
 
 

@@ -25,12 +25,13 @@ import math
 import numpy as np
 
 from hpcthermo.dynamics.atoms import AtomSelection
-from hpcthermo.dynamics.cell import COMPONENTS, deform, exponential, free_to_change, open_length, volume
+from hpcthermo.dynamics.cell import deform, exponential, free_to_change, open_length, volume
 from hpcthermo.dynamics.ledger import Ledger
 from hpcthermo.dynamics.ramp import Ramp, positive_temperature
 from hpcthermo.dynamics.random import Purpose, RandomSequence, stream_number
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.tensors import COMPONENTS
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PRESSURE_GPA, TIME_FS
 
 State = dict[str, np.ndarray]

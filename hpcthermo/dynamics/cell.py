@@ -13,9 +13,7 @@ import numpy as np
 from hpcthermo.domain.grid import frame_cell
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
-
-#: component -> Cartesian axes a, b
-COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+from hpcthermo.tensors import COMPONENTS
 
 
 def periodic_components(cell: np.ndarray, periodic: np.ndarray) -> tuple[str, ...]:

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from hpcthermo.dynamics.cell import COMPONENTS, deform, exponential, open_length, periodic_components, volume
+from hpcthermo.dynamics.cell import deform, exponential, open_length, periodic_components, volume
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
+from hpcthermo.tensors import COMPONENTS
 from hpcthermo.units import PRESSURE_GPA
 
 State = dict[str, np.ndarray]

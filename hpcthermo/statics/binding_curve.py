@@ -16,14 +16,13 @@ import numpy as np
 from hpcthermo.domain.comm import Communicator
 from hpcthermo.errors import InputError
 from hpcthermo.preparation import load_job_potential
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.run import Stop, finish_run
 from hpcthermo.simulation import Simulation, on_first_rank
 from hpcthermo.statics.layer_sweep import energies_apart, sweep_phase
 from hpcthermo.statics.reference import read_columns
 from hpcthermo.units import ELEMENTARY_CHARGE_C
 
-Table = dict[str, dict[str, Any]]
 #: eV/A^2 in J/m^2
 SURFACE_ENERGY_J_PER_M2 = ELEMENTARY_CHARGE_C * 1e20
 
@@ -93,15 +92,15 @@ def analyze_binding_curve(results: Results) -> tuple[Table, Table]:
         halves = [m for m in (_minimum(distance[k::2], energy[k::2]) for k in (0, 1)) if m is not None]
         errors = [max(abs(half[i] - best[i]) for half in halves) if halves else None for i in (0, 1)]
         binding = best[1] - apart
-        table["equilibrium_distance"] = _entry(best[0], errors[0], "A")
-        table["binding_energy"] = _entry(1e3 * binding, None if errors[1] is None else 1e3 * errors[1], "meV/atom")
-        table["binding_energy_per_area"] = _entry(binding * atoms / area * SURFACE_ENERGY_J_PER_M2, None, "J/m^2")
-        table["force_constant_per_area"] = _entry(best[2] * atoms / area, None, "eV/A^4")
-    table["energy_apart"] = _entry(apart, None, "eV/atom")
+        table["equilibrium_distance"] = entry(best[0], "A", errors[0])
+        table["binding_energy"] = entry(1e3 * binding, "meV/atom", None if errors[1] is None else 1e3 * errors[1])
+        table["binding_energy_per_area"] = entry(binding * atoms / area * SURFACE_ENERGY_J_PER_M2, "J/m^2")
+        table["force_constant_per_area"] = entry(best[2] * atoms / area, "eV/A^4")
+    table["energy_apart"] = entry(apart, "eV/atom")
     if "reference" in found:
         table |= _deviation(distance, energy - apart, found["reference"])
-        table["largest_absolute_deviation_from_reference"] = _entry(
-            _largest_difference(distance, energy, found["reference"]), None, "eV/atom")
+        largest = _largest_difference(distance, energy, found["reference"])
+        table["largest_absolute_deviation_from_reference"] = entry(largest, "eV/atom")
     return table, checks
 
 
@@ -141,13 +140,9 @@ def _deviation(distance: np.ndarray, binding: np.ndarray, reference: np.ndarray)
     table: Table = {}
     best = _minimum(*reference.T)
     if best is not None:
-        table["equilibrium_distance_of_reference"] = _entry(best[0], None, "A")
-        table["depth_of_reference"] = _entry(1e3 * (best[1] - reference[-1, 1]), None, "meV/atom")
+        table["equilibrium_distance_of_reference"] = entry(best[0], "A")
+        table["depth_of_reference"] = entry(1e3 * (best[1] - reference[-1, 1]), "meV/atom")
     ours = CubicSpline(distance, binding)(inside[:, 0])
     difference = (ours - ours[-1]) - (inside[:, 1] - inside[-1, 1])
-    table["rms_deviation_from_reference"] = _entry(1e3 * float(np.sqrt((difference**2).mean())), None, "meV/atom")
+    table["rms_deviation_from_reference"] = entry(1e3 * float(np.sqrt((difference**2).mean())), "meV/atom")
     return table
-
-
-def _entry(value: float, error: float | None, unit: str) -> dict[str, Any]:
-    return {"value": value, "error": error, "unit": unit}

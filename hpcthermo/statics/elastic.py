@@ -34,15 +34,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcthermo.domain.comm import Communicator
-from hpcthermo.dynamics.cell import COMPONENTS, deform, exponential, periodic_components
+from hpcthermo.dynamics.cell import deform, exponential, periodic_components
 from hpcthermo.dynamics.minimize import Minimizer
 from hpcthermo.dynamics.relax import make_minimizer
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.run import Stop, finish_run, series_quantities, stage_phase
 from hpcthermo.simulation import Phase, Simulation, on_first_rank
-from hpcthermo.statics.relaxation import VOIGT, Outcome, Table, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.statics.relaxation import Outcome, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.tensors import COMPONENTS, VOIGT
 from hpcthermo.units import PRESSURE_GPA
 
 if TYPE_CHECKING:
@@ -317,22 +318,19 @@ def analyze_elastic(results: Results) -> tuple[Table, Table]:
         constants = symmetrized(constants, rows["rotations"])
     table: Table = {}
 
-    def enter(name: str, value: float, error: float | None, of: str) -> None:
-        table[name] = {"value": value, "error": None if error is None or not np.isfinite(error) else error, "unit": of}
-
     if not sheet:
         wrong = propagated(constants, errors)
         for name, value in moduli(constants).items():
-            enter(name, value, wrong[name], "1" if "ratio" in name else "GPa")
+            table[name] = entry(value, "1" if "ratio" in name else "GPa", wrong[name])
     thickness = results.job.get("elastic", {}).get("thickness_A")
     for row, i in enumerate(components):
         for column in range(row, len(components)):
             j = components[column]
             name = f"C_2d_{VOIGT[i]}_{VOIGT[j]}" if sheet else f"C_{i + 1}{j + 1}"
             value, error = float(constants[row, column]), float(errors[row, column])
-            enter(name, value, error, unit)
+            table[name] = entry(value, unit, error)
             if sheet and thickness:  # 1 N/m over 1 A is 10 GPa
-                enter(f"C_{i + 1}{j + 1}", 10.0 * value / thickness, 10.0 * error / thickness, "GPa")
+                table[f"C_{i + 1}{j + 1}"] = entry(10.0 * value / thickness, "GPa", 10.0 * error / thickness)
     _check(checks, constants, raw, fit, factor, unit)
     return table | relaxed, checks
 

@@ -24,10 +24,10 @@ from hpcthermo.engine import make_engine
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.base import Potential
 from hpcthermo.preparation import load_job_potential
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.run import Stop, finish_run, series_quantities, stage_phase
 from hpcthermo.simulation import Simulation, on_first_rank
-from hpcthermo.statics.relaxation import Outcome, Table, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.statics.relaxation import Outcome, convergence_series, relaxation_tables, write_relaxed
 from hpcthermo.units import ATOMIC_MASS_KG
 
 
@@ -110,7 +110,7 @@ def analyze_lattice(results: Results) -> tuple[Table, Table]:
     table: Table = {}
 
     def enter(name: str, value: float, unit: str) -> None:
-        table[name] = {"value": value, "error": None, "unit": unit}
+        table[name] = entry(value, unit)
 
     for k, name in enumerate("abc"):
         if periodic[k]:

@@ -20,11 +20,11 @@ from hpcthermo.domain.comm import Communicator
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.preparation import load_job_potential
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.run import Stop, finish_run, series_quantities, stage_phase
 from hpcthermo.simulation import Simulation, on_first_rank
 from hpcthermo.statics.layer_sweep import energies_apart, site_energies
-from hpcthermo.statics.relaxation import Outcome, Table, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.statics.relaxation import Outcome, convergence_series, relaxation_tables, write_relaxed
 from hpcthermo.structure.registry_map import (
     RegistryMap,
     corrugation,
@@ -132,28 +132,24 @@ def analyze_moire_map(results: Results) -> tuple[Table, Table]:
     for k, name in enumerate(names):
         mine = found["stacking"] == k
         core = mine & (found["departure"] < radius)
-        table[f"share_{name}"] = _entry(100.0 * float(mine.mean()), None, "%")
+        table[f"share_{name}"] = entry(100.0 * float(mine.mean()), "%")
         if core.any():
             for quantity, unit, factor in (("distance", "A", 1.0), ("interlayer_energy", "meV", 1e3)):
                 values = factor * found[quantity][core & (upper if quantity == "interlayer_energy" else True)]
                 if len(values):
-                    table[f"{quantity}_{name}"] = _entry(float(values.mean()), float(values.std()), unit)
-    table["smallest_distance"] = _entry(float(found["distance"].min()), None, "A")
-    table["largest_distance"] = _entry(float(found["distance"].max()), None, "A")
+                    table[f"{quantity}_{name}"] = entry(float(values.mean()), unit, float(values.std()))
+    table["smallest_distance"] = entry(float(found["distance"].min()), "A")
+    table["largest_distance"] = entry(float(found["distance"].max()), "A")
     energies = 1e3 * found["interlayer_energy"][upper]
-    table["interlayer_energy_mean"] = _entry(float(energies.mean()), None, "meV")
-    table["interlayer_energy_lowest"] = _entry(float(energies.min()), None, "meV")
-    table["interlayer_energy_highest"] = _entry(float(energies.max()), None, "meV")
+    table["interlayer_energy_mean"] = entry(float(energies.mean()), "meV")
+    table["interlayer_energy_lowest"] = entry(float(energies.min()), "meV")
+    table["interlayer_energy_highest"] = entry(float(energies.max()), "meV")
     for name, side in (("lower", ~upper), ("upper", upper)):
         layer = found["positions"][side]
         peaks, deviation = corrugation(layer[:, 2])
-        table[f"corrugation_{name}_peak_to_peak"] = _entry(peaks, None, "A")
-        table[f"corrugation_{name}_rms"] = _entry(deviation, None, "A")
+        table[f"corrugation_{name}_peak_to_peak"] = entry(peaks, "A")
+        table[f"corrugation_{name}_rms"] = entry(deviation, "A")
         if peaks > 1e-3:
             period = pattern_period(found["cell"], layer)
-            table[f"moire_period_{name}"] = _entry(0.1 * period.value, None, "nm")
+            table[f"moire_period_{name}"] = entry(0.1 * period.value, "nm")
     return table, checks
-
-
-def _entry(value: float, error: float | None, unit: str) -> dict[str, Any]:
-    return {"value": value, "error": error, "unit": unit}

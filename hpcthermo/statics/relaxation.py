@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.dynamics.cell import COMPONENTS
 from hpcthermo.dynamics.minimize import Minimizer
 from hpcthermo.engine import Engine
 from hpcthermo.errors import InputError
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
+from hpcthermo.tensors import COMPONENTS, VOIGT
 from hpcthermo.trajectory import TrajectoryObserver
 from hpcthermo.transport.observers import Column, SeriesObserver, thermodynamic_columns
 from hpcthermo.units import PRESSURE_GPA
@@ -19,9 +19,7 @@ from hpcthermo.units import PRESSURE_GPA
 if TYPE_CHECKING:
     from hpcthermo.simulation import Phase, Simulation
 
-Table = dict[str, dict[str, Any]]
 RELAXED_FILE = "relaxed.xyz"
-VOIGT = tuple(COMPONENTS)
 _ROWS, _COLUMNS = (list(axes) for axes in zip(*COMPONENTS.values(), strict=True))
 
 
@@ -108,7 +106,7 @@ def relaxation_tables(results: Results) -> tuple[Table, Table]:
     table: Table = {}
 
     def enter(name: str, value: float, unit: str) -> None:
-        table[name] = {"value": value, "error": None, "unit": unit}
+        table[name] = entry(value, unit)
 
     enter("potential_energy", float(final["energy"]), "eV")
     enter("potential_energy_per_atom", float(final["energy"]) / atoms, "eV")

@@ -14,13 +14,12 @@ import numpy as np
 
 from hpcthermo.domain.comm import Communicator
 from hpcthermo.errors import InputError
-from hpcthermo.results import Quantity, Results
+from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.run import Stop, finish_run
 from hpcthermo.simulation import Simulation, on_first_rank
 from hpcthermo.statics.layer_sweep import sweep_phase
 from hpcthermo.statics.reference import read_grid
 
-Table = dict[str, dict[str, Any]]
 #: points of the fine grid along the longer edge
 _FINE_POINTS = 160
 #: largest difference of energies at both ends of an edge, meV/atom
@@ -71,13 +70,13 @@ def analyze_sliding_surface(results: Results) -> tuple[Table, Table]:
     fine = surface.fine()
     mismatch = float(max(np.abs(energy[0] - energy[-1]).max(), np.abs(energy[:, 0] - energy[:, -1]).max()))
     table: Table = {
-        "lowest_energy": _entry(float(found["lowest_energy"]), "eV/atom"),
-        "corrugation": _entry(float(np.ptp(fine)), "meV/atom"),
-        "sliding_barrier": _entry(sliding_barrier(fine), "meV/atom"),
-        "largest_energy_of_the_points": _entry(float(energy.max()), "meV/atom"),
-        "distance_at_the_minimum": _entry(float(found["distance"].ravel()[energy.argmin()]), "A"),
-        "distance_at_the_maximum": _entry(float(found["distance"].ravel()[energy.argmax()]), "A"),
-        "threefold_asymmetry": _entry(surface.asymmetry(), "meV/atom"),
+        "lowest_energy": entry(float(found["lowest_energy"]), "eV/atom"),
+        "corrugation": entry(float(np.ptp(fine)), "meV/atom"),
+        "sliding_barrier": entry(sliding_barrier(fine), "meV/atom"),
+        "largest_energy_of_the_points": entry(float(energy.max()), "meV/atom"),
+        "distance_at_the_minimum": entry(float(found["distance"].ravel()[energy.argmin()]), "A"),
+        "distance_at_the_maximum": entry(float(found["distance"].ravel()[energy.argmax()]), "A"),
+        "threefold_asymmetry": entry(surface.asymmetry(), "meV/atom"),
     }
     checks: Table = {"periodic": {
         "passed": mismatch < _PERIODICITY_LIMIT,
@@ -87,10 +86,10 @@ def analyze_sliding_surface(results: Results) -> tuple[Table, Table]:
         difference = energy - found["reference"]
         other = Surface(found["reference"][:-1, :-1], edges).fine()
         table |= {
-            "rms_deviation_from_reference": _entry(float(np.sqrt((difference**2).mean())), "meV/atom"),
-            "largest_deviation_from_reference": _entry(float(np.abs(difference).max()), "meV/atom"),
-            "corrugation_of_reference": _entry(float(np.ptp(other)), "meV/atom"),
-            "sliding_barrier_of_reference": _entry(sliding_barrier(other), "meV/atom"),
+            "rms_deviation_from_reference": entry(float(np.sqrt((difference**2).mean())), "meV/atom"),
+            "largest_deviation_from_reference": entry(float(np.abs(difference).max()), "meV/atom"),
+            "corrugation_of_reference": entry(float(np.ptp(other)), "meV/atom"),
+            "sliding_barrier_of_reference": entry(sliding_barrier(other), "meV/atom"),
         }
     return table, checks
 
@@ -163,7 +162,3 @@ def sliding_barrier(energies: np.ndarray) -> float:
         connected = any(regions[image] == regions[centre] for image in images if image != centre)
         low, high = (low, level) if connected and regions[centre] else (level, high)
     return high - float(energies.min())
-
-
-def _entry(value: float, unit: str) -> dict[str, Any]:
-    return {"value": value, "error": None, "unit": unit}

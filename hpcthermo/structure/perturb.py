@@ -5,13 +5,14 @@ Every function returns a new snapshot. Random ones take a NumPy generator, so th
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
+from hpcthermo.tensors import COMPONENTS
 
-#: components of a symmetric tensor
-_COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 #: bonds of honeycomb layers are shorter than this, A
 _LONGEST_BOND = 1.7
 #: centres of two turned bonds are at least this far apart, A: their pentagons and heptagons share no atom
@@ -48,7 +49,7 @@ def strained(snapshot: Snapshot, strain: dict[str, float]) -> Snapshot:
     """
     tensor = np.eye(3)
     for name, value in strain.items():
-        i, j = _COMPONENTS[name]
+        i, j = COMPONENTS[name]
         tensor[i, j] += value
         if i != j:
             tensor[j, i] += value
@@ -150,11 +151,18 @@ def with_turned_bonds(snapshot: Snapshot, count: int, random: np.random.Generato
         positions[owners[i]] += (centre - turned) - a
         positions[owners[j]] += (centre + turned) - b
         centres.append(centre)
-    if len(centres) < count:
-        raise InputError(f"structure.perturbation: {count} Stone-Wales defects asked for, but only {len(centres)} "
-                         f"bonds of honeycomb layers lie {_DEFECT_DISTANCE:g} A from each other; reduce count or "
-                         "enlarge the cell")
+    if len(centres) < count or _nearest_image(snapshot) < _DEFECT_DISTANCE:
+        raise InputError(f"structure.perturbation: {count} Stone-Wales defects asked for, but this cell has no "
+                         f"room for so many bonds of honeycomb layers that lie {_DEFECT_DISTANCE:g} A from each other "
+                         "and from their images; reduce count or enlarge the cell")
     return replaced(snapshot, positions=positions)
+
+
+def _nearest_image(snapshot: Snapshot) -> float:
+    """Length of the shortest lattice vector, A; infinite without periodicity."""
+    steps = np.array(list(itertools.product(*((-1, 0, 1) if flag else (0,) for flag in snapshot.periodic))))
+    lengths = np.linalg.norm(steps[steps.any(axis=1)] @ snapshot.cell, axis=1)
+    return float(lengths.min(initial=np.inf))
 
 
 def _distance(a: np.ndarray, b: np.ndarray, snapshot: Snapshot, inverse: np.ndarray) -> float:

@@ -180,8 +180,8 @@ def _through_ase(snapshot: Snapshot, name: str, **options: Any) -> str:
 
     atoms = snapshot_atoms(snapshot)
     if abs(atoms.cell.volume) < 1e-6:
-        raise InputError(f"{name} files need three cell vectors, but the structure has {snapshot.cell.tolist()}; add "
-                         "vacuum, or write extended XYZ")
+        raise InputError(f"{name} files need three cell vectors, but the structure has {snapshot.cell.tolist()}; give "
+                         "it a cell, or write extended XYZ")
     stream: Any = io.BytesIO() if name == "cif" else io.StringIO()
     ase.io.write(stream, atoms, format=name, **options)
     content = stream.getvalue()

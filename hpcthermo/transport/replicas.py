@@ -16,7 +16,7 @@ from hpcthermo.dynamics.checkpoint import CheckpointStore
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.errors import InputError
 from hpcthermo.identity import file_hashes, identity
-from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, read_results, write_results
+from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, Table, read_results, write_results
 from hpcthermo.simulation import forget_finished_run, refuse_unfinished_run
 from hpcthermo.transport.analysis import analyze_record
 from hpcthermo.transport.record import GROUP, REPLICA, records_of
@@ -25,7 +25,6 @@ from hpcthermo.transport.statistics import pool
 if TYPE_CHECKING:
     from hpcthermo.config import NemdJob
 
-Table = dict[str, dict[str, Any]]
 HEADLINE = "interfacial_thermal_conductance"
 
 

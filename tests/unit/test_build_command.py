@@ -180,6 +180,9 @@ BAD = {
                       'upper = { crystal = "Si", length_A = 10.0 }\n', "numbers 0 and 1 of the lists"),
     "angles in disorder": ('[structure]\nbuilder = "heterobilayer"\nmaterials = ["graphene", "h-BN"]\n'
                            "angle_deg = [9.0, 3.0]\n", "low <= high"),
+    "no room for a defect": (TWISTED.replace('"rattle"\ndeviation_A = 0.02\nframes = 3', '"stone_wales"'), "no room"),
+    "frames of a scan": (TWISTED.replace('"rattle"\ndeviation_A = 0.02', '"strain"\nvalues_percent = [1.0]'),
+                         "frames belongs to maximum_percent"),
     "its own source": ('[structure]\nfile = "molecule.xyz"\n', "read from this file"),
     "unknown perturbation": (TWISTED.replace("rattle", "shake"), "kind"),
     "perturbed twice as one": (TWISTED.replace("deviation_A = 0.02", ""), "deviation_A"),
