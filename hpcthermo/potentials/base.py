@@ -136,7 +136,7 @@ class Potential(Protocol):
     Attributes
     ----------
     style : str
-        "nep", "tersoff", "tersoff_mod", "stillinger_weber", "lennard_jones", "ilp", "overlay".
+        One of `hpcthermo.potentials.formats.STYLES`, or "overlay".
     elements : tuple of str
         Chemical symbols it has parameters for.
     sums_in_order : bool

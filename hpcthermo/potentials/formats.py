@@ -20,7 +20,7 @@ from hpcthermo.potentials.ilp_file import DEFAULT_CUTOFF_A, parse_gpumd_ilp, par
 from hpcthermo.potentials.lennard_jones import LennardJonesModel, LennardJonesPotential, parse_lennard_jones
 from hpcthermo.potentials.meam import MeamPotential
 from hpcthermo.potentials.meam_file import is_meam_parameters, parse_meam
-from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table
+from hpcthermo.potentials.parameter_text import data_lines, is_number, read_table, refuse_elements
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
 from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
@@ -53,30 +53,23 @@ class Format:
     read: Callable[[Path, Options], Potential]
 
 
-def _refuse_elements(path: Path, options: Options, elements: tuple[str, ...]) -> None:
-    """The option may only repeat what the file says."""
-    given = options.get("elements")
-    if given is not None and (isinstance(given, Mapping) or tuple(given) != elements):
-        raise InputError(f"{path}: the header names the elements {', '.join(elements)}; leave elements out")
-
-
 def _read_nep(path: Path, options: Options) -> Potential:
     from hpcthermo.potentials.nep import read_nep
 
     nep = read_nep(path)
-    _refuse_elements(path, options, nep.elements)
+    refuse_elements(options.get("elements"), nep.elements, str(path))
     return nep
 
 
 def _read_setfl(path: Path, options: Options) -> Potential:
     model = parse_setfl(read_table(path, LARGEST_FILE_BYTES), str(path))
-    _refuse_elements(path, options, model.elements)
+    refuse_elements(options.get("elements"), model.elements, str(path))
     return EamPotential(model)
 
 
 def _read_funcfl(path: Path, options: Options) -> Potential:
     model = parse_funcfl(read_table(path, LARGEST_FILE_BYTES), str(path))
-    _refuse_elements(path, options, model.elements)
+    refuse_elements(options.get("elements"), model.elements, str(path))
     return EamPotential(model)
 
 

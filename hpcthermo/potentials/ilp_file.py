@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
+from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers, refuse_elements
 
 #: the numbers of a pair, in file order: beta, gamma, R_eff and rcut in A, epsilon and C in meV, C6 in meV A^6; S scales
 #: the three energies
@@ -36,7 +36,7 @@ class InterlayerModel:
         File or literature reference.
     elements : tuple of str
         Chemical symbols of the T types.
-    parameters : (T, T, 10) float64
+    parameters : (T, T, 9) float64
         `PAIR_COLUMNS`, symmetric; energies in eV.
     bond_cutoff : (T, T) float64
         How far an atom of the first type looks for neighbours of the second that make its normal, A; not symmetric.
@@ -111,8 +111,7 @@ def parse_gpumd_ilp(text: str, name: str, elements: Elements = None, cutoff: flo
         raise InputError(f"{name}: expected the header \"tersoff_ilp N symbols\" with N symbols, "
                          f"got {' '.join(header)[:60]!r}")
     symbols, n = chemical_symbols(header[2:], name), len(header) - 2
-    if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != symbols):
-        raise InputError(f"{name}: the header names the elements {', '.join(symbols)}; leave elements out")
+    refuse_elements(elements, symbols, name)
     width = len(COLUMNS) + 1
     if n > MOST_ELEMENTS or len(lines) != 2 + n * n or any(len(line.split()) != width for line in lines[2:]):
         raise InputError(f"{name}: expected at most {MOST_ELEMENTS} elements, a line with the grouping method and "

@@ -8,7 +8,6 @@ jump of the force); with ``shifted=False`` phi_c = 0. Parameter files have GPUMD
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import NeighborList, PackedPositions, Tiles, make_tiles
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_layers, require_species
 from hpcthermo.potentials.listed import ListedPotential
-from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers
+from hpcthermo.potentials.parameter_text import Elements, chemical_symbols, data_lines, numbers, refuse_elements
 from hpcthermo.system import System
 
 LARGEST_CUTOFF_A = 50.0
@@ -153,8 +152,7 @@ def parse_lennard_jones(text: str, name: str, elements: Elements = None, *, cuto
     if n > MOST_ELEMENTS:
         raise InputError(f"{name}: expected at most {MOST_ELEMENTS} elements, got {n}")
     symbols = chemical_symbols(header[2:], name)
-    if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != symbols):
-        raise InputError(f"{name}: the header names the elements {', '.join(symbols)}; leave elements out")
+    refuse_elements(elements, symbols, name)
     if len(lines) != 1 + n * n or any(len(line.split()) != 3 for line in lines[1:]):
         raise InputError(f"{name}: expected {n * n} rows of epsilon, sigma and cutoff, got {len(lines) - 1} rows; "
                          "correct the file")
@@ -176,6 +174,6 @@ def _check_model(model: LennardJonesModel) -> None:
             raise InputError(f"{model.source}: expected {name} within [0, {high:g}] {unit}, "
                              f"got {values.min():g} to {values.max():g}")
     active = model.epsilon > 0.0
-    if (active & ((model.sigma < 0.1) | (model.cutoff <= 0.0))).any():
-        raise InputError(f"{model.source}: expected sigma of at least 0.1 A and a positive cutoff "
-                         "wherever epsilon is positive")
+    if (active & ((model.sigma < 0.1) | (model.cutoff < 0.1))).any():
+        raise InputError(f"{model.source}: expected sigma and cutoff of at least 0.1 A wherever "
+                         "epsilon is positive")

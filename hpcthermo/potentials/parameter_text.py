@@ -91,6 +91,17 @@ def numbers(words: Sequence[str], where: str) -> np.ndarray:
     return values
 
 
+def refuse_elements(elements: Elements, symbols: tuple[str, ...], name: str) -> None:
+    """Refuse a list of elements that says something else than the header of a file.
+
+    Raises
+    ------
+    InputError
+    """
+    if elements is not None and (isinstance(elements, Mapping) or tuple(elements) != symbols):
+        raise InputError(f"{name}: the header names the elements {', '.join(symbols)}; leave elements out")
+
+
 def chemical_symbols(labels: Sequence[str], name: str, fix: str = "use chemical symbols") -> tuple[str, ...]:
     """The labels, if all are chemical symbols and none appears twice.
 

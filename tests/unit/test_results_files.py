@@ -1,5 +1,6 @@
 """results.h5, summary.json, status.json and the log: written as a whole, read back as written."""
 
+import importlib.metadata
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from hpcthermo.results import (
     read_summary,
     replaced_file,
     value_text,
+    versions,
     write_results,
     write_summary,
 )
@@ -31,6 +33,20 @@ def results() -> Results:
                   "profiles/labels": Quantity(np.array([b"C", b"BN"]), "1")}
     return Results("md", job, {"atoms": 8, "versions": {"numpy": "2"}, "skin_A": 1.0}, quantities,
                    {"profiles": {"area_A2": 12.5}})
+
+
+def test_versions_of_a_copy_that_is_not_installed(monkeypatch):
+    """As where its folder is on the path only; reports ask for this name."""
+    installed = importlib.metadata.version
+
+    def version(name):
+        if name == "hpcthermo":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert versions()["hpcthermo"] == "not installed"
+    assert versions()["numpy"] == np.__version__
 
 
 def test_results_come_back_as_written(results, tmp_path):
