@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcthermo.domain.grid import frame_cell
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import ResourceError
 from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, STYLE, Axes
@@ -38,7 +39,7 @@ def draw_structure(snapshot: Snapshot, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     columns = _colorings(snapshot)
-    inverse = np.linalg.inv(snapshot.cell + np.diag((~snapshot.cell.any(axis=1)).astype(float)))
+    inverse = np.linalg.inv(frame_cell(snapshot.cell))
     fractional = snapshot.positions @ inverse
     positions = snapshot.positions - (np.floor(fractional) * snapshot.periodic) @ snapshot.cell
     # the places of the axes are given: finding them by a layout would draw everything twice

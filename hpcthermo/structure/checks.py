@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from hpcthermo.domain.grid import frame_cell
 from hpcthermo.errors import InputError
 
 #: no two nuclei of a usable structure are closer than this, A
@@ -91,11 +92,7 @@ def with_close_images(
     """Wrapped positions, the same with images within a distance (A) of a face, and the owner of each row."""
     if not periodic.any():
         return positions, positions, np.arange(len(positions))
-    frame = cell.copy()
-    for k in np.flatnonzero(np.linalg.norm(cell, axis=1) < 0.1):  # free axis without a cell vector
-        others = [frame[m] for m in range(3) if m != k]
-        normal = np.cross(*others)
-        frame[k] = normal / np.linalg.norm(normal) if np.linalg.norm(normal) > 0 else np.eye(3)[k]
+    frame = frame_cell(np.where(np.linalg.norm(cell, axis=1)[:, None] < 0.1, 0.0, cell))
     fractional = positions @ np.linalg.inv(frame)
     fractional[:, periodic] %= 1.0
     wrapped = fractional @ frame

@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from hpcthermo.domain.grid import frame_cell
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.tensors import COMPONENTS
@@ -138,7 +139,7 @@ def with_turned_bonds(snapshot: Snapshot, count: int, random: np.random.Generato
     order = random.permutation(len(pairs))
     positions = wrapped.copy()
     centres: list[np.ndarray] = []
-    inverse = np.linalg.inv(snapshot.cell + np.diag((~snapshot.cell.any(axis=1)).astype(float)))
+    inverse = np.linalg.inv(frame_cell(snapshot.cell))
     for i, j in pairs[order]:
         if len(centres) == count:
             break

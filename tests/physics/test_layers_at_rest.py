@@ -1,8 +1,6 @@
 """Binding curves, sliding surfaces and moire maps: analytic cases, symmetry, sum rules, published curves, refusals."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -12,10 +10,11 @@ import pytest
 from hpcthermo import plots
 from hpcthermo.calculator import Calculator
 from hpcthermo.cli import main
-from hpcthermo.domain.comm import SingleProcess
+from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.engine import make_engine
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.load import load_potential
+from hpcthermo.run import run_job
 from hpcthermo.statics.layer_sweep import LayerSweep
 from hpcthermo.statics.sliding_surface import Surface, sliding_barrier
 from hpcthermo.structure import LayerBlock, layered_stack_snapshot
@@ -194,16 +193,29 @@ def test_a_point_is_what_the_calculator_says(surfaces):
     assert found["energy"][2, 5] - found["energy"][0, 0] == pytest.approx(energies[1] - energies[0], abs=1e-6)
 
 
-def test_two_ranks_find_the_same_surface(surfaces, tmp_path):
-    expected, _, folder = surfaces["distance"]
-    text = (folder / "job.toml").read_text().replace("points = [7, 7]", "points = [4, 4]")
-    (tmp_path / "job.toml").write_text(text)
-    done = subprocess.run([sys.executable, "-m", "hpcthermo", "run", str(tmp_path / "job.toml"), "--out",
-                           str(tmp_path / "out"), "-n", "2"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found, _ = results_of(tmp_path, "sliding_surface")
-    every_second, all_of_them = (f["energy"] + 1e3 * float(f["lowest_energy"]) for f in (found, expected))
-    assert every_second == pytest.approx(all_of_them[::2, ::2], abs=1e-5)
+@pytest.mark.parallel(2)
+@pytest.mark.usefixtures("without_figures")
+def test_two_ranks_find_the_same_surface(tmp_path):
+    """A whole job on two ranks, against the sweep in one process."""
+    comm = world_communicator()
+    folder = Path(comm.bcast(str(tmp_path)))
+    text = BILAYER.format(kind="sliding_surface", rest=SLIDING.format(relax="distance")).replace("[7, 7]", "[3, 4]")
+    if comm.rank == 0:
+        (folder / "job.toml").write_text(text)
+    comm.barrier()
+    assert run_job(folder / "job.toml", folder / "out", resume=False) == 0
+    if comm.rank > 0:
+        return
+    found, _ = results_of(folder, "sliding_surface")
+    snapshot = layered_stack_snapshot([LayerBlock("graphene", 2, (1, 1), "AB")], 3.4, 30.0)
+    potential = load_potential(["tersoff_graphene", "lj_gr_hbn"])
+    engine = make_engine(snapshot, potential, SingleProcess(), make_backend("cpu", "double"))
+    sweep = LayerSweep(engine, 0, found["shift"].reshape(-1, 2), relaxation="distance")
+    for k in range(found["energy"].size):
+        sweep.step(engine, k)
+    energies = 1e3 * (sweep.energies - sweep.energies.min()).reshape(found["energy"].shape) / snapshot.n_atoms
+    assert found["energy"] == pytest.approx(energies, abs=1e-5)
+    assert np.ptp(energies) > 0.1
 
 
 def test_a_sweep_goes_on_where_it_stood():

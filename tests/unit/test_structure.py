@@ -12,6 +12,7 @@ from ase.io import write
 from scipy.spatial import cKDTree
 
 from hpcthermo.errors import InputError
+from hpcthermo.plots import draw_structure
 from hpcthermo.structure import (
     LayerBlock,
     build_layered_stack,
@@ -226,3 +227,18 @@ def test_overlap_across_a_triclinic_face() -> None:
     with pytest.raises(InputError, match=r"atoms (0 and 1|1 and 0)"):
         check_structure(cell, np.array([True, True, True]), inside, "test")
     check_structure(cell, np.array([False, True, True]), inside, "test")
+
+
+@pytest.mark.parametrize(("lattice", "periodic"), [("0 5 0 0 0 0 0 0 0", "T F F"), ("0 0 0 0 0 0 9 0 0", "F F T"),
+                                                   ("0 0 0 0 0 5 0 4 0", "F T T")])
+def test_cell_vectors_may_be_missing_in_any_direction(lattice: str, periodic: str, tmp_path: Path) -> None:
+    """A chain or sheet whose vectors do not lie along the axes of their numbers; images are found, and it is drawn."""
+    path = tmp_path / "chain.xyz"
+    header = f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="{periodic}"'
+    path.write_text(f"4\n{header}\nC 0 0 0\nC 1.3 0.5 1\nC 2.6 2 2\nC 3 3 3\n")
+    snapshot = structure_from_file(path)
+    assert draw_structure(snapshot, tmp_path / "chain.png").stat().st_size > 10_000
+    moved = snapshot.positions[0] + snapshot.cell.sum(axis=0)
+    path.write_text(f"4\n{header}\nC 0 0 0\nC 1.3 0.5 1\nC 2.6 2 2\nC {moved[0]} {moved[1]} {moved[2] + 0.1}\n")
+    with pytest.raises(InputError, match=r"atoms 0 and 3 .* are 0\.100 A apart"):
+        structure_from_file(path)
