@@ -127,7 +127,7 @@ def _layered_stack(table: LayeredStack) -> Iterator[Frame]:
     facts: Facts = {
         "builder": table.builder,
         "repeats": ", ".join(f"{name} {n[0]}x{n[1]}" for name, n in zip(names, stack.repeats, strict=True)),
-        "strain_percent": ", ".join(f"{name} {100 * e[0]:.4f} {100 * e[1]:.4f}"
+        "strain_percent": ", ".join(f"{name} {100 * e[0]:z.4f} {100 * e[1]:z.4f}"
                                     for name, e in zip(names, stack.strains, strict=True)),
     }
     yield Frame(pile_snapshot(stack, table.builder), facts)
@@ -142,8 +142,8 @@ def _twisted_bilayer(table: TwistedBilayer) -> Iterator[Frame]:
     sheets = [_sheet(choice) for choice in table.materials]
     bilayer = build_twisted_bilayer(sheets[0], sheets[-1], twist, table.registry, table.lattice, _shape(table.cell),
                                     table.repeat, table.spacing_A, table.vacuum_A)
-    facts: Facts = {"builder": table.builder, "m": twist.m, "n": twist.n, "angle_deg": twist.angle,
-                    "strain_percent": ", ".join(f"{sheet.name} {100 * e[0]:.4f} {100 * e[1]:.4f}" for sheet, e in
+    facts: Facts = {"builder": table.builder, "m": twist.m, "n": twist.n, "angle_deg": round(twist.angle, 6),
+                    "strain_percent": ", ".join(f"{sheet.name} {100 * e[0]:z.4f} {100 * e[1]:z.4f}" for sheet, e in
                                                 zip((sheets[0], sheets[-1]), bilayer.strains, strict=True))}
     yield Frame(pile_snapshot(bilayer, table.builder), facts)
 
@@ -164,7 +164,7 @@ def _lateral(table: LateralHeterostructure) -> Iterator[Frame]:
     facts: Facts = {
         "builder": table.builder, "seam": table.seam,
         "lengths_A": ", ".join(f"{name} {length:.4f}" for name, length in zip(names, sheet.lengths, strict=True)),
-        "strain_percent": ", ".join(f"{name} {100 * e:.4f}" for name, e in zip(names, sheet.strains, strict=True)),
+        "strain_percent": ", ".join(f"{name} {100 * e:z.4f}" for name, e in zip(names, sheet.strains, strict=True)),
     }
     yield Frame(pile_snapshot(sheet, table.builder, sheet.groups), facts)
 
@@ -239,7 +239,7 @@ def _match_facts(match: Any, names: list[str], strains: np.ndarray) -> Facts:
         "cells": ", ".join(f"{name} {matrix.tolist()}" for name, matrix in
                            zip(names, (match.first, match.second), strict=True)),
         "angle_deg": round(match.rotation, 6),
-        "strain_percent": ", ".join(f"{name} {100 * e[0, 0]:.4f} {100 * e[1, 1]:.4f} {100 * e[0, 1]:.4f}"
+        "strain_percent": ", ".join(f"{name} {100 * e[0, 0]:z.4f} {100 * e[1, 1]:z.4f} {100 * e[0, 1]:z.4f}"
                                     for name, e in zip(names, strains, strict=True)),
     }
 
@@ -265,14 +265,16 @@ def _variants(snapshot: Snapshot, table: Perturbation, random: np.random.Generat
             yield (perturb.strained(snapshot, dict.fromkeys(table.components, value / 100.0)),
                    f"strain {' '.join(table.components)} {value:g} %", False)
     elif isinstance(table, SpacingPerturbation):
+        _, below = perturb.moved_layers(snapshot, table.above_layer, "spacing")
         for distance in table.distances_A:
             yield (perturb.spaced(snapshot, table.above_layer, distance),
-                   f"spacing above layer {table.above_layer} {distance:g} A", False)
+                   f"spacing above layer {below} {distance:g} A", False)
     elif isinstance(table, SlidePerturbation):
+        _, below = perturb.moved_layers(snapshot, table.above_layer, "slide")
         for i, j in itertools.product(range(table.grid[0]), range(table.grid[1])):
             shift = _grid_point(snapshot, table, i, j)
             yield (perturb.slid(snapshot, table.above_layer, shift),
-                   f"slide above layer {table.above_layer} {i} {j} ({shift[0]:.6f} {shift[1]:.6f} A)", False)
+                   f"slide above layer {below} by {shift[0]:.6f} {shift[1]:.6f} A (grid point {i} {j})", False)
     else:
         for k in range(table.frames):
             made, text = _random_variant(snapshot, table, random)

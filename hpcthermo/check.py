@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcthermo.config import Job, NemdJob, load_job
+from hpcthermo.config import Job, NemdJob, StaticJob, load_job
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -98,7 +98,7 @@ class JobEstimate:
             f"atoms per rank  {int(self.owned.min()):,} ... {int(self.owned.max()):,}",
             f"ghost fraction  {self.ghosts / max(1, int(self.owned.max())):.2f} (ghosts to owned atoms, fullest rank)",
             f"memory          {self.memory / 2**20:,.0f} MiB per rank{_ON_HOST if on_gpu else ''}",
-            f"steps           {job.total_steps:,}",
+            f"steps           {'at most ' * isinstance(job, StaticJob)}{job.total_steps:,}",
         ]
         if self.seconds is not None:
             rate = n * job.total_steps * job.execution.replicas / max(self.seconds, 1e-9)

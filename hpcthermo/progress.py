@@ -107,7 +107,8 @@ class Progress:
         speed = self.speed()
         if not speed:
             return "..."
-        return (f"{speed['ns_per_day']:.3g} ns/day, {speed['atom_steps_per_second']:.3g} atom-step/s, "
+        simulated = f"{speed['ns_per_day']:.3g} ns/day, " if self._timestep_fs else ""
+        return (f"{simulated}{speed['atom_steps_per_second']:.3g} atom-step/s, "
                 f"ETA {duration_text(speed['eta_seconds'])}")
 
     def _write_status(self, state: str) -> None:

@@ -105,6 +105,8 @@ def _verdict(checks: Table) -> str:
     if failed:
         return (f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. "
                 "Read their details before using the numbers.")
+    if len(checks) == 1:
+        return "The one check passed."
     return f"All {len(checks)} checks passed." if checks else ""
 
 
@@ -114,7 +116,7 @@ def _words(name: str) -> str:
 
 def _fact_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        return ", ".join(f"{key} {_fact_text(item)}" for key, item in value.items()) or "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -40,7 +40,8 @@ def _one_status_text(path: Path) -> str:
              f"step      {step:,} of {total:,} ({100.0 * step / max(total, 1):.1f} %)",
              f"updated   {duration_text(age)} ago"]
     if "ns_per_day" in status:
-        lines.append(f"speed     {status['ns_per_day']:.3g} ns/day, {status['atom_steps_per_second']:.3g} atom-step/s")
+        simulated = f"{status['ns_per_day']:.3g} ns/day, " if status["ns_per_day"] else ""
+        lines.append(f"speed     {simulated}{status['atom_steps_per_second']:.3g} atom-step/s")
     if status["state"] == "running" and "eta_seconds" in status:
         lines.append(f"ETA       {duration_text(status['eta_seconds'])}")
     return "\n".join(lines)

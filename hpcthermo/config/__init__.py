@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hpcthermo.config.job import ElasticJob, Job, LatticeJob, MdJob, MinimizeJob, NemdJob
+from hpcthermo.config.job import ElasticJob, Job, LatticeJob, MdJob, MinimizeJob, NemdJob, StaticJob
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
-    "ElasticJob", "Job", "JobFileError", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob", "load_job", "parse_job",
+    "ElasticJob", "Job", "JobFileError", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob", "StaticJob",
+    "load_job", "parse_job",
 ]

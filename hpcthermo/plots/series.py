@@ -52,6 +52,8 @@ def draw_relaxation(axes: Axes, results: Results) -> None:
     above = energy - energy[-1]
     axes.plot(steps[above > 0.0], above[above > 0.0], color=GREY, lw=0.8, label="energy above the end (meV/atom)")
     axes.set_yscale("log")
+    if "tolerance" in final:     # far below it is rounding, or a perfect crystal before it is strained
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-4 * float(final["tolerance"])))
     axes.set_xlabel("step")
     axes.legend()
 

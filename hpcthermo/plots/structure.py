@@ -59,7 +59,7 @@ def draw_structure(snapshot: Snapshot, path: Path) -> Path:
                     handles = [mpl.lines.Line2D([], [], marker="o", ls="", ms=4, color=tuple(color))
                                for color in rgb[:10]]
                     panel.legend(handles, names[:10], title=title, loc="lower center", bbox_to_anchor=(0.5, 1.0),
-                                 ncols=5, fontsize=6, title_fontsize=7, columnspacing=0.8, handletextpad=0.1)
+                                 ncols=6, fontsize=6, title_fontsize=7, columnspacing=0.8, handletextpad=0.1)
         try:
             with path.open("wb") as stream:
                 FigureCanvasAgg(figure).print_png(stream)

@@ -176,16 +176,16 @@ def require_species(style: str, known: tuple[str, ...], wanted: tuple[str, ...])
     return np.array([known.index(s) for s in wanted], dtype=np.int32)
 
 
-def require_layers(system: System, source: str, reason: str) -> None:
+def require_layers(system: System, source: str, reason: str, remedy: str = "") -> None:
     """Refuse a system in which some atoms belong to no layer.
 
     Raises
     ------
     InputError
-        Saying what needs the layers.
+        Saying what needs the layers, and the remedy beside numbering them.
     """
     from hpcthermo.errors import InputError
 
     if system.n_total and int(system.layers[:system.n_total].min()) < 0:
         raise InputError(f"{source}: {reason} needs the layer of every atom, but some have none; "
-                         "give an integer array 'layer' in the structure, or leave the option out")
+                         f"give an integer array 'layer' in the structure{remedy}")

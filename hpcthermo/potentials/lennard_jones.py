@@ -110,7 +110,7 @@ class BoundLennardJones(ListedPotential):
 
     def _arrange(self, system: System) -> Any:
         if self._between_layers_only:
-            require_layers(system, self._source, "between_layers_only")
+            require_layers(system, self._source, "between_layers_only", ", or set between_layers_only = false")
         self._tiles = make_tiles(system, self._backend, self._between_layers_only)
         return self._tiles.members
 

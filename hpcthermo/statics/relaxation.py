@@ -112,7 +112,7 @@ def relaxation_tables(results: Results) -> tuple[Table, Table]:
     enter("potential_energy_per_atom", float(final["energy"]) / atoms, "eV")
     enter("largest_force", force, "eV/A")
     enter("steps", steps, "1")
-    detail = f"largest force {force:.3g} eV/A after {steps} steps, tolerance {tolerance:.3g}"
+    detail = f"largest force {force:.3g} eV/A after {steps} step{'s' * (steps != 1)}, tolerance {tolerance:.3g}"
     passed = force <= tolerance
     if "largest_stress" in final:
         stress, limit = float(final["largest_stress"]), float(final["stress_tolerance"])
