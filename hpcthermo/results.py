@@ -241,7 +241,7 @@ def versions() -> dict[str, str]:
 
 
 def value_text(result: dict[str, Any]) -> str:
-    """A result as text: value and error to two digits of the error, with unit."""
+    """A result as text: value and error to two digits of the error (a value of 8 digits at most), with unit."""
     value, error, unit = result["value"], result.get("error"), result["unit"]
     shown_unit = "" if unit == "1" else f" {unit}"
     if value is None or not math.isfinite(value):
@@ -251,4 +251,6 @@ def value_text(result: dict[str, Any]) -> str:
     digits = min(12, max(0, 1 - math.floor(math.log10(error))))
     if abs(value) >= 1e6 or 0.0 < abs(value) < 1e-4:
         return f"({value:.3e} \N{PLUS-MINUS SIGN} {error:.1e}){shown_unit}"
+    if error < 1e-7 * abs(value):
+        return f"{value:.8g} \N{PLUS-MINUS SIGN} {error:.1e}{shown_unit}"
     return f"{value:.{digits}f} \N{PLUS-MINUS SIGN} {error:.{digits}f}{shown_unit}"

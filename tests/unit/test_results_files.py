@@ -115,7 +115,8 @@ def test_summary_has_no_nan(tmp_path):
 @pytest.mark.parametrize(
     ("value", "error", "unit", "text"),
     [(62.512, 10.83, "MW", "63 ± 11 MW"), (0.123456, 0.00123, "K", "0.1235 ± 0.0012 K"), (5.0, None, "1", "5"),
-     (None, None, "K", "not determined"), (-1.5e-7, 2e-8, "eV", "(-1.500e-07 ± 2.0e-08) eV")],
+     (None, None, "K", "not determined"), (-1.5e-7, 2e-8, "eV", "(-1.500e-07 ± 2.0e-08) eV"),
+     (-37.431479210649, 9e-12, "meV", "-37.431479 ± 9.0e-12 meV")],
 )
 def test_values_are_shown_to_two_digits_of_their_error(value, error, unit, text):
     assert value_text({"value": value, "error": error, "unit": unit}) == text
