@@ -117,11 +117,15 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="*.xyz, POSCAR*, *.data, *.cif; or *.toml.")],
     species: Annotated[str | None, typer.Option(help="Elements of the atom types of LAMMPS data, as B,N,C.")] = None,
     grouping_method: Annotated[int, typer.Option(help="Groups of a GPUMD model.xyz to keep.", min=0)] = 0,
+    periodic: Annotated[str | None, typer.Option(help="Periodic directions, as TTF, if the source is silent.")] = None,
 ) -> None:
     """Convert a structure file, or a GPUMD run.in to a job file, saying what has no equivalent."""
     from hpcthermo.convert import convert as convert_file
 
-    for line in convert_file(source, target, species.split(",") if species else None, grouping_method):
+    if periodic is not None and (len(periodic) != 3 or set(periodic) - set("TF")):
+        raise typer.BadParameter(f"--periodic: expected three letters T or F, as TTF, got {periodic[:20]!r}")
+    flags = None if periodic is None else [letter == "T" for letter in periodic]
+    for line in convert_file(source, target, species.split(",") if species else None, grouping_method, flags):
         print(line)
 
 
@@ -129,7 +133,7 @@ def convert(
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the physics self-check.")] = False,
 ) -> None:
-    """Report MPI, GPUs, NVRTC, HDF5, kernels and instruction set, and check the physics in about 20 s."""
+    """Report MPI, GPUs, NVRTC, HDF5, kernels and instruction set, and check the physics in about 10 s."""
     from hpcthermo.doctor import examine
 
     raise typer.Exit(examine(quick))

@@ -14,7 +14,8 @@ from hpcthermo.structure.read import read_structure
 from hpcthermo.structure.write import format_of, write_structure, write_text
 
 
-def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_method: int) -> list[str]:
+def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_method: int,
+            periodic: Sequence[bool] | None = None) -> list[str]:
     """Convert a file.
 
     Parameters
@@ -25,6 +26,8 @@ def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_
         Elements of the atom types of a LAMMPS data file.
     grouping_method : int
         Column of the groups of a GPUMD model.xyz.
+    periodic : three bool, optional
+        Instead of what the source says.
 
     Returns
     -------
@@ -41,16 +44,27 @@ def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_
     if is_run_in(source):
         return _convert_run_in(source, target)
     form = format_of(target)
-    atoms = read_structure(source, species=species, grouping_method=grouping_method)
+    atoms = read_structure(source, species=species, grouping_method=grouping_method, periodic=periodic)
     snapshot = snapshot_of_file(atoms, source)
     write_structure(snapshot, target)
     lines = [f"wrote {target}: {snapshot.n_atoms} atoms, {form.name}"]
+    if periodic is None and not says_periodicity(source):
+        lines.append("the source does not say which directions are periodic, taken: all (--periodic TTF for vacuum "
+                     "along z)")
     if not form.holds_all and not snapshot.periodic.all():
         flags = ", ".join(str(bool(flag)).lower() for flag in snapshot.periodic)
         lines.append(f"{form.name} does not say which directions are periodic: give structure.periodic = [{flags}]")
     if atoms.grouping_methods > 1:
         lines.append(f"kept grouping method {grouping_method} of {atoms.grouping_methods} (--grouping-method)")
     return lines
+
+
+def says_periodicity(path: Path) -> bool:
+    """Whether a structure file can say which directions are periodic: of the formats written, extended XYZ can."""
+    try:
+        return format_of(path).holds_all
+    except InputError:
+        return True
 
 
 def _convert_run_in(source: Path, target: Path) -> list[str]:

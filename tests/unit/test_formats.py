@@ -293,6 +293,20 @@ def test_published_run_in(tmp_path):
     assert [stage.n_steps for stage in job.stage] == [1_000_000, 500_000]
 
 
+def test_a_poscar_with_vacuum_is_told_so(gpumd_folder):
+    source, target = gpumd_folder / "POSCAR", gpumd_folder / "a.xyz"
+    convert(gpumd_folder / "model.xyz", source, None, 0)
+    assert any("--periodic" in line for line in convert(source, target, None, 0))
+    assert structure_from_file(target).periodic.all()
+    done = CliRunner().invoke(app, ["convert", str(source), str(gpumd_folder / "b.xyz"), "--periodic", "TTF"])
+    assert done.exit_code == 0
+    assert "--periodic" not in done.output
+    assert structure_from_file(gpumd_folder / "b.xyz").periodic.tolist() == [True, True, False]
+    done = CliRunner().invoke(app, ["convert", str(source), str(gpumd_folder / "c.xyz"), "--periodic", "yes"])
+    assert done.exit_code == 2
+    assert not (gpumd_folder / "c.xyz").exists()
+
+
 def test_the_command_converts_and_refuses(gpumd_folder):
     runner = CliRunner()
     done = runner.invoke(app, ["convert", str(gpumd_folder / "model.xyz"), str(gpumd_folder / "a.data")])
