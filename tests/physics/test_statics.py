@@ -16,7 +16,7 @@ from hpcthermo.statics import elastic
 from hpcthermo.statics.elastic import fit_constants, intercepts, moduli, rotations_of, strain_tensor, symmetrized
 from hpcthermo.structure.build import make_snapshot
 
-NEP = Path("/work/shared/data/nep/gr_hbn_liang2025.nep.txt")
+NEP = Path(__file__).parents[2].parent / "shared" / "data" / "nep" / "gr_hbn_liang2025.nep.txt"
 JOBS = Path(__file__).parents[2] / "jobs" / "gr_hbn_lattice"
 
 
