@@ -54,16 +54,22 @@ def run_md(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop)
 
 def run_minimize(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Relaxation, to a report and the relaxed structure (collective)."""
+    simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
+    finish_run(simulation, relax_structure(simulation))
+
+
+def relax_structure(simulation: Simulation) -> dict[str, Quantity]:
+    """Do the relaxation of a static job, write relaxed.xyz; outcome and series for results.h5 (collective)."""
     from hpcthermo.statics.relaxation import Outcome, convergence_series, write_relaxed
 
-    simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
+    job: Any = simulation.job
     series = convergence_series(simulation)
     phase = stage_phase(job.stage[0], job.seed)
     outcome = Outcome(phase)
     simulation.run([phase], [series])
-    quantities = outcome.quantities(simulation.engine, job.minimize, simulation.step)
-    write_relaxed(simulation, folder)
-    finish_run(simulation, quantities | series_quantities(series))
+    quantities = outcome.quantities(simulation.engine, job.relaxation, simulation.step)
+    write_relaxed(simulation, simulation.folder)
+    return quantities | series_quantities(series)
 
 
 def stage_phase(stage: Stage, seed: int) -> Phase:

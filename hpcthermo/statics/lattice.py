@@ -25,24 +25,19 @@ from hpcthermo.gpu.backend import make_backend
 from hpcthermo.potentials.base import Potential
 from hpcthermo.preparation import load_job_potential
 from hpcthermo.results import Quantity, Results, Table, entry
-from hpcthermo.run import Stop, finish_run, series_quantities, stage_phase
+from hpcthermo.run import Stop, finish_run, relax_structure
 from hpcthermo.simulation import Simulation, on_first_rank
-from hpcthermo.statics.relaxation import Outcome, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.statics.relaxation import relaxation_tables
 from hpcthermo.units import ATOMIC_MASS_KG
 
 
 def run_lattice(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Relax, then measure (collective)."""
     simulation = Simulation(job, comm, folder, resume, job.seed, stop=stop)
-    series = convergence_series(simulation)
-    phase = stage_phase(job.stage[0], job.seed)
-    outcome = Outcome(phase)
-    simulation.run([phase], [series])
-    quantities = outcome.quantities(simulation.engine, job.lattice, simulation.step)
-    write_relaxed(simulation, folder)
+    quantities = relax_structure(simulation)
     snapshot = simulation.engine.domain.gather(simulation.engine.system)
     measured = on_first_rank(comm, lambda: measure_lattice(snapshot, load_job_potential(job), job.lattice))
-    finish_run(simulation, quantities | (measured or {}) | series_quantities(series))
+    finish_run(simulation, quantities | (measured or {}))
 
 
 def measure_lattice(snapshot: Snapshot | None, potential: Potential,

@@ -21,10 +21,10 @@ from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
 from hpcthermo.preparation import load_job_potential
 from hpcthermo.results import Quantity, Results, Table, entry
-from hpcthermo.run import Stop, finish_run, series_quantities, stage_phase
+from hpcthermo.run import Stop, finish_run, relax_structure
 from hpcthermo.simulation import Simulation, on_first_rank
 from hpcthermo.statics.layer_sweep import energies_apart, site_energies
-from hpcthermo.statics.relaxation import Outcome, convergence_series, relaxation_tables, write_relaxed
+from hpcthermo.statics.relaxation import relaxation_tables
 from hpcthermo.structure.registry_map import (
     RegistryMap,
     corrugation,
@@ -44,13 +44,8 @@ def run_moire_map(job: Any, comm: Communicator, folder: Path, resume: bool, stop
         return snapshot
 
     simulation = Simulation(job, comm, folder, resume, job.seed, mark=refuse_other_structures, stop=stop)
-    series = convergence_series(simulation)
-    phase = stage_phase(job.stage[0], job.seed)
-    outcome = Outcome(phase)
-    simulation.run([phase], [series])
+    quantities = relax_structure(simulation)
     engine = simulation.engine
-    quantities = outcome.quantities(engine, job.relaxation, simulation.step) | series_quantities(series)
-    write_relaxed(simulation, folder)
     together = site_energies(engine)
     snapshot = engine.domain.gather(engine.system)
     apart = energies_apart(snapshot, section.interface[0], load_job_potential(job), engine)
