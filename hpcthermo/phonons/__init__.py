@@ -1,0 +1,1 @@
+"""Crystals, force constants and phonons."""

@@ -1,0 +1,1 @@
+"""The phonon Boltzmann equation."""
