@@ -142,7 +142,8 @@ def point_group(crystal: Crystal) -> np.ndarray:
     cell: Any = (crystal.cell, crystal.positions, crystal.numbers)
     dataset = spglib.get_symmetry(cell, symprec=SYMMETRY_TOLERANCE)
     if dataset is None:
-        raise InputError("crystal: expected a cell whose symmetry spglib can find, got none; look for atoms at one place")
+        raise InputError("crystal: expected a cell whose symmetry spglib can find, got none; look for atoms at "
+                         "one place")
     # positions go as x' = W x, wave vectors as q' = W^-T q; the group holds the inverses too
     rotations = {tuple(w.T.ravel()) for w in dataset["rotations"]}
     rotations |= {tuple(-x for x in w) for w in rotations}
