@@ -1,0 +1,188 @@
+r"""Whether force constants are those of a crystal: permutation of legs, acoustic sum rule, space group.
+
+    Phi(i a, J b) = Phi(J b, i a)        sum_J Phi(i a, J b) = 0        Phi(S i, S J) = W Phi(i, J) W^T
+
+for every operation (W | w) of the space group that the supercell keeps, and likewise for the third order. Force
+constants of another crystal, or in another order of atoms, break them by as much as their size; finite differences that
+nobody has symmetrised by a few hundredths of it.
+
+    symbol   is
+    W        rotation, Cartesian
+    S        where an operation takes an atom of the supercell
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.phonons.crystal import PLACE_TOLERANCE, Crystal, Supercell
+from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+
+#: violations beyond this fraction of the largest element are those of another crystal
+FOREIGN = 0.1
+#: operations of the space group under which what is read is looked at: enough for a foreign crystal, and fast
+SPOT_CHECKS = 3
+
+
+@dataclass(frozen=True)
+class Violations:
+    """How far force constants are from their invariants, as fractions of the largest element.
+
+    Attributes
+    ----------
+    permutation : float
+        Exchange of the first two legs.
+    sum_rule : float
+        Acoustic sum rule over the last leg.
+    space_group : float
+        Symmetry of the crystal.
+    """
+
+    permutation: float
+    sum_rule: float
+    space_group: float
+
+    @property
+    def worst(self) -> float:
+        """The largest."""
+        return max(self.permutation, self.sum_rule, self.space_group)
+
+
+def space_group_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (fractional, (G, 3, 3) int) and translations (G, 3) of a crystal."""
+    import spglib
+
+    found = spglib.get_symmetry((crystal.cell.tolist(), crystal.positions.tolist(), crystal.numbers.tolist()),
+                                symprec=PLACE_TOLERANCE)
+    if found is None:
+        return np.eye(3, dtype=int)[None], np.zeros((1, 3))
+    return found["rotations"], found["translations"]
+
+
+def supercell_permutation(supercell: Supercell, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray | None:
+    """Where an operation of the primitive cell takes the atoms of a supercell; None if the supercell breaks it.
+
+    Returns
+    -------
+    (N_s,) ndarray of int
+        Atom J goes to the place of atom ``result[J]``.
+    """
+    crystal = supercell.crystal
+    to_primitive = supercell.cell @ np.linalg.inv(crystal.cell)
+    to_supercell = np.linalg.inv(to_primitive)
+    turned = to_primitive @ rotation.T @ to_supercell
+    if np.abs(turned - np.rint(turned)).max() > 1e-3:
+        return None
+    moved = (supercell.positions @ to_primitive @ rotation.T + translation) @ to_supercell
+    # places modulo the supercell as integers: lattice vectors have denominators that divide its number of cells
+    lattice = np.rint(supercell.positions @ to_primitive - crystal.positions[supercell.atom_of])
+    goal = crystal.positions @ rotation.T + translation
+    apart = goal[:, None, :] - crystal.positions[None, :, :]
+    distance = np.linalg.norm((apart - np.rint(apart)) @ crystal.cell, axis=2)
+    distance[crystal.numbers[:, None] != crystal.numbers[None, :]] = np.inf
+    kind = distance.argmin(axis=1)[supercell.atom_of]
+    if distance.min(axis=1).max() > 100 * PLACE_TOLERANCE:
+        return None
+    target = np.rint(moved @ to_primitive - crystal.positions[kind])
+    here = _codes(lattice, supercell.atom_of, to_supercell, supercell)
+    order = np.argsort(here)
+    found = order[np.searchsorted(here[order], _codes(target, kind, to_supercell, supercell)) % len(order)]
+    if (np.sort(found) != np.arange(len(found))).any():
+        return None
+    return np.asarray(found)
+
+
+def _codes(lattice: np.ndarray, atoms: np.ndarray, to_supercell: np.ndarray, supercell: Supercell) -> np.ndarray:
+    cells = supercell.n_atoms // supercell.crystal.n_atoms
+    address = np.rint((lattice @ to_supercell) * cells).astype(np.int64) % cells
+    return np.asarray(((atoms * cells + address[:, 0]) * cells + address[:, 1]) * cells + address[:, 2])
+
+
+def violations(found: SupercellForceConstants,
+               operations: tuple[np.ndarray, np.ndarray] | None = None) -> Violations:
+    """How far supercell force constants of order 2 or 3 are from their invariants.
+
+    Parameters
+    ----------
+    found : SupercellForceConstants
+    operations : (rotations, translations), optional
+        Look at these operations of the space group; without it, at all.
+    """
+    supercell, values = found.supercell, found.values
+    order, crystal = found.order, supercell.crystal
+    scale = max(float(np.abs(values).max()), 1e-30)
+    home = supercell.origin_of
+    # rows belong to the atoms at home only: these are exchanged with each other
+    among = values[:, home]
+    swapped = np.moveaxis(among, (0, 1, order, order + 1), (1, 0, order + 1, order))
+    permutation = float(np.abs(among - swapped).max())
+    sum_rule = float(np.abs(values.sum(axis=order - 1)).max())
+    broken = 0.0
+    rotations, translations = operations or space_group_operations(crystal)
+    shift_of = _home_translations(supercell)
+    for rotation, translation in zip(rotations, translations, strict=True):
+        permuted = supercell_permutation(supercell, rotation, translation)
+        if permuted is None:
+            continue
+        turn = crystal.cell.T @ rotation @ np.linalg.inv(crystal.cell.T)
+        for i in range(crystal.n_atoms):
+            target = permuted[home[i]]
+            # bring the image of the first atom home by a lattice translation
+            place = shift_of[target][permuted]
+            turned = values[i]
+            for leg in range(order):
+                turned = np.moveaxis(np.tensordot(turn, turned, axes=(1, order - 1 + leg)), 0, order - 1 + leg)
+            there = values[supercell.atom_of[target]][np.ix_(*(place,) * (order - 1))]
+            broken = max(broken, float(np.abs(turned - there).max()))
+    return Violations(permutation / scale, sum_rule / scale, broken / scale)
+
+
+def _home_translations(supercell: Supercell) -> np.ndarray:
+    """(N_s, N_s): row J is where atoms go under the lattice translation that takes atom J to its representative."""
+    crystal = supercell.crystal
+    to_primitive = supercell.cell @ np.linalg.inv(crystal.cell)
+    to_supercell = np.linalg.inv(to_primitive)
+    lattice = np.rint(supercell.positions @ to_primitive - crystal.positions[supercell.atom_of])
+    here = _codes(lattice, supercell.atom_of, to_supercell, supercell)
+    order = np.argsort(here)
+    back = lattice[supercell.origin_of][supercell.atom_of] - lattice
+    target = lattice[None, :, :] + back[:, None, :]
+    kinds = np.broadcast_to(supercell.atom_of, target.shape[:2])
+    codes = _codes(target.reshape(-1, 3), kinds.ravel(), to_supercell, supercell)
+    return np.asarray(order[np.searchsorted(here[order], codes)]).reshape(target.shape[:2])
+
+
+def few_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
+    """`SPOT_CHECKS` operations of the space group, spread over spglib's list; all of them for a small group."""
+    rotations, translations = space_group_operations(crystal)
+    chosen = np.unique(np.linspace(min(1, len(rotations) - 1), len(rotations) - 1, SPOT_CHECKS).astype(int))
+    return rotations[chosen], translations[chosen]
+
+
+def require_of_crystal(found: SupercellForceConstants, operations: tuple[np.ndarray, np.ndarray], where: str) -> None:
+    """Refuse force constants that are not those of their crystal.
+
+    Parameters
+    ----------
+    operations : (rotations, translations)
+        Of the space group, to look at.
+    where : str
+        File, for the message.
+
+    Raises
+    ------
+    InputError
+        If they vanish or break an invariant by more than `FOREIGN` of their largest element.
+    """
+    if not np.abs(found.values).max() > 1e-10:
+        raise InputError(f"{where}: expected force constants, got zeros only; is the calculation complete?")
+    broken = violations(found, operations)
+    for what, amount in (("symmetric when two atoms are exchanged", broken.permutation),
+                         ("whose sum over an atom vanishes", broken.sum_rule),
+                         ("with the symmetry of the crystal", broken.space_group)):
+        if amount > FOREIGN:
+            raise InputError(f"{where}: expected force constants {what}, got a deviation of {100.0 * amount:.0f} % "
+                             "of the largest; are they of another crystal or another order of atoms?")

@@ -1,0 +1,60 @@
+"""HDF5 files of force constants of phonopy and phono3py (fc2.hdf5, fc3.hdf5, fc4.hdf5, force_constants.hdf5).
+
+    dataset                       holds
+    force_constants | fc2         (n or N_s, N_s, 3, 3), eV/A^2
+    fc3                           (n or N_s, N_s, N_s, 3, 3, 3), eV/A^3
+    fc4                           (n or N_s, N_s, N_s, N_s, 3, 3, 3, 3), eV/A^4
+    p2s_map                       (n,) which atom of the supercell each row of compact ones belongs to, from 0
+    physical_unit                 of second order, if it is not eV/A^2
+    version                       of the program
+
+`physical_unit` is of phonopy only; phono3py's are in eV and A.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.phonons.crystal import Supercell
+from hpcthermo.phonons.files.text import require_finite
+from hpcthermo.phonons.files.units import force_constant_factor
+from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+
+#: order -> names of the dataset
+_NAMES = {2: ("force_constants", "fc2"), 3: ("fc3",), 4: ("fc4",)}
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5."""
+    return path.is_file() and bool(h5py.is_hdf5(str(path)))
+
+
+def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceConstants:
+    """Read force constants of one order.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, holds none, or they are not those of this supercell.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            name = next((name for name in _NAMES[order] if name in file), None)
+            if name is None:
+                raise InputError(f"{path}: expected the dataset {_NAMES[order][0]}, got {sorted(file)[:6]}; give the "
+                                 f"file of order {order}")
+            values = np.asarray(file[name][()], dtype=np.float64)
+            representatives = np.asarray(file["p2s_map"][()]) if "p2s_map" in file else None
+            unit = file["physical_unit"][()] if "physical_unit" in file else None
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected an HDF5 file of force constants, got a damaged or other file "
+                         f"({str(error).splitlines()[0][:80]}); copy it again") from None
+    if unit is not None and order == 2:
+        text = unit.decode() if isinstance(unit, bytes) else str(unit)
+        values *= force_constant_factor(text, order, str(path))
+    require_finite(values, f"{path}: {name}")
+    return SupercellForceConstants.of(supercell, values, representatives, f"{path}: {name}")
