@@ -21,7 +21,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
-from hpcthermo.phonons.displacements import DisplacementDataset, shortest_distances
+from hpcthermo.phonons.displacement_dataset import DisplacementDataset
+from hpcthermo.phonons.displacements import shortest_distances
 from hpcthermo.phonons.supercells import SpaceGroup
 
 

@@ -35,7 +35,8 @@ def springs(supercell, order):
         home = supercell.origin_of[i]
         for j in range(n_super):
             for image in range(counts[i, j]):
-                vector = (images[i, j, image] + crystal.positions[supercell.atom_of[j]] - crystal.positions[i]) @ crystal.cell
+                fractional = images[i, j, image] + crystal.positions[supercell.atom_of[j]] - crystal.positions[i]
+                vector = fractional @ crystal.cell
                 if j == home:
                     continue
                 derivative = _derivative(vector, order) / counts[i, j]
