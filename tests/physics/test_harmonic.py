@@ -1,0 +1,201 @@
+"""Dynamical matrices with dipoles, group velocities."""
+
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcthermo.errors import InputError
+from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal
+from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.nonanalytic import NonAnalytic, commensurate_points
+from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.units import COULOMB_EV_A, TIME_FS
+
+LATTICE = Path(__file__).parents[2].parent / "shared" / "data" / "lattice"
+CASES = [("Si", "none"), ("NaCl", "none"), ("NaCl", "gonze"), ("NaCl", "wang")]
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory):
+    if not LATTICE.exists():
+        pytest.skip("no forces of silicon and rock salt in ../shared beside this checkout")
+    pytest.importorskip("phono3py")
+    output = tmp_path_factory.mktemp("phonopy") / "oracle.npz"
+    script = Path(__file__).with_name("phonopy_oracle.py")
+    done = subprocess.run([sys.executable, str(script), str(LATTICE), str(output)], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(output))
+
+
+def supercell_of(oracle, name):
+    cells = {cell: [oracle[f"{name}.{cell}.{what}"] for what in ("cell", "positions", "symbols", "masses")]
+             for cell in ("crystal", "supercell")}
+    cell, positions, symbols, masses = cells["crystal"]
+    crystal = Crystal(cell, positions, tuple(str(s) for s in symbols), masses)
+    return Supercell.match(crystal, *cells["supercell"][:3], oracle[f"{name}.origins"])
+
+
+def harmonic_of(oracle, name, method):
+    supercell = supercell_of(oracle, name)
+    nonanalytic = None if method == "none" else NonAnalytic(
+        oracle["NaCl.born"], oracle["NaCl.dielectric"], supercell, float(oracle["NaCl.factor"]), method)
+    return HarmonicCrystal(supercell.crystal, Interactions.second(supercell, oracle[f"{name}.fc2"]), nonanalytic)
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_frequencies_and_velocities_are_phonopys(oracle, name, method):
+    harmonic = harmonic_of(oracle, name, method)
+    found = harmonic.phonons(oracle["points"])
+    scale = FREQUENCY_THZ / oracle["to_thz"]
+    assert abs(scale - 1) < 2e-7
+    expected = scale * oracle[f"{name}.{method}.frequencies"]
+    moving = expected > 1e-3
+    assert np.abs(found.frequencies - expected)[moving].max() < 1e-9
+    mesh = Mesh.create(harmonic.crystal, (2, 2, 2))
+    velocities = little_group_average(found.q, group_velocities(harmonic, found), mesh.rotations,
+                                      mesh.cartesian_rotations)
+    there = scale * oracle[f"{name}.{method}.velocities"]
+    assert np.abs(velocities - there)[moving].max() < 1e-6 * np.abs(there).max()
+    if method != "none":
+        limits = [harmonic.phonons(np.zeros((1, 3)), direction).frequencies[0] for direction in oracle["directions"]]
+        assert np.abs(limits - scale * oracle[f"{name}.{method}.limits"])[:, 3:].max() < 1e-9
+
+
+def ionic(periodic=(True, True, True), screening=2.4, seed=1):
+    """Two ions in a low-symmetry cell with springs and charge-neutral Born tensors."""
+    rng = np.random.default_rng(seed)
+    cell = np.array([[3.1, 0.2, 0.0], [-0.4, 3.4, 0.0], [0.3, 0.1, 3.7]])
+    if not all(periodic):
+        cell[2] = [0.0, 0.0, 18.0]
+    positions = np.array([[0.0, 0.0, 0.0], [0.45, 0.52, 0.02]])
+    crystal = Crystal(cell, positions, ("Na", "Cl"), np.array([23.0, 35.5]), periodic)
+    repeats = np.array([2, 2, 2 if periodic[2] else 1])
+    cells = np.array(list(product(*(range(r) for r in repeats))))
+    positions = ((cells[:, None] + crystal.positions) / repeats).reshape(-1, 3)
+    supercell = Supercell.match(crystal, crystal.cell * repeats[:, None], positions, crystal.symbols * len(cells))
+    spring = np.eye(3) * 2.0 + np.diag([0.0, 0.4, 0.8])
+    values = np.zeros((2, supercell.n_atoms, 3, 3))
+    home = supercell.origin_of
+    values[0, home[1]] = values[1, home[0]] = -spring
+    values[0, home[0]] = values[1, home[1]] = spring
+    asymmetric = rng.normal(size=(3, 3)) * 0.1 + np.eye(3)
+    dielectric = np.diag([screening, screening * 1.2, screening])
+    return (crystal, supercell, Interactions.second(supercell, values),
+            NonAnalytic(np.array([asymmetric, -asymmetric]), dielectric, supercell))
+
+
+def smooth_gauge(harmonic, q):
+    phase = np.exp(2j * np.pi * (q @ np.repeat(harmonic.crystal.positions, 3, axis=0).T))
+    return phase[:, :, None].conj() * harmonic.dynamical_matrices(q) * phase[:, None, :], phase
+
+
+@pytest.mark.parametrize("method", ["none", "gonze", "wang", "sheet"])
+def test_slopes_are_derivatives_of_the_dynamical_matrix(method):
+    crystal, supercell, second, nonanalytic = ionic((True, True, method != "sheet"))
+    if method == "wang":
+        nonanalytic = NonAnalytic(nonanalytic.born, nonanalytic.dielectric, supercell, method="wang")
+    harmonic = HarmonicCrystal(crystal, second, None if method == "none" else nonanalytic)
+    q = np.array([[0.11, 0.07, 0.0], [0.31, -0.22, 0.0], [0.02, 0.01, 0.0]])
+    slopes = harmonic.slopes(q)
+    for axis in range(2):
+        step = np.zeros(3)
+        step[axis] = 1e-5
+        # k = 2 pi q b, so a step of k along axis is one of q along the cell's columns
+        shift = crystal.cell @ step / (2.0 * np.pi)
+        above, below = smooth_gauge(harmonic, q + shift)[0], smooth_gauge(harmonic, q - shift)[0]
+        phase = smooth_gauge(harmonic, q)[1]
+        expected = phase[:, :, None] * (above - below) / 2e-5 * phase[:, None, :].conj()
+        # the dynamical matrix is seen with eigenvectors of the lattice gauge
+        assert np.abs(slopes[axis] - expected).max() < 1e-7 * np.abs(slopes).max()
+
+
+@pytest.mark.parametrize("periodic", [(True, True, True), (True, True, False)])
+def test_dipoles_leave_commensurate_points_and_the_sum_rule(periodic):
+    crystal, supercell, second, nonanalytic = ionic(periodic)
+    q = commensurate_points(supercell)
+    assert len(q) == supercell.n_atoms // crystal.n_atoms
+    bare, corrected = HarmonicCrystal(crystal, second), HarmonicCrystal(crystal, second, nonanalytic)
+    # at the zone boundary the sum over reciprocal lattice vectors is cut off unevenly
+    assert np.abs(bare.dynamical_matrices(q) - corrected.dynamical_matrices(q)).max() < 1e-7
+    near = np.array([[0.1, 0.13, 0.0]])
+    assert np.abs(bare.dynamical_matrices(near) - corrected.dynamical_matrices(near)).max() > 1e-3
+    moved = near + np.array([1, -2, 0])
+    assert np.abs(corrected.dynamical_matrices(moved) - corrected.dynamical_matrices(near)).max() < 1e-9
+    along = np.array([1.0, 2.0, 0.0])
+    acoustic = np.sort(np.abs(corrected.phonons(np.zeros((1, 3)), along).frequencies[0]))[:3]
+    assert acoustic.max() < 1e-5
+
+
+def test_longitudinal_splitting_of_a_crystal_in_the_limit():
+    """Isotropic ions: w_LO^2 - w_TO^2 = 4 pi k_e Z^2 / (V eps mu)."""
+    crystal, supercell, second, _ = ionic()
+    charge, screening = 1.3, 2.5
+    nonanalytic = NonAnalytic(np.array([np.eye(3), -np.eye(3)]) * charge, np.eye(3) * screening, supercell)
+    harmonic = HarmonicCrystal(crystal, second, nonanalytic)
+    reduced = 1.0 / np.sum(1.0 / crystal.masses)
+    expected = 4.0 * np.pi * COULOMB_EV_A * charge**2 / (crystal.volume * screening * reduced)
+    bare = np.trace(harmonic.dynamical_matrices(np.zeros((1, 3)))[0]).real
+    split = np.trace(harmonic.dynamical_matrices(np.zeros((1, 3)), np.array([1.0, 0.5, 0.2]))[0]).real - bare
+    assert split == pytest.approx(expected, rel=1e-12)
+
+
+def test_longitudinal_splitting_of_a_sheet_is_linear_and_screened():
+    """The trace of D - D(0) -> 2 pi k_e Z^2 |k| / (S mu (1 + r |k|)) with r = (eps - 1) c / 2 where K is small."""
+    charge = 1.3
+    traces = {}
+    for screening in (1.0, 9.0):
+        crystal, supercell, _, _ = ionic((True, True, False))
+        nonanalytic = NonAnalytic(np.array([np.eye(3), -np.eye(3)]) * charge, np.eye(3) * screening, supercell)
+        dipoles = nonanalytic.dipoles()
+        q = np.array([[0.0, 0.0, 0.0], [5e-5, 0.0, 0.0], [5e-4, 0.0, 0.0], [5e-3, 0.0, 0.0]])
+        traces[screening] = np.trace(dipoles.dynamical_matrices(q), axis1=1, axis2=2).real
+        k = 2.0 * np.pi * np.linalg.norm(q @ crystal.reciprocal, axis=1)
+        area = np.linalg.norm(np.cross(crystal.cell[0], crystal.cell[1]))
+        length = (screening - 1.0) * crystal.cell[2, 2] / 2.0
+        strength = 2.0 * np.pi * COULOMB_EV_A * charge**2 * np.sum(1.0 / crystal.masses) / area
+        expected = strength * k / (1.0 + length * k)
+        grown = traces[screening] - traces[screening][0]
+        assert grown[1] == pytest.approx(expected[1], rel=1e-3)
+        assert grown[2] == pytest.approx(expected[2], rel=1e-2)
+        along = np.array([1.0, 0.0, 0.0])
+        assert np.array_equal(dipoles.dynamical_matrices(q[:1]), dipoles.dynamical_matrices(q[:1], along))
+    with pytest.raises(InputError, match="gonze"):
+        NonAnalytic(nonanalytic.born, nonanalytic.dielectric, supercell, method="wang").dipoles()
+
+
+def test_velocities_of_a_chain_are_the_derivative_of_the_sine():
+    """One atom in a cubic cell with springs f to its neighbours: w^2 = sum_a 4 f/m sin^2(pi q_a)."""
+    crystal = Crystal(np.eye(3) * 2.0, np.zeros((1, 3)), ("X",), np.array([7.0]))
+    vectors = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    values = np.array([6.0, -1, -1, -1, -1, -1, -1])[:, None, None] * np.diag([1.0, 2.0, 3.0])
+    harmonic = HarmonicCrystal(crystal, Interactions(np.zeros((7, 2), dtype=int), vectors[:, None], values))
+    q = np.array([[0.1, 0.23, 0.4], [0.02, 0.0, 0.0]])
+    found = harmonic.phonons(q)
+    square = 4.0 / 7.0 * (np.sin(np.pi * q)**2).sum(axis=1)[:, None] * np.array([1.0, 2.0, 3.0])
+    assert found.frequencies == pytest.approx(np.sqrt(square) * FREQUENCY_THZ, rel=1e-12)
+    slope = 4.0 / 7.0 * np.sin(2 * np.pi * q)[:, None, :] * np.array([1.0, 2.0, 3.0])[:, None]
+    expected = slope * 2.0 / (4.0 * np.sqrt(square))[:, :, None] * 1e3 / TIME_FS
+    assert group_velocities(harmonic, found) == pytest.approx(expected, rel=1e-11, abs=1e-9)
+
+
+def test_velocity_matrices_are_hermitian_and_hold_the_velocities():
+    crystal, _, second, nonanalytic = ionic()
+    harmonic = HarmonicCrystal(crystal, second, nonanalytic)
+    found = harmonic.phonons(np.random.default_rng(3).uniform(-0.5, 0.5, (5, 3)))
+    matrices = velocity_matrices(harmonic, found)
+    assert np.abs(matrices - matrices.conj().transpose(0, 1, 3, 2)).max() < 1e-12 * np.abs(matrices).max()
+    diagonal = np.diagonal(matrices, axis1=2, axis2=3).real.transpose(0, 2, 1)
+    assert diagonal == pytest.approx(group_velocities(harmonic, found), abs=1e-10)
+
+
+def test_born_charges_of_another_crystal_are_refused():
+    _, supercell, _, nonanalytic = ionic()
+    with pytest.raises(InputError, match="one tensor for each atom"):
+        NonAnalytic(nonanalytic.born[:1], nonanalytic.dielectric, supercell)
