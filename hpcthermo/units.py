@@ -12,20 +12,14 @@ ELEMENTARY_CHARGE_C = 1.602176634e-19
 ATOMIC_MASS_KG = 1.66053906660e-27
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 VACUUM_PERMITTIVITY_F_PER_M = 8.8541878128e-12
-<<<<<<< HEAD
-=======
 PLANCK_EV_S = 4.135667696e-15
->>>>>>> 6f345cf (Dipole-dipole interactions of crystals and sheets, group velocities and velocity matrices)
 
 #: one natural unit of time in fs
 TIME_FS = math.sqrt(ATOMIC_MASS_KG * 1e-20 / ELEMENTARY_CHARGE_C) * 1e15
 #: e^2/(4 pi eps_0), eV A
 COULOMB_EV_A = ELEMENTARY_CHARGE_C * 1e10 / (4.0 * math.pi * VACUUM_PERMITTIVITY_F_PER_M)
-<<<<<<< HEAD
-=======
 #: h times 1 THz, eV
 QUANTUM_EV_PER_THZ = PLANCK_EV_S * 1e12
->>>>>>> 6f345cf (Dipole-dipole interactions of crystals and sheets, group velocities and velocity matrices)
 #: 1 eV/A^3 in GPa
 PRESSURE_GPA = ELEMENTARY_CHARGE_C * 1e30 * 1e-9
 #: 1 eV/(natural time) in eV/ps

@@ -38,8 +38,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.units import COULOMB_EV_A
 
 #: number of reciprocal lattice vectors in the sum; sets the sphere |G| < G_max together with the cell
 N_TERMS = 300
@@ -61,32 +61,27 @@ class NonAnalytic:
 
     Attributes
     ----------
-    born : (n, 3, 3) ndarray
-        Z, e.
-    dielectric : (3, 3) ndarray
-        eps; of a sheet, as found for its cell with the vacuum in it.
+    response : DielectricResponse
+        Born charges, dielectric tensor; that of a sheet as found for its cell with the vacuum in it.
     supercell : Supercell
         In which the force constants were found.
-    factor : float
-        k_e, eV A.
     method : "gonze" or "wang"
     """
 
-    born: np.ndarray
-    dielectric: np.ndarray
+    response: DielectricResponse
     supercell: Supercell
-    factor: float = COULOMB_EV_A
     method: Literal["gonze", "wang"] = "gonze"
 
     def __post_init__(self) -> None:
         n = self.supercell.crystal.n_atoms
-        if self.born.shape != (n, 3, 3) or self.dielectric.shape != (3, 3):
+        born, dielectric = self.response.born, self.response.dielectric
+        if born.shape != (n, 3, 3) or dielectric.shape != (3, 3):
             raise InputError(f"non-analytic correction: expected Born charges of the shape {(n, 3, 3)} and a "
-                             f"dielectric tensor of (3, 3), got {self.born.shape} and {self.dielectric.shape}; give "
-                             "one tensor for each atom of the primitive cell")
-        if not np.isfinite(self.born).all() or not np.linalg.eigvalsh(self.dielectric + self.dielectric.T).min() > 0:
+                             f"dielectric tensor of (3, 3), got {born.shape} and {dielectric.shape}; give one "
+                             "tensor for each atom of the primitive cell")
+        if not np.isfinite(born).all() or not np.linalg.eigvalsh(dielectric + dielectric.T).min() > 0:
             raise InputError("non-analytic correction: expected finite Born charges and a positive definite dielectric "
-                             f"tensor, got {self.born.tolist()} and {self.dielectric.tolist()}")
+                             f"tensor, got {born.tolist()} and {dielectric.tolist()}")
 
     def dipoles(self) -> DipoleDipole | SpreadLimit:
         """The interaction of the dipoles by the method asked for."""
@@ -112,12 +107,12 @@ class _Kernel(Protocol):
 
 
 class _Bulk:
-    def __init__(self, crystal: Crystal, dielectric: np.ndarray, factor: float) -> None:
-        self.dielectric = dielectric
-        self.prefactor = 4.0 * np.pi * factor / crystal.volume
+    def __init__(self, crystal: Crystal, response: DielectricResponse) -> None:
+        self.dielectric = response.dielectric
+        self.prefactor = 4.0 * np.pi * response.factor / crystal.volume
         radius = (3.0 * N_TERMS / (4.0 * np.pi * crystal.volume)) ** (1.0 / 3.0)
         self.points = _lattice_points(crystal.reciprocal, radius)
-        self.inverse_width = -np.log(DAMPING) / (radius**2 * np.trace(dielectric) / 3.0)
+        self.inverse_width = -np.log(DAMPING) / (radius**2 * np.trace(response.dielectric) / 3.0)
 
     def values(self, k: np.ndarray) -> np.ndarray:
         s = np.einsum("...a,...a->...", k @ self.dielectric, k)
@@ -137,7 +132,7 @@ class _Bulk:
 
 
 class _Sheet:
-    def __init__(self, crystal: Crystal, dielectric: np.ndarray, factor: float) -> None:
+    def __init__(self, crystal: Crystal, response: DielectricResponse) -> None:
         along = [a for a in range(3) if crystal.periodic[a]]
         normal = crystal.cell[crystal.periodic.index(False)]
         if len(along) != 2 or np.abs(crystal.cell[along] @ normal).max() > 1e-6 * np.linalg.norm(normal):
@@ -147,8 +142,8 @@ class _Sheet:
         height = float(np.linalg.norm(normal))
         area = crystal.volume / height
         plane = np.eye(3) - np.outer(normal, normal) / height**2
-        self.screening = plane @ (dielectric - np.eye(3)) @ plane * height / 2.0
-        self.prefactor = 2.0 * np.pi * factor / area
+        self.screening = plane @ (response.dielectric - np.eye(3)) @ plane * height / 2.0
+        self.prefactor = 2.0 * np.pi * response.factor / area
         radius = (N_TERMS_SHEET / (np.pi * area)) ** 0.5
         self.points = _lattice_points(crystal.reciprocal[along], radius)
         self.inverse_width = -np.log(DAMPING) / radius**2
@@ -183,14 +178,15 @@ class DipoleDipole:
         self.supercell = nonanalytic.supercell
         self.crystal = crystal = nonanalytic.supercell.crystal
         kind = _Bulk if all(crystal.periodic) else _Sheet
-        self._kernel: _Kernel = kind(crystal, nonanalytic.dielectric, nonanalytic.factor)
+        self._kernel: _Kernel = kind(crystal, nonanalytic.response)
         self._first, self._second = np.triu_indices(crystal.n_atoms)
         self._apart = crystal.positions[self._first] - crystal.positions[self._second]
         phase = np.exp(2j * np.pi * (self._kernel.points @ crystal.cell.T @ self._apart.T))
         self._phase = np.concatenate([phase.real, phase.imag], axis=1)
         # (Z_i)_ax (Z_j)_by for the six elements ab, by pair: (pairs, 6, 9)
         weight = self._kernel.prefactor / np.sqrt(crystal.masses[self._first] * crystal.masses[self._second])
-        both = np.einsum("pax,pby,p->pabxy", nonanalytic.born[self._first], nonanalytic.born[self._second], weight)
+        born = nonanalytic.response.born
+        both = np.einsum("pax,pby,p->pabxy", born[self._first], born[self._second], weight)
         both = (both + both.transpose(0, 2, 1, 3, 4))[:, _ROW, _COLUMN]
         both[:, :3] *= 0.5
         self._charges = both.reshape(-1, 6, 9)
@@ -302,10 +298,10 @@ class SpreadLimit:
         self.crystal = crystal = nonanalytic.supercell.crystal
         if not all(crystal.periodic):
             raise InputError('non-analytic correction: expected method "gonze" for a sheet, got "wang"')
-        self._dielectric = nonanalytic.dielectric
+        self._dielectric = nonanalytic.response.dielectric
         root = np.sqrt(crystal.masses)
-        prefactor = 4.0 * np.pi * nonanalytic.factor / crystal.volume
-        self._charges = nonanalytic.born * (np.sqrt(prefactor) / root)[:, None, None]
+        prefactor = 4.0 * np.pi * nonanalytic.response.factor / crystal.volume
+        self._charges = nonanalytic.response.born * (np.sqrt(prefactor) / root)[:, None, None]
         counts, images = self.supercell.images
         first, other, image = np.nonzero(np.arange(images.shape[2]) < counts[:, :, None])
         self._vectors, which = np.unique(images[first, other, image], axis=0, return_inverse=True)

@@ -10,6 +10,7 @@ import pytest
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.nonanalytic import NonAnalytic, commensurate_points
@@ -44,8 +45,8 @@ def supercell_of(oracle, name):
 
 def harmonic_of(oracle, name, method):
     supercell = supercell_of(oracle, name)
-    nonanalytic = None if method == "none" else NonAnalytic(
-        oracle["NaCl.born"], oracle["NaCl.dielectric"], supercell, float(oracle["NaCl.factor"]), method)
+    response = DielectricResponse(*(oracle[f"NaCl.{key}"] for key in ("born", "dielectric", "factor")))
+    nonanalytic = None if method == "none" else NonAnalytic(response, supercell, method)
     return HarmonicCrystal(supercell.crystal, Interactions.second(supercell, oracle[f"{name}.fc2"]), nonanalytic)
 
 
@@ -88,7 +89,11 @@ def ionic(periodic=(True, True, True), screening=2.4, seed=1):
     asymmetric = rng.normal(size=(3, 3)) * 0.1 + np.eye(3)
     dielectric = np.diag([screening, screening * 1.2, screening])
     return (crystal, supercell, Interactions.second(supercell, values),
-            NonAnalytic(np.array([asymmetric, -asymmetric]), dielectric, supercell))
+            NonAnalytic(DielectricResponse(np.array([asymmetric, -asymmetric]), dielectric), supercell))
+
+
+def isotropic_response(charge, screening):
+    return DielectricResponse(np.array([np.eye(3), -np.eye(3)]) * charge, np.eye(3) * screening)
 
 
 def smooth_gauge(harmonic, q):
@@ -100,7 +105,7 @@ def smooth_gauge(harmonic, q):
 def test_slopes_are_derivatives_of_the_dynamical_matrix(method):
     crystal, supercell, second, nonanalytic = ionic((True, True, method != "sheet"))
     if method == "wang":
-        nonanalytic = NonAnalytic(nonanalytic.born, nonanalytic.dielectric, supercell, method="wang")
+        nonanalytic = NonAnalytic(nonanalytic.response, supercell, method="wang")
     harmonic = HarmonicCrystal(crystal, second, None if method == "none" else nonanalytic)
     q = np.array([[0.11, 0.07, 0.0], [0.31, -0.22, 0.0], [0.02, 0.01, 0.0]])
     slopes = harmonic.slopes(q)
@@ -137,7 +142,7 @@ def test_longitudinal_splitting_of_a_crystal_in_the_limit():
     """Isotropic ions: w_LO^2 - w_TO^2 = 4 pi k_e Z^2 / (V eps mu)."""
     crystal, supercell, second, _ = ionic()
     charge, screening = 1.3, 2.5
-    nonanalytic = NonAnalytic(np.array([np.eye(3), -np.eye(3)]) * charge, np.eye(3) * screening, supercell)
+    nonanalytic = NonAnalytic(isotropic_response(charge, screening), supercell)
     harmonic = HarmonicCrystal(crystal, second, nonanalytic)
     reduced = 1.0 / np.sum(1.0 / crystal.masses)
     expected = 4.0 * np.pi * COULOMB_EV_A * charge**2 / (crystal.volume * screening * reduced)
@@ -152,7 +157,7 @@ def test_longitudinal_splitting_of_a_sheet_is_linear_and_screened():
     traces = {}
     for screening in (1.0, 9.0):
         crystal, supercell, _, _ = ionic((True, True, False))
-        nonanalytic = NonAnalytic(np.array([np.eye(3), -np.eye(3)]) * charge, np.eye(3) * screening, supercell)
+        nonanalytic = NonAnalytic(isotropic_response(charge, screening), supercell)
         dipoles = nonanalytic.dipoles()
         q = np.array([[0.0, 0.0, 0.0], [5e-5, 0.0, 0.0], [5e-4, 0.0, 0.0], [5e-3, 0.0, 0.0]])
         traces[screening] = np.trace(dipoles.dynamical_matrices(q), axis1=1, axis2=2).real
@@ -167,7 +172,7 @@ def test_longitudinal_splitting_of_a_sheet_is_linear_and_screened():
         along = np.array([1.0, 0.0, 0.0])
         assert np.array_equal(dipoles.dynamical_matrices(q[:1]), dipoles.dynamical_matrices(q[:1], along))
     with pytest.raises(InputError, match="gonze"):
-        NonAnalytic(nonanalytic.born, nonanalytic.dielectric, supercell, method="wang").dipoles()
+        NonAnalytic(nonanalytic.response, supercell, method="wang").dipoles()
 
 
 def test_velocities_of_a_chain_are_the_derivative_of_the_sine():
@@ -198,4 +203,4 @@ def test_velocity_matrices_are_hermitian_and_hold_the_velocities():
 def test_born_charges_of_another_crystal_are_refused():
     _, supercell, _, nonanalytic = ionic()
     with pytest.raises(InputError, match="one tensor for each atom"):
-        NonAnalytic(nonanalytic.born[:1], nonanalytic.dielectric, supercell)
+        NonAnalytic(DielectricResponse(nonanalytic.response.born[:1], nonanalytic.response.dielectric), supercell)
