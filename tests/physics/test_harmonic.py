@@ -16,6 +16,7 @@ from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.nonanalytic import NonAnalytic, commensurate_points
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
 from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.units import COULOMB_EV_A, TIME_FS
 
 LATTICE = Path(__file__).parents[2].parent / "shared" / "data" / "lattice"
@@ -204,3 +205,28 @@ def test_born_charges_of_another_crystal_are_refused():
     _, supercell, _, nonanalytic = ionic()
     with pytest.raises(InputError, match="one tensor for each atom"):
         NonAnalytic(DielectricResponse(nonanalytic.response.born[:1], nonanalytic.response.dielectric), supercell)
+
+
+@pytest.mark.parametrize("divisions", [(5, 5, 5), [[-3, 3, 3], [3, -3, 3], [3, 3, -3]]])
+def test_phonons_of_a_mesh_are_rotated_from_irreducible_points(oracle, divisions):
+    """Diamond has rotations with translations; the generalised mesh has points at the zone boundary."""
+    harmonic = harmonic_of(oracle, "Si", "none")
+    mesh = Mesh.create(harmonic.crystal, np.array(divisions))
+    found = mesh_phonons(harmonic, mesh)
+    matrices = harmonic.dynamical_matrices(mesh.q)
+    squares = np.linalg.eigvalsh(matrices)
+    assert np.abs(matrices @ found.eigenvectors - found.eigenvectors * squares[:, None, :]).max() < 1e-12
+    assert np.abs(found.frequencies[mesh.representative] - found.frequencies).max() == 0.0
+    overlap = found.eigenvectors.conj().transpose(0, 2, 1) @ found.eigenvectors
+    assert np.abs(overlap - np.eye(6)).max() < 1e-12
+
+
+def test_force_constants_without_the_crystals_symmetry_are_solved_at_all_points():
+    crystal = Crystal(np.eye(3) * 2.0, np.zeros((1, 3)), ("X",), np.array([7.0]))
+    vectors = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0]])
+    values = np.array([2.5, -1.0, -1.0])[:, None, None] * np.diag([1.0, 2.0, 3.0])
+    harmonic = HarmonicCrystal(crystal, Interactions(np.zeros((3, 2), dtype=int), vectors[:, None], values))
+    mesh = Mesh.create(crystal, (3, 3, 3))
+    assert np.array_equal(mesh_phonons(harmonic, mesh).frequencies, harmonic.phonons(mesh.q).frequencies)
+    calm = Mesh.create(crystal, (3, 3, 3), symmetric=False)
+    assert mesh_phonons(harmonic, calm).frequencies == pytest.approx(harmonic.phonons(mesh.q).frequencies, abs=1e-6)
