@@ -28,8 +28,8 @@ RESIDUAL = 1e-6
 def mesh_phonons(harmonic: HarmonicCrystal, mesh: Mesh) -> Phonons:
     """Phonons at all points of a mesh, in its order.
 
-    Force constants without the symmetry of the crystal are recognised at one point for each rotation; then all points are
-    solved.
+    Force constants without the symmetry of the crystal are recognised at one point for each rotation; then all points
+    are solved.
     """
     points, place = np.unique(mesh.representative, return_inverse=True)
     solved = harmonic.phonons(mesh.q[points])
