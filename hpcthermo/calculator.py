@@ -101,7 +101,7 @@ class Calculator(AseCalculator):
             raise InputError("atoms: expected finite positions and cell, got a value that is not a number")
         same = self._engine is not None and all(np.array_equal(identity[k], self._identity[k]) for k in _IDENTITY)
         if self._engine is None or not same:
-            snapshot = _snapshot(atoms, identity["layers"])
+            snapshot = snapshot_of(atoms, identity["layers"])
             self._engine = make_engine(snapshot, self._potential, SingleProcess(), self._backend, _SKIN_A)
             self._identity = identity
             return self._engine
@@ -137,7 +137,8 @@ def _layers(atoms: Atoms) -> np.ndarray:
     return layers.astype(np.int32)
 
 
-def _snapshot(atoms: Atoms, layers: np.ndarray) -> Snapshot:
+def snapshot_of(atoms: Atoms, layers: np.ndarray) -> Snapshot:
+    """ASE atoms as the engine takes them, with a layer (N,) of each atom (-1: none)."""
     symbols = atoms.get_chemical_symbols()
     species = tuple(dict.fromkeys(symbols))
     types = np.array([species.index(s) for s in symbols], dtype=np.int32)

@@ -29,7 +29,7 @@ def file_hashes(job: Job) -> dict[str, str]:
     InputError
         If one cannot be read.
     """
-    return {name: _sha256(Path(name)) for name in _named_files(job.model_dump(mode="json")) if _is_file(name)}
+    return {name: file_sha256(Path(name)) for name in _named_files(job.model_dump(mode="json")) if _is_file(name)}
 
 
 def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -74,7 +74,14 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the content of a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:

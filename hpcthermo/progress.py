@@ -38,13 +38,16 @@ class Progress:
     n_atoms : int
     total_steps : int
         Steps of all stages.
+    counts : str
+        What a step is, where it is no time step: "tasks" of a campaign.
     """
 
-    def __init__(self, rank: int, folder: Path, n_atoms: int, total_steps: int) -> None:
+    def __init__(self, rank: int, folder: Path, n_atoms: int, total_steps: int, counts: str = "") -> None:
         self._active = rank == 0
         self._folder = folder
         self._n_atoms = n_atoms
         self._total_steps = max(1, total_steps)
+        self._counts = counts
         self._stage = ""
         self._timestep_fs = 0.0
         self._step = 0
@@ -107,13 +110,15 @@ class Progress:
         speed = self.speed()
         if not speed:
             return "..."
+        if self._counts:
+            return f"{speed['steps_per_second']:.3g} {self._counts}/s, ETA {duration_text(speed['eta_seconds'])}"
         simulated = f"{speed['ns_per_day']:.3g} ns/day, " if self._timestep_fs else ""
         return (f"{simulated}{speed['atom_steps_per_second']:.3g} atom-step/s, "
                 f"ETA {duration_text(speed['eta_seconds'])}")
 
     def _write_status(self, state: str) -> None:
         status = {"state": state, "stage": self._stage, "step": self._step, "total_steps": self._total_steps,
-                  "atoms": self._n_atoms, **self.speed()}
+                  "atoms": self._n_atoms, "counts": self._counts, **self.speed()}
         try:
             write_status(self._folder, status)
         except OSError as error:  # a full disk must not end a run over a status line

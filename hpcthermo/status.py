@@ -37,9 +37,11 @@ def _one_status_text(path: Path) -> str:
     if state == "running" and age > _STALE_AFTER:
         state = "running, but silent: it has probably died; continue it with `hpcthermo run --resume`"
     lines = [f"state     {state}", f"stage     {status.get('stage', '')}",
-             f"step      {step:,} of {total:,} ({100.0 * step / max(total, 1):.1f} %)",
+             f"{status.get('counts') or 'step':<10}{step:,} of {total:,} ({100.0 * step / max(total, 1):.1f} %)",
              f"updated   {duration_text(age)} ago"]
-    if "ns_per_day" in status:
+    if status.get("counts") and "steps_per_second" in status:
+        lines.append(f"speed     {status['steps_per_second']:.3g} {status['counts']}/s")
+    elif "ns_per_day" in status:
         simulated = f"{status['ns_per_day']:.3g} ns/day, " if status["ns_per_day"] else ""
         lines.append(f"speed     {simulated}{status['atom_steps_per_second']:.3g} atom-step/s")
     if status["state"] == "running" and "eta_seconds" in status:

@@ -1,0 +1,1 @@
+"""Campaigns: many independent tasks, computed anywhere, each result written once (docs/campaigns.md)."""

@@ -1,0 +1,159 @@
+"""The one shape of a campaign: frozen inputs -> pure function -> record of arrays.
+
+A task is named by a hash of its content,
+
+    key = SHA-256(name and version of the function, inputs that all tasks share, inputs of the task)
+
+so equal tasks are one task, and a result that is in the store belongs to this task and to no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+
+_LONGEST_REASON = 400
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a function is given; nothing may change it afterwards.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        Numbers, booleans or fixed-length bytes.
+    parameters : dict
+        Values of JSON.
+    files : dict of str to str
+        SHA-256 of the content of files, by what they are for.
+    """
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of the content, the same on every machine.
+
+        Raises
+        ------
+        InputError
+            If a parameter is no value of JSON or an array holds objects or NaN.
+        """
+        content = hashlib.sha256()
+        try:
+            content.update(json.dumps([self.parameters, self.files], sort_keys=True, allow_nan=False).encode())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"campaign: parameters of a task are no values of JSON ({error})") from None
+        for name in sorted(self.arrays):
+            array = _canonical(name, self.arrays[name])
+            content.update(f"|{name} {array.dtype.str} {array.shape}|".encode())
+            content.update(array.data if array.size else b"")
+        return content.hexdigest()
+
+
+def _canonical(name: str, array: np.ndarray) -> np.ndarray:
+    """C order, little endian, zeros without sign."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufcS":
+        raise InputError(f"campaign: expected numbers in the array {name!r} of a task, got {array.dtype}")
+    if array.dtype.kind in "fc":
+        if not np.isfinite(array).all():
+            raise InputError(f"campaign: expected finite numbers in the array {name!r} of a task, got NaN or infinity")
+        array = array + 0.0
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+class TaskFunction(Protocol):
+    """A pure function of a task; an object that can be pickled and is sent to each worker once.
+
+    Attributes
+    ----------
+    name : str
+    version : int
+        Raised whenever results would change.
+    units : dict of str to str
+        Unit of each array of a record ("1" for pure numbers).
+    thread_safe : bool
+        Whether threads may share one state; otherwise each prepares its own.
+    """
+
+    name: str
+    version: int
+    units: Mapping[str, str]
+    thread_safe: bool
+
+    @property
+    def shared(self) -> Inputs:
+        """Inputs that all tasks share."""
+
+    def prepare(self) -> Any:
+        """What is made once per worker and used by all its tasks (a potential with its engine)."""
+
+    def evaluate(self, state: Any, tasks: Sequence[Inputs]) -> Sequence[Mapping[str, np.ndarray]]:
+        """Records of the tasks, in their order; bit by bit the same however tasks are grouped.
+
+        An exception fails the tasks; the others of the group are then evaluated alone.
+        """
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a task.
+
+    Attributes
+    ----------
+    key : str
+        Content hash of the task.
+    arrays : dict of str to ndarray
+        Its results; empty if it failed.
+    failure : str
+        Why it failed, one line; empty if it did not.
+    """
+
+    key: str
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    failure: str = ""
+
+
+def task_keys(function: TaskFunction, tasks: Sequence[Inputs]) -> list[str]:
+    """Content hashes of tasks of a function."""
+    head = f"{function.name} {function.version} {function.shared.digest()} ".encode()
+    return [hashlib.sha256(head + task.digest().encode()).hexdigest() for task in tasks]
+
+
+#: arrays of a record, or the reason why there are none
+Result = Mapping[str, np.ndarray] | str
+
+
+def evaluate_batch(function: TaskFunction, state: Any, tasks: Sequence[Inputs]) -> list[Result]:
+    """Results of a batch; a task that fails says why and takes no other with it."""
+    try:
+        records = function.evaluate(state, tasks)
+        if len(records) != len(tasks):
+            raise RuntimeError(f"{function.name} gave {len(records)} records for {len(tasks)} tasks")
+        return [{name: np.asarray(array) for name, array in record.items()} for record in records]
+    except Exception as error:
+        if len(tasks) == 1:
+            return [reason_of(error)]
+    return [evaluate_batch(function, state, [task])[0] for task in tasks]
+
+
+def timed_batch(function: TaskFunction, state: Any, tasks: Sequence[Inputs]) -> tuple[list[Result], float]:
+    """Results of a batch and the seconds they took."""
+    start = time.perf_counter()
+    return evaluate_batch(function, state, tasks), time.perf_counter() - start
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_REASON]

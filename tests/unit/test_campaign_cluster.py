@@ -1,0 +1,87 @@
+"""Campaigns on a Dask cluster of this machine: results, worker loss, and who may talk to it."""
+
+import os
+import signal
+import socket
+import stat
+
+import numpy as np
+import psutil
+import pytest
+from sample_campaign import Powers, numbers
+
+from hpcthermo.campaign.certificates import write_certificates
+from hpcthermo.campaign.run import run_campaign
+from hpcthermo.campaign.workers import start_workers
+from hpcthermo.config.campaign import CampaignSection
+from hpcthermo.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("dask")
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    section = CampaignSection(where="local_cluster", workers=2, attempts=2)
+    cluster = start_workers(section, Powers(), tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.close()
+
+
+def test_a_cluster_gives_the_bits_of_this_thread(workers, tmp_path):
+    tasks = numbers(*np.linspace(0, 5, 200))
+    here = run_campaign(Powers(), tasks).stack("powers")
+    there = run_campaign(Powers(pause_s=1e-3), tasks, tmp_path, workers)
+    assert there.computed == 200
+    np.testing.assert_array_equal(there.stack("powers"), here)
+    with pytest.raises(InputError, match="refused"):
+        run_campaign(Powers(refuse=True), tasks, workers=workers)
+
+
+def test_nothing_listens_beyond_this_machine_and_plain_text_is_refused(workers):
+    own = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr for p in own for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3  # the scheduler and two workers
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    from distributed import Client
+
+    address = workers._client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    with pytest.raises((OSError, TimeoutError)):
+        Client(address.replace("tls://", "tcp://"), timeout=1, set_as_default=False)
+    for port in {a.port for a in listening}:  # whoever speaks plainly is cut off, or finds no page
+        for page in ("/", "/health", "/info/main/workers.html", "/json/counts.json", "/metrics"):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+                plain.sendall(f"GET {page} HTTP/1.0\r\n\r\n".encode())
+                try:
+                    answer = plain.recv(4096)
+                except ConnectionResetError:
+                    answer = b""
+            assert answer[:1] in (b"", b"\x15") or answer.startswith(b"HTTP/1.1 404"), answer  # 15: a TLS alert
+
+
+def test_a_worker_that_dies_is_replaced_and_a_task_that_kills_it_fails_alone(workers, tmp_path):
+    killed = []
+
+    def kill_once():
+        if not killed:
+            killed.append(int(next(iter(workers._client.run(os.getpid).values()))))
+            os.kill(killed[0], signal.SIGKILL)
+        return 0
+
+    tasks = numbers(*range(60))
+    records = run_campaign(Powers(pause_s=0.01), tasks, tmp_path / "a", workers, stop=kill_once)
+    assert killed
+    assert not records.failures
+    np.testing.assert_array_equal(records.stack("root"), np.arange(60.0) ** 0.5)
+    poisoned = run_campaign(Powers(poison=3.0, exponent=2.0), numbers(*range(6)), tmp_path / "b", workers, attempts=1)
+    assert list(poisoned.failures) == [3]
+    assert "died" in poisoned.failures[3]
+
+
+def test_certificates_are_for_their_owner_only(tmp_path):
+    folder = tmp_path / "tls"
+    write_certificates(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    with pytest.raises(InputError, match="has certificates already"):
+        write_certificates(folder)
