@@ -154,6 +154,55 @@ DEVICE lanes gather(const REAL* table, const int* index)
     for (int l = 0; l < LANES; ++l) v[l] = table[index[l]];
     return v;
 }
+// out[v], v < 16, is table[start[l] + v] by lane
+DEVICE void gather_rows(const REAL* table, const int* start, lanes (&out)[16])
+{
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) {
+        const __m512i rows = _mm512_loadu_si512(start);
+        for (int v = 0; v < 16; ++v) out[v] = (lanes)_mm512_i32gather_ps(rows, table + v, 4);
+    } else {
+        const __m256i rows = _mm256_loadu_si256((const __m256i*)start);
+        for (int v = 0; v < 16; ++v) out[v] = (lanes)_mm512_i32gather_pd(rows, table + v, 8);
+    }
+#elif defined(__AVX2__)
+    // blocks of rows are loaded and transposed
+    if constexpr (sizeof(REAL) == 4) {
+        for (int v = 0; v < 16; v += 8) {
+            __m256 r[8], s[8];
+            for (int l = 0; l < 8; ++l) r[l] = _mm256_loadu_ps((const float*)table + start[l] + v);
+            for (int l = 0; l < 8; l += 2) {
+                s[l] = _mm256_unpacklo_ps(r[l], r[l + 1]);
+                s[l + 1] = _mm256_unpackhi_ps(r[l], r[l + 1]);
+            }
+            for (int l = 0; l < 8; l += 4)
+                for (int k = 0; k < 2; ++k) {
+                    r[l + 2 * k] = _mm256_shuffle_ps(s[l + k], s[l + 2 + k], 0x44);
+                    r[l + 2 * k + 1] = _mm256_shuffle_ps(s[l + k], s[l + 2 + k], 0xee);
+                }
+            for (int k = 0; k < 4; ++k) {
+                out[v + k] = (lanes)_mm256_permute2f128_ps(r[k], r[k + 4], 0x20);
+                out[v + 4 + k] = (lanes)_mm256_permute2f128_ps(r[k], r[k + 4], 0x31);
+            }
+        }
+    } else {
+        for (int v = 0; v < 16; v += 4) {
+            __m256d r[4], s[4];
+            for (int l = 0; l < 4; ++l) r[l] = _mm256_loadu_pd((const double*)table + start[l] + v);
+            for (int l = 0; l < 4; l += 2) {
+                s[l] = _mm256_unpacklo_pd(r[l], r[l + 1]);
+                s[l + 1] = _mm256_unpackhi_pd(r[l], r[l + 1]);
+            }
+            for (int k = 0; k < 2; ++k) {
+                out[v + k] = (lanes)_mm256_permute2f128_pd(s[k], s[k + 2], 0x20);
+                out[v + 2 + k] = (lanes)_mm256_permute2f128_pd(s[k], s[k + 2], 0x31);
+            }
+        }
+    }
+#else
+    for (int v = 0; v < 16; ++v) out[v] = gather(table + v, start);
+#endif
+}
 // whether index[0..LANES) are known to be one number; a machine on which that saves nothing says no
 DEVICE bool all_equal(const int* index)
 {

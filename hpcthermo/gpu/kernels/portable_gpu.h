@@ -81,6 +81,10 @@ DEVICE lanes split_mantissa(lanes v, lanes& exponent)
 // ---- integers by lane, in memory ------------------------------------------------------------------
 // table[index[l]]
 DEVICE lanes gather(const REAL* table, const int* index) { return table[index[lane_index()]]; }
+DEVICE void gather_rows(const REAL* table, const int* start, lanes (&out)[16])
+{
+    UNROLL for (int v = 0; v < 16; ++v) out[v] = table[start[lane_index()] + v];
+}
 // whether index[0..LANES) are known to be one number; a machine on which that saves nothing says no
 DEVICE bool all_equal(const int*) { return false; }
 // index[l] != value

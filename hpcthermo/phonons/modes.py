@@ -1,0 +1,33 @@
+"""Which modes count, which belong together, and how many phonons they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
+
+#: modes below take no part, THz
+CUTOFF_FREQUENCY_THZ = 1e-4
+#: neighbouring bands closer than this are degenerate, THz
+DEGENERACY_THZ = 1e-4
+
+
+def degenerate_mean(frequencies: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (..., B, K) replaced by their means over degenerate bands of ascending frequencies (..., B), THz."""
+    begins = (np.diff(frequencies, axis=-1, prepend=-np.inf) > DEGENERACY_THZ).reshape(-1)
+    flat = values.reshape(begins.size, -1)
+    starts = np.flatnonzero(begins)
+    counts = np.diff(np.append(starts, begins.size))
+    means = np.add.reduceat(flat, starts, axis=0) / counts[:, None]
+    spread: np.ndarray = np.repeat(means, counts, axis=0).reshape(values.shape)
+    return spread
+
+
+def occupations(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Bose-Einstein occupations (n_T, ...) of frequencies (...), THz, at temperatures (n_T,), K; zero below the cutoff."""
+    at = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
+    active = frequencies > CUTOFF_FREQUENCY_THZ
+    with np.errstate(over="ignore", divide="ignore"):
+        x = PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * at)
+        n: np.ndarray = np.where(active, 1.0 / np.expm1(x), 0.0)
+    return n

@@ -1,0 +1,293 @@
+r"""Three-phonon linewidths.
+
+    gamma_l = (pi / 2 h^2 N) sum_{l1 l2} S { (n1 + n2 + 1) d(f - f1 - f2) + (n1 - n2) [d(f + f1 - f2) - d(f - f1 + f2)] }
+
+    symbol   is
+    gamma    half width at half maximum, THz; the lifetime is 1/(4 pi gamma)
+    S        strength N |Phi3|^2, eV^2, which knows no temperature
+    h        Planck constant, eV/THz
+    n        Bose-Einstein occupations
+    d        energy conservation: linear tetrahedra (tetrahedron.py) or Gaussians (smearing.py), 1/THz
+    l        mode (q, a); l1 and l2 are modes (q1, b), (q2, c) with q + q1 + q2 a reciprocal lattice vector
+    I        irreducible points
+
+Work is shared out as *tasks*, runs of irreducible points that depend on the problem alone. A task is a pure function;
+the sum of its results in the order of the tasks is the same, to the last bit, for any number of threads or workers.
+
+The collision matrix of the full Boltzmann equation needs the processes themselves. `ThreePhononRates.task` lists them on
+request as `Processes`: the off-diagonal elements between mode a at leg `leg` and its partners b and c are
+
+    W_ab += (pi / 2 h^2 N) amount / sinh(h f_c / 2 k T)        W_ac += (pi / 2 h^2 N) amount / sinh(h f_b / 2 k T)
+
+for each listed process (all kinds alike when the matrix acts on fields odd in q; kind 0 and the partner with the other
+sign of frequency take the opposite sign on even fields), with the points of `triplets` in the cyclic order of the leg.
+`amount` holds strength, weight and multiplicity, so that gamma_a = (pi / 2 h^2 N) sum amount x (occupations of its kind).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import Backend, make_backend
+from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.smearing import Gaussian
+from hpcthermo.transport.bte.tetrahedron import N_PLACES, neighbour_frequencies, tetrahedron_cuts
+from hpcthermo.transport.bte.triplets import Triplets, TripletSymmetry, is_normal
+from hpcthermo.units import PLANCK_EV_PER_THZ
+
+#: strengths held at a time, bytes
+STRENGTH_BYTES = 2**22
+#: tasks are no more than this
+MOST_TASKS = 128
+#: temperatures that the kernel takes together (linewidths.h)
+_TEMPERATURES_TOGETHER = 4
+#: candidates that the kernel holds (linewidths.h)
+_CAPACITY = 1024
+#: bounds are widened by this against the rounding of float32, THz
+_SLACK_THZ = 1e-5
+
+
+class Strength(Protocol):
+    """Source of strengths S."""
+
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> np.ndarray:
+        """S of triplets (T,) that share the first point, (T, B, B, B), eV^2, the mean over degenerate bands of each leg."""
+        ...
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes of the triplets of one first point, in the order in which they are found.
+
+    Attributes
+    ----------
+    triplets : Triplets
+    legs : (K,) ndarray of int32
+        3 x (number of the triplet) + leg. From leg i the modes a, b, c lie at the points i, i + 1, i + 2 (modulo 3).
+    modes : (K,) ndarray of uint32
+        ((kind B + a) B + b) B + c; kind 0: f = f_b + f_c, 1: f + f_b = f_c, 2: f + f_c = f_b.
+    amounts : (K,) ndarray
+        Strength, weight and multiplicity, eV^2/THz.
+    """
+
+    triplets: Triplets
+    legs: np.ndarray
+    modes: np.ndarray
+    amounts: np.ndarray
+
+    def decoded(self, n_bands: int) -> tuple[np.ndarray, ...]:
+        """Triplet, leg, kind, a, b and c of each process, (K,) each."""
+        rest, c = np.divmod(self.modes, n_bands)
+        rest, b = np.divmod(rest, n_bands)
+        kind, a = np.divmod(rest, n_bands)
+        triplet, leg = np.divmod(self.legs, 3)
+        return triplet, leg, kind, a, b, c
+
+
+@dataclass(frozen=True)
+class PhaseSpace:
+    """Strength 1/(f f1 f2) in place of the cubic one: linewidths become a weighted phase space."""
+
+    phonons: Phonons
+
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> np.ndarray:
+        """1/(f f1 f2), THz^-3; zero if a mode is below the cutoff frequency."""
+        f = self.phonons.frequencies
+        inverse = np.where(f > CUTOFF_FREQUENCY_THZ, 1.0 / np.where(f > CUTOFF_FREQUENCY_THZ, f, 1.0), 0.0)
+        product: np.ndarray = np.einsum("a,tb,tc->tabc", inverse[point0], inverse[point1], inverse[point2])
+        return product
+
+
+class ThreePhononRates:
+    """The sum over triplets, for all temperatures at once.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    phonons : Phonons
+        On the whole mesh, in its order.
+    strength : Strength
+        Safe for use by several threads.
+    temperatures : (n_T,) array
+        K.
+    gaussian : Gaussian, optional
+        In place of tetrahedra.
+    symmetrised : bool
+        Mean over the tetrahedra that the point group makes of the first ones; matters on meshes that are not of
+        face-centred cubic type.
+    permute : bool
+        Find each triplet once for all three legs (False: once for each; the linewidths are then those of the
+        irreducible points' own tetrahedra).
+    split : bool
+        Normal and Umklapp processes apart.
+    backend : Backend, optional
+        A CPU one; ``"double"`` for weights in float64.
+    """
+
+    def __init__(self, mesh: Mesh, phonons: Phonons, strength: Strength, temperatures: np.ndarray | list[float], *,
+                 gaussian: Gaussian | None = None, symmetrised: bool = False, permute: bool = True, split: bool = False,
+                 backend: Backend | None = None) -> None:
+        f = np.ascontiguousarray(phonons.frequencies, dtype=np.float64)
+        if len(f) != mesh.n_points:
+            raise InputError(f"phonons: expected those of the {mesh.n_points} points of the mesh, got {len(f)}")
+        at = np.asarray(temperatures, dtype=np.float64)
+        if at.ndim != 1 or len(at) == 0 or not (at >= 0).all():
+            raise InputError(f"temperatures: expected a list of numbers not below zero, K, got {temperatures}")
+        self.mesh, self.strength, self.temperatures, self.split = mesh, strength, at, split
+        self.backend = backend or make_backend("cpu", "mixed")
+        self.symmetry = TripletSymmetry(mesh, permute)
+        self._frequencies = f
+        self._n_padded = -(-len(at) // _TEMPERATURES_TOGETHER) * _TEMPERATURES_TOGETHER
+        n = np.zeros((*f.shape, self._n_padded))
+        n[..., :len(at)] = occupations(f, at).transpose(1, 2, 0)
+        self._occupations = n
+        self._gaussian = gaussian
+        self._widths = None if gaussian is None else np.ascontiguousarray(gaussian.widths, dtype=np.float64)
+        self._set_energies(tetrahedron_cuts(mesh, symmetrised))
+
+    def _set_energies(self, cuts: np.ndarray) -> None:
+        """Tables of the kernel: rows round each point, and bounds of each mode."""
+        f, lanes = self._frequencies, self.backend.lanes
+        stride = -(-f.shape[1] // lanes) * lanes
+        low, high = np.full((len(f), stride), np.inf), np.full((len(f), stride), -np.inf)
+        if self._widths is None or self._gaussian is None:
+            rows = neighbour_frequencies(self.mesh, f, cuts)
+            bounds = rows.min(axis=(0, 3)), rows.max(axis=(0, 3))
+            self._n_cuts, self._rows = len(cuts), (rows - f[..., None]).astype(self.backend.real)
+        else:
+            reach = self._gaussian.cutoff * self._widths
+            bounds = f - reach, f + reach
+            self._n_cuts, self._rows = 0, np.zeros(N_PLACES, dtype=self.backend.real)
+        active = f > CUTOFF_FREQUENCY_THZ
+        low[:, :f.shape[1]] = np.where(active, bounds[0] - _SLACK_THZ, np.inf)
+        high[:, :f.shape[1]] = np.where(active, bounds[1] + _SLACK_THZ, -np.inf)
+        self._low, self._high = low.astype(self.backend.real), high.astype(self.backend.real)
+        self._numbers = np.arange(stride, dtype=np.int32)
+
+    @property
+    def prefactor(self) -> float:
+        """pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
+        return math.pi / (2.0 * PLANCK_EV_PER_THZ**2 * self.mesh.n_points)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return min(MOST_TASKS, self.symmetry.n_irreducible)
+
+    def slots(self, task: int) -> range:
+        """Irreducible points whose triplets a task takes: every n-th, for the first have the most."""
+        return range(task, self.symmetry.n_irreducible, self.n_tasks)
+
+    def task(self, task: int, collect: Callable[[Processes], None] | None = None) -> np.ndarray:
+        """Deposits of one task.
+
+        Parameters
+        ----------
+        collect : callable, optional
+            Gets the processes of each part of the work.
+
+        Returns
+        -------
+        (I, B, n_T) ndarray, or (2 I, B, n_T) with Umklapp processes in the second half
+            eV^2/THz, to be added up over the tasks.
+        """
+        n_slots = self.symmetry.n_irreducible * (2 if self.split else 1)
+        n_bands = self._frequencies.shape[1]
+        gamma = np.zeros((n_slots, n_bands, self._n_padded))
+        for slot in self.slots(task):
+            triplets = self.symmetry.of(slot)
+            if self.split:
+                beyond = ~is_normal(self.mesh, triplets)[:, None] & (triplets.slots >= 0)
+                slots = triplets.slots + np.where(beyond, self.symmetry.n_irreducible, 0).astype(np.int32)
+                triplets = Triplets(triplets.point0, triplets.point1, triplets.point2, slots, triplets.multiplicities)
+            for part in _parts(triplets, max(1, STRENGTH_BYTES // (8 * n_bands**3))):
+                self._deposit(part, gamma, collect)
+        return gamma[..., :len(self.temperatures)]
+
+    def _deposit(self, part: Triplets, gamma: np.ndarray, collect: Callable[[Processes], None] | None) -> None:
+        f, backend, gaussian = self._frequencies, self.backend, self._gaussian
+        n_bands, lanes, slices = f.shape[1], backend.lanes, backend.scratch_slices
+        strengths = self.strength.of(part.point0, part.point1, part.point2)
+        amounts = np.empty((slices, 3 * (2 * n_bands + 1) * n_bands))
+        candidates = np.empty((slices, 2 * _CAPACITY + 2 * lanes), dtype=np.int32)
+        scratch = np.empty((slices, 4 * lanes), dtype=backend.real)
+        reach = gaussian.cutoff if gaussian else 0.0
+        norm = 1.0 / (math.sqrt(2.0 * math.pi) * gaussian.integral) if gaussian else 0.0
+
+        def launch(room: int, gamma: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+            listed = np.zeros(1, dtype=np.int32)
+            legs, modes = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.uint32)
+            listed_amounts = np.empty(room)
+            backend.launch("linewidths", "deposit", 0, len(part), part.point0, part.point1, part.point2, part.slots,
+                           part.multiplicities, strengths, n_bands, len(f), self._n_cuts, self._low.shape[1], f,
+                           self._widths, self._rows, self._low, self._high, CUTOFF_FREQUENCY_THZ, reach, norm,
+                           self._numbers, self._n_padded, self._occupations, amounts, candidates, scratch, gamma, room,
+                           listed, legs, modes, listed_amounts, per="scratch")
+            return int(listed[0]), legs, modes, listed_amounts
+
+        if collect is None:
+            launch(0, gamma)
+            return
+        room = len(part) * 3 * n_bands**3 // 8 + 1024
+        before = gamma.copy()
+        found, legs, modes, listed_amounts = launch(room, gamma)
+        if found > room:
+            gamma[...] = before
+            found, legs, modes, listed_amounts = launch(found, gamma)
+        collect(Processes(part, legs[:found].copy(), modes[:found].copy(), listed_amounts[:found].copy()))
+
+    def linewidths(self, total: np.ndarray) -> np.ndarray:
+        """Linewidths gamma (I, n_T, B), THz, from the sum of all tasks' deposits (I, B, n_T)."""
+        points, _ = self.mesh.irreducible
+        f = self._frequencies[points]
+        gamma: np.ndarray = self.prefactor * degenerate_mean(f, total).transpose(0, 2, 1)
+        return np.where(f[:, None, :] > CUTOFF_FREQUENCY_THZ, gamma, 0.0)
+
+
+def three_phonon_linewidths(rates: ThreePhononRates, threads: int = 1) -> tuple[np.ndarray, ...]:
+    """Linewidths of all irreducible points, with the tasks on threads of this process.
+
+    Returns
+    -------
+    tuple of (I, n_T, B) ndarray
+        THz: all processes; if split, also normal and Umklapp ones.
+    """
+    total = sum_in_order(rates, threads)
+    if not rates.split:
+        return (rates.linewidths(total),)
+    normal, umklapp = (rates.linewidths(half) for half in np.split(total, 2))
+    return normal + umklapp, normal, umklapp
+
+
+def sum_in_order(rates: ThreePhononRates, threads: int = 1) -> np.ndarray:
+    """Sum of all tasks' deposits, added in the order of the tasks."""
+    return _sum(_results(rates, threads))
+
+
+def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
+    if threads == 1:
+        yield from (rates.task(task) for task in range(rates.n_tasks))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(rates.task, range(rates.n_tasks))
+
+
+def _sum(parts: Iterator[np.ndarray]) -> np.ndarray:
+    total = next(parts).copy()
+    for part in parts:
+        total += part
+    return total
+
+
+def _parts(triplets: Triplets, size: int) -> Iterator[Triplets]:
+    for begin in range(0, len(triplets), size):
+        yield triplets.part(begin, min(begin + size, len(triplets)))

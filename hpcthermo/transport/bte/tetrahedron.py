@@ -1,0 +1,87 @@
+r"""Energy conservation by linear tetrahedra.
+
+The weight of a point in a sum over the mesh with delta(W - E(q')), if E is linear between mesh points:
+
+    g = sum over the 24 tetrahedra that share the point of  (1/6) (barycentric share of the point in delta(W - E))
+
+A cell of the mesh, spanned by e_1, e_2, e_3, is cut into six tetrahedra round its shortest main diagonal; each is a path
+0, e_i, e_i + e_j, e_1 + e_2 + e_3. The points they share with q' are its 14 neighbours, sums of some of the e_k and
+their negatives. The share of vertex 0 with value x_0 is a cubic B-spline with a double knot,
+
+    4 [x_0, x_0, x_1, x_2, x_3] (W - .)^3_+  / 4
+
+which gpu/kernels/linewidths.h evaluates with one division and without differences of close numbers.
+
+Only for meshes of face-centred cubic type has the cut the symmetry of the crystal. On others the weights of equivalent
+points differ (and vanish in their mean as the mesh grows); `symmetrised` takes the mean over the cuts that the point
+group makes of the first one.
+
+    symbol   is
+    e_k      columns of a cut, in addresses of the mesh
+    V        16 places of a row: 0 and 8 the point itself, 1 .. 7 the sums of e_k named by the bits of the place,
+             9 .. 15 their negatives, so that a row read from -q' is the row with its halves exchanged
+
+Source: P. E. Bloechl, O. Jepsen, O. K. Andersen, Phys. Rev. B 49, 16223 (1994); the B-spline: H. B. Curry and
+I. J. Schoenberg, J. Anal. Math. 17, 71 (1966).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from hpcthermo.transport.bte.mesh import Mesh
+
+#: places of a row of neighbours
+N_PLACES = 16
+
+
+def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
+    """How cells of the mesh are cut: for each cut the vectors e_1, e_2, e_3 as columns, (C, 3, 3) of int, in addresses.
+
+    Parameters
+    ----------
+    symmetrised : bool
+        All cuts that the point group makes of the first.
+    """
+    # steps of the mesh, as columns in Cartesian coordinates
+    steps = mesh.crystal.reciprocal.T @ mesh.basis / mesh.divisions
+    signs = [np.array([1, *rest]) for rest in itertools.product((1, -1), repeat=2)]
+    # of equally short diagonals the first
+    lengths = [np.linalg.norm(steps @ sign) for sign in signs]
+    shortest = signs[int(np.flatnonzero(lengths < min(lengths) * (1 + 1e-6))[0])]
+    first = np.diag(shortest)
+    if not symmetrised:
+        return first[None]
+    inverse = np.linalg.inv(mesh.basis)
+    rotations = np.rint(np.einsum("i,ij,gjk,kl,l->gil", mesh.divisions, inverse, mesh.rotations, mesh.basis,
+                                  1.0 / mesh.divisions)).astype(int)
+    different = {_tetrahedra(rotation @ first): rotation @ first for rotation in rotations}
+    return np.array(list(different.values()))
+
+
+def _tetrahedra(cut: np.ndarray) -> frozenset[frozenset[tuple[int, ...]]]:
+    """The tetrahedra round a point: of each the other three vertices."""
+    found = set()
+    for order in itertools.permutations(range(3)):
+        path = np.concatenate([np.zeros((1, 3), dtype=int), np.cumsum(cut.T[list(order)], axis=0)])
+        for own in range(4):
+            found.add(frozenset(tuple(int(x) for x in path[v] - path[own]) for v in range(4) if v != own))
+    return frozenset(found)
+
+
+def neighbour_places(cut: np.ndarray) -> np.ndarray:
+    """Addresses of the 16 places of a row relative to the point, (V, 3) of int."""
+    bits = (np.arange(8)[:, None] >> np.arange(3)) & 1
+    sums = bits @ cut.T
+    return np.concatenate([sums, -sums])
+
+
+def neighbour_frequencies(mesh: Mesh, frequencies: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """Frequencies round each point, (C, N, B, V), THz."""
+    rows = np.empty((len(cuts), *frequencies.shape, N_PLACES))
+    for cut, row in zip(cuts, rows, strict=True):
+        for place, step in enumerate(neighbour_places(cut)):
+            row[..., place] = frequencies[mesh.index(mesh.addresses + step)]
+    return rows
