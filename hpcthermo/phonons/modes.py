@@ -24,7 +24,7 @@ def degenerate_mean(frequencies: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def occupations(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Bose-Einstein occupations (n_T, ...) of frequencies (...), THz, at temperatures (n_T,), K; zero below the cutoff."""
+    """Bose-Einstein occupations (n_T, ...) of frequencies (...), THz, at temperatures (n_T,), K; 0 below the cutoff."""
     at = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
     active = frequencies > CUTOFF_FREQUENCY_THZ
     with np.errstate(over="ignore", divide="ignore"):

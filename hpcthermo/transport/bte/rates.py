@@ -1,6 +1,7 @@
 r"""Three-phonon linewidths.
 
-    gamma_l = (pi / 2 h^2 N) sum_{l1 l2} S { (n1 + n2 + 1) d(f - f1 - f2) + (n1 - n2) [d(f + f1 - f2) - d(f - f1 + f2)] }
+    gamma_l = (pi / 2 h^2 N) sum_{l1 l2} S { (n1 + n2 + 1) d(f - f1 - f2)
+                                             + (n1 - n2) [d(f + f1 - f2) - d(f - f1 + f2)] }
 
     symbol   is
     gamma    half width at half maximum, THz; the lifetime is 1/(4 pi gamma)
@@ -14,14 +15,16 @@ r"""Three-phonon linewidths.
 Work is shared out as *tasks*, runs of irreducible points that depend on the problem alone. A task is a pure function;
 the sum of its results in the order of the tasks is the same, to the last bit, for any number of threads or workers.
 
-The collision matrix of the full Boltzmann equation needs the processes themselves. `ThreePhononRates.task` lists them on
-request as `Processes`: the off-diagonal elements between mode a at leg `leg` and its partners b and c are
+The collision matrix of the full Boltzmann equation needs the processes themselves. `ThreePhononRates.task` lists them
+on request as `Processes`. With the prefactor P = pi / 2 h^2 N each listed process contributes
 
-    W_ab += (pi / 2 h^2 N) amount / sinh(h f_c / 2 k T)        W_ac += (pi / 2 h^2 N) amount / sinh(h f_b / 2 k T)
+    gamma_a += P amount (n_b + n_c + 1 | n_b - n_c | n_c - n_b)                                  by kind 0 | 1 | 2
+    W_ab    += P amount / (2 sinh(h f_c / 2 k T)) s_b        W_ac += P amount / (2 sinh(h f_b / 2 k T)) s_c
 
-for each listed process (all kinds alike when the matrix acts on fields odd in q; kind 0 and the partner with the other
-sign of frequency take the opposite sign on even fields), with the points of `triplets` in the cyclic order of the leg.
-`amount` holds strength, weight and multiplicity, so that gamma_a = (pi / 2 h^2 N) sum amount x (occupations of its kind).
+where W is off the diagonal of the collision matrix in units of gamma (THz). On fields odd in q, such as a heat current,
+all s = 1; on even ones s_b is -1 for kinds 0 and 2 and s_c is -1 for kinds 0 and 1 (and (f / sinh(h f / 2 k T)) is a
+null vector of gamma + W as far as the energies of a process match: conservation of energy). From leg 0 modes b and c
+are those of q_1 and q_2; from the other legs cyclically.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ class Strength(Protocol):
     """Source of strengths S."""
 
     def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> np.ndarray:
-        """S of triplets (T,) that share the first point, (T, B, B, B), eV^2, the mean over degenerate bands of each leg."""
+        """S of triplets (T,) with one first point, (T, B, B, B), eV^2; a mean over degenerate bands of each leg."""
         ...
 
 
@@ -175,7 +178,7 @@ class ThreePhononRates:
 
     @property
     def prefactor(self) -> float:
-        """pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
+        """Pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
         return math.pi / (2.0 * PLANCK_EV_PER_THZ**2 * self.mesh.n_points)
 
     @property
@@ -246,26 +249,23 @@ class ThreePhononRates:
         collect(Processes(part, legs[:found].copy(), modes[:found].copy(), listed_amounts[:found].copy()))
 
     def linewidths(self, total: np.ndarray) -> np.ndarray:
-        """Linewidths gamma (I, n_T, B), THz, from the sum of all tasks' deposits (I, B, n_T)."""
+        """Linewidths (I, n_T, B), THz, from the sum of all tasks' deposits (or (2 I, n_T, B), normal and Umklapp)."""
         points, _ = self.mesh.irreducible
-        f = self._frequencies[points]
+        f = np.tile(self._frequencies[points], (len(total) // len(points), 1))
         gamma: np.ndarray = self.prefactor * degenerate_mean(f, total).transpose(0, 2, 1)
         return np.where(f[:, None, :] > CUTOFF_FREQUENCY_THZ, gamma, 0.0)
 
 
-def three_phonon_linewidths(rates: ThreePhononRates, threads: int = 1) -> tuple[np.ndarray, ...]:
-    """Linewidths of all irreducible points, with the tasks on threads of this process.
+def three_phonon_linewidths(mesh: Mesh, phonons: Phonons, strength: Strength, temperatures: np.ndarray | list[float], *,
+                            threads: int = 1, gaussian: Gaussian | None = None, symmetrised: bool = False,
+                            permute: bool = True, backend: Backend | None = None) -> np.ndarray:
+    """Linewidths of all irreducible points, (I, n_T, B), THz, with the tasks on threads of this process.
 
-    Returns
-    -------
-    tuple of (I, n_T, B) ndarray
-        THz: all processes; if split, also normal and Umklapp ones.
+    Parameters are those of `ThreePhononRates`.
     """
-    total = sum_in_order(rates, threads)
-    if not rates.split:
-        return (rates.linewidths(total),)
-    normal, umklapp = (rates.linewidths(half) for half in np.split(total, 2))
-    return normal + umklapp, normal, umklapp
+    rates = ThreePhononRates(mesh, phonons, strength, temperatures, gaussian=gaussian, symmetrised=symmetrised,
+                             permute=permute, backend=backend)
+    return rates.linewidths(sum_in_order(rates, threads))
 
 
 def sum_in_order(rates: ThreePhononRates, threads: int = 1) -> np.ndarray:

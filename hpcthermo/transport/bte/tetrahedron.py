@@ -4,9 +4,9 @@ The weight of a point in a sum over the mesh with delta(W - E(q')), if E is line
 
     g = sum over the 24 tetrahedra that share the point of  (1/6) (barycentric share of the point in delta(W - E))
 
-A cell of the mesh, spanned by e_1, e_2, e_3, is cut into six tetrahedra round its shortest main diagonal; each is a path
-0, e_i, e_i + e_j, e_1 + e_2 + e_3. The points they share with q' are its 14 neighbours, sums of some of the e_k and
-their negatives. The share of vertex 0 with value x_0 is a cubic B-spline with a double knot,
+A cell of the mesh, spanned by e_1, e_2, e_3, is cut into six tetrahedra round its shortest main diagonal; each is a
+path 0, e_i, e_i + e_j, e_1 + e_2 + e_3. The points they share with q' are its 14 neighbours, sums of some of the e_k
+and their negatives. The share of vertex 0 with value x_0 is a cubic B-spline with a double knot,
 
     4 [x_0, x_0, x_1, x_2, x_3] (W - .)^3_+  / 4
 

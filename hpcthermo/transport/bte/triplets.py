@@ -107,20 +107,19 @@ class TripletSymmetry:
         q1 = np.flatnonzero(count)
         if self.permute:
             q1 = q1[(slot_of[q1] >= slot) & (slot_of[partner[q1]] >= slot)]
-        q2, multiplicity = partner[q1], count[q1]
-        slots = np.full((len(q1), 3), -1, dtype=np.int32)
-        slots[:, 0] = slot
-        shares = np.zeros((len(q1), 3))
-        shares[:, 0] = multiplicity
+        q2 = partner[q1]
         if not self.permute:
+            slots = np.full((len(q1), 3), -1, dtype=np.int32)
+            slots[:, 0] = slot
+            shares = count[q1, None] * np.array([1.0, 0.0, 0.0])
             return Triplets(q0, q1.astype(np.int32), q2.astype(np.int32), slots, shares)
 
         # the marked triplet of legs 1 and 2, where they belong to the star of q_0: rotate them onto q_0
         nowhere = len(label)
         mark1 = np.where(slot_of[q1] == slot, label[permutations[onto[q1], q2]], nowhere)
         mark2 = np.where(slot_of[q2] == slot, label[permutations[onto[q2], q1]], nowhere)
-        kept = (mark1 >= q1) & (mark2 >= q1)
-        q1, q2, mark1, mark2, slots, shares = (a[kept] for a in (q1, q2, mark1, mark2, slots, shares))
+        kept = np.flatnonzero((mark1 >= q1) & (mark2 >= q1))
+        q1, q2, mark1, mark2 = q1[kept], q2[kept], mark1[kept], mark2[kept]
         same01, same02 = mark1 == q1, mark2 == q1
         same12 = (slot_of[q1] == slot_of[q2]) & np.where(slot_of[q1] == slot, mark1 == mark2,
                                                           by_little_group[q1] == by_little_group[q2])
@@ -130,12 +129,13 @@ class TripletSymmetry:
         k1 = 1 + (same01 & ~equal01) + (same12 & ~equal12 & ~(same01 & equal02))
         k2 = 1 + (same02 & ~equal02) + (same12 & ~equal12 & ~(same02 & equal01))
         s0, s1, s2 = 2 - equal12, 2 - equal02, 2 - equal01
-        per_star = shares[:, 0] * sizes[slot] / (k0 * s0)
-        slots[:, 1] = np.where(same01, -1, slot_of[q1])
-        slots[:, 2] = np.where(same02 | same12, -1, slot_of[q2])
-        shares[:, 1] = np.where(same01, 0, per_star * k1 * s1 / sizes[slot_of[q1]])
-        shares[:, 2] = np.where(same02 | same12, 0, per_star * k2 * s2 / sizes[slot_of[q2]])
-        return Triplets(q0, q1.astype(np.int32), q2.astype(np.int32), slots, shares)
+        per_star = count[q1] * sizes[slot] / (k0 * s0)
+        slots = np.stack([np.full_like(q1, slot), np.where(same01, -1, slot_of[q1]),
+                          np.where(same02 | same12, -1, slot_of[q2])], axis=1)
+        shares = np.stack([count[q1], per_star * k1 * s1 / sizes[slot_of[q1]],
+                           per_star * k2 * s2 / sizes[slot_of[q2]]], axis=1)
+        return Triplets(q0, q1.astype(np.int32), q2.astype(np.int32), slots.astype(np.int32),
+                        np.where(slots < 0, 0.0, shares))
 
 
 def is_normal(mesh: Mesh, triplets: Triplets) -> np.ndarray:
