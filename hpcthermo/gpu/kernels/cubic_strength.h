@@ -1,0 +1,331 @@
+// Interaction strengths of three phonons, |V(q0 b0, q1 b1, q2 b2)|^2 with q0 + q1 + q2 = 0 (transport/bte/strength.py).
+//
+//   A(j k dR; i)  = sum_R2 Phi(0 i, R2 + dR j, R2 k) exp(-i q0.R2)                     contract_first_leg
+//   A0(j k dR)    = sum_i  A(j k dR; i) U_i(q0 b0)
+//   W(j k)        = sum_dR A0(j k dR) exp(i q1.dR), one lattice direction at a time      transform_lines
+//   V             = sum_jk W(j k) U_j(q1 b1) U_k(q2 b2)                                  contract_legs (few bands)
+//
+//   symbol  is
+//   U       amplitude, (hbar / 2 m w)^(1/2) e, A: table [point][real, imaginary][atom, direction][band]
+//   B       bands, 3 x atoms
+//   block   values of one atom pair (j, k): [real, imaginary][direction of j][direction of k][b0], each half padded to
+//           `half` numbers, a multiple of LANES
+//
+// Lanes are the fastest index, b0. Loads of whole lanes may run past a row; what they find there is stored nowhere.
+#include "portable.h"
+
+#define ELEMENTS 27  // directions of i, j, k
+#define VECTORS ((ELEMENTS + LANES - 1) / LANES)
+#define ROW (VECTORS * LANES)
+#define COLUMNS 6  // sums side by side; the number of bands is a multiple of half of it
+#define MOST_PAIRS 3  // pairs of outputs, at +a and -a, that share their inputs
+
+// the first n lanes
+DEVICE void store_first(REAL* p, lanes v, int n)
+{
+#if HPCTHERMO_GPU
+    if (lane_index() < n) p[lane_index()] = v;
+#else
+    if (n >= LANES) {
+        store(p, v);
+    } else {
+        for (int l = 0; l < n; ++l) p[l] = v[l];
+    }
+#endif
+}
+
+// ---- leg 0 --------------------------------------------------------------------------------------
+
+// rows: for each first atom, [real, imaginary][ROW]; element: 3 x direction of j
+template <int N>
+DEVICE void contract_first_block(const REAL* rows, const int* atoms, int n_rows, const REAL* amplitude, int n_bands,
+                                 int band, int element, int half, REAL* block)
+{
+    lanes re[3][N] = {}, im[3][N] = {};
+    for (int r = 0; r < n_rows; ++r) {
+        for (int a = 0; a < 3; ++a) {
+            const REAL* row = rows + 2 * ROW * (size_t)r + 9 * a + element;
+            const REAL* u = amplitude + (3 * atoms[r] + a) * n_bands + band;
+            lanes ur[N], ui[N];
+            UNROLL for (int n = 0; n < N; ++n) ur[n] = load(u + n * LANES);
+            UNROLL for (int n = 0; n < N; ++n) ui[n] = load(u + n_bands * n_bands + n * LANES);
+            UNROLL for (int m = 0; m < 3; ++m) {
+                const lanes xr = broadcast(row[m]), xi = broadcast(row[ROW + m]);
+                UNROLL for (int n = 0; n < N; ++n) {
+                    re[m][n] += xr * ur[n];
+                    im[m][n] += xr * ui[n];
+                    re[m][n] -= xi * ui[n];
+                    im[m][n] += xi * ur[n];
+                }
+            }
+        }
+    }
+    UNROLL for (int m = 0; m < 3; ++m) {
+        UNROLL for (int n = 0; n < N; ++n) {
+            REAL* p = block + (element + m) * n_bands + band + n * LANES;
+            store_first(p, re[m][n], n_bands - band - n * LANES);
+            store_first(p + half, im[m][n], n_bands - band - n * LANES);
+        }
+    }
+}
+
+// Pairs (j, k, dR) [begin, end) for n_points points q0. runs_of: by pair, its runs of terms with one first atom each;
+// terms_of: by run; values: ROW numbers for each term; phases: [point][R2] cos, sin of -q0.R2.
+// output: [point][pair] blocks; sums: scratch, 2 ROW numbers for each atom, for each group.
+KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, const int* atom_of, const int* terms_of,
+                           const int* translation, const REAL* values, int n_translations, const REAL* phases,
+                           int n_points, const int* points, int n_bands, const REAL* amplitudes, int half, REAL* scratch,
+                           REAL* output)
+{
+    REAL* sums = scratch + (size_t)GROUP_IN_GRID() * 2 * ROW * (n_bands / 3);
+    FOR_EACH_GROUP(pair, begin, end)
+    {
+        const int first = runs_of[pair], n_rows = runs_of[pair + 1] - first;
+        for (int q = 0; q < n_points; ++q) {
+            const REAL* phase = phases + 2 * (size_t)n_translations * q;
+            for (int r = 0; r < n_rows; ++r) {
+                lanes re[VECTORS] = {}, im[VECTORS] = {};
+                for (int term = terms_of[first + r]; term < terms_of[first + r + 1]; ++term) {
+                    const REAL c = phase[2 * translation[term]], s = phase[2 * translation[term] + 1];
+                    const REAL* value = values + (size_t)term * ROW;
+                    UNROLL for (int v = 0; v < VECTORS; ++v) {
+                        const lanes x = load(value + v * LANES);
+                        re[v] += c * x;
+                        im[v] += s * x;
+                    }
+                }
+                UNROLL for (int v = 0; v < VECTORS; ++v) store(sums + 2 * ROW * (size_t)r + v * LANES, re[v]);
+                UNROLL for (int v = 0; v < VECTORS; ++v) store(sums + 2 * ROW * (size_t)r + ROW + v * LANES, im[v]);
+            }
+            GROUP_SYNC();
+            const REAL* amplitude = amplitudes + 2 * (size_t)n_bands * n_bands * points[q];
+            REAL* block = output + ((size_t)q * n_pairs + pair) * 2 * half;
+            for (int element = 0; element < 9; element += 3) {
+                int band = 0;
+                for (; band + LANES < n_bands; band += 2 * LANES)
+                    contract_first_block<2>(sums, atom_of + first, n_rows, amplitude, n_bands, band, element, half, block);
+                if (band < n_bands)
+                    contract_first_block<1>(sums, atom_of + first, n_rows, amplitude, n_bands, band, element, half, block);
+            }
+            GROUP_SYNC();
+        }
+    }
+}
+
+// ---- Fourier sums along one direction -------------------------------------------------------------
+
+// One job: outputs from one set of lines, N pairs of them: {|a|, output of +a or -1, output of -a or -1}
+enum LinesJob { PARENT, N_PAIRS, FIRST_PAIR, LINES_JOB = FIRST_PAIR + 3 * MOST_PAIRS };
+
+// out(+-a) = x(0) + sum_t cos(2 pi a t / D) [x(t) + x(-t)] +- i sin(2 pi a t / D) [x(t) - x(-t)], t = 1 .. reach
+template <int N>
+DEVICE void transform_line(const int* inputs, int reach, int width, const REAL* source, const REAL* zero, int half,
+                           const int* pairs, const REAL* waves, int first_output, size_t output_step, REAL* output)
+{
+    const REAL* centre = inputs[width] < 0 ? zero : source + (size_t)inputs[width] * 2 * half;
+    const REAL* wave[N];
+    for (int n = 0; n < N; ++n) wave[n] = waves + (size_t)pairs[3 * n] * 2 * (width + 1);
+    for (int c = 0; c < half; c += LANES) {
+        lanes even_re[N], even_im[N], odd_re[N] = {}, odd_im[N] = {};
+        UNROLL for (int n = 0; n < N; ++n) {
+            even_re[n] = load(centre + c);
+            even_im[n] = load(centre + half + c);
+        }
+        for (int t = 1; t <= reach; ++t) {
+            const int up = inputs[width + t], down = inputs[width - t];
+            const REAL *p = up < 0 ? zero : source + (size_t)up * 2 * half, *m = down < 0 ? zero : source + (size_t)down * 2 * half;
+            const lanes pr = load(p + c), pi = load(p + half + c), mr = load(m + c), mi = load(m + half + c);
+            const lanes sum_re = pr + mr, sum_im = pi + mi, difference_re = pr - mr, difference_im = pi - mi;
+            UNROLL for (int n = 0; n < N; ++n) {
+                const REAL cosine = wave[n][2 * t], sine = wave[n][2 * t + 1];
+                even_re[n] += cosine * sum_re;
+                even_im[n] += cosine * sum_im;
+                odd_re[n] += sine * difference_re;
+                odd_im[n] += sine * difference_im;
+            }
+        }
+        UNROLL for (int n = 0; n < N; ++n) {
+            const int plus = pairs[3 * n + 1], minus = pairs[3 * n + 2];
+            if (plus >= 0) {
+                REAL* o = output + (size_t)(plus - first_output) * output_step + c;
+                store(o, even_re[n] - odd_im[n]);
+                store(o + half, even_im[n] + odd_re[n]);
+            }
+            if (minus >= 0) {
+                REAL* o = output + (size_t)(minus - first_output) * output_step + c;
+                store(o, even_re[n] + odd_im[n]);
+                store(o + half, even_im[n] - odd_re[n]);
+            }
+        }
+    }
+}
+
+// Items [begin, end): job x line. lines: by line, block numbers at -width .. width within the parent's set (-1: none);
+// reaches: by line, largest |t| with a block; waves: [|a|][t] cos, sin.
+// input: [parent - first_parent][blocks_of_parent] blocks; output: [output - first_output][line] blocks.
+KERNEL(transform_lines)(int begin, int end, const int* jobs, int n_lines, const int* lines, const int* reaches, int width,
+                        const REAL* waves, const REAL* zero, int half, int blocks_of_parent, int first_parent,
+                        const REAL* input, int first_output, REAL* output)
+{
+    FOR_EACH_GROUP(item, begin, end)
+    {
+        const int* job = jobs + (size_t)(item / n_lines) * LINES_JOB;
+        const int line = item % n_lines;
+        const int* inputs = lines + (size_t)line * (2 * width + 1);
+        const REAL* source = input + (size_t)(job[PARENT] - first_parent) * blocks_of_parent * 2 * half;
+        const size_t step = (size_t)n_lines * 2 * half;
+        REAL* target = output + (size_t)line * 2 * half;
+        if (job[N_PAIRS] == 3)
+            transform_line<3>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+        else if (job[N_PAIRS] == 2)
+            transform_line<2>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+        else
+            transform_line<1>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+    }
+}
+
+// ---- legs 1 and 2 ---------------------------------------------------------------------------------
+
+enum Triplet { TRANSFORMED, POINT_0, POINT_1, POINT_2, TARGET, TRIPLET };
+
+// mean over groups of degenerate bands of each leg. groups: [point][band] size of the group that begins there, or 0
+DEVICE void average_degenerate(const int* triplet, const int* groups, const int* has_groups, int n_bands, double* strength)
+{
+    for (int leg = 0; leg < 3; ++leg) {
+        const int point = triplet[POINT_0 + leg];
+        if (!has_groups[point]) continue;
+        const int step = leg == 0 ? n_bands * n_bands : leg == 1 ? n_bands : 1;
+        const int slow = leg == 0 ? n_bands : n_bands * n_bands, fast = leg == 2 ? n_bands : 1;
+        GROUP_SYNC();
+        for (int band = 0; band < n_bands; ++band) {
+            const int size = groups[(size_t)point * n_bands + band];
+            if (size < 2) continue;
+            FOR_LANE_ELEMENTS(other, n_bands * n_bands)
+            {
+                double* p = strength + (size_t)(other / n_bands) * slow + (size_t)(other % n_bands) * fast + (size_t)band * step;
+                double sum = 0;
+                for (int g = 0; g < size; ++g) sum += p[(size_t)g * step];
+                for (int g = 0; g < size; ++g) p[(size_t)g * step] = sum / size;
+            }
+        }
+    }
+}
+
+// half-contracted[band + n][k, direction, b0] = sum over j: lanes are directions of k and b0 together
+template <int N>
+DEVICE void contract_second(const REAL* blocks, int half, int n_bands, int k, int from, const REAL* amplitude, int band,
+                            int stride, REAL* target)
+{
+    const int n_atoms = n_bands / 3, square = n_bands * n_bands;
+    lanes re[N] = {}, im[N] = {};
+    for (int j = 0; j < n_bands; ++j) {
+        const REAL* v = blocks + (size_t)((j / 3) * n_atoms + k) * 2 * half + (j % 3) * n_bands * 3 + from;
+        const lanes vr = load(v), vi = load(v + half);
+        const REAL* u = amplitude + j * n_bands + band;
+        UNROLL for (int n = 0; n < N; ++n) {
+            const REAL ur = u[n], ui = u[square + n];
+            re[n] += ur * vr;
+            im[n] += ur * vi;
+            re[n] -= ui * vi;
+            im[n] += ui * vr;
+        }
+    }
+    UNROLL for (int n = 0; n < N; ++n) {
+        REAL* p = target + (size_t)(band + n) * 2 * stride + k * 3 * n_bands + from;
+        store_first(p, re[n], 3 * n_bands - from);
+        store_first(p + stride, im[n], 3 * n_bands - from);
+    }
+}
+
+// strength[b0][b1][band + n] for the lanes b0 = from ..; source: half-contracted values of b1
+template <int N>
+DEVICE void contract_third(const REAL* source, int stride, int n_bands, int from, const REAL* amplitude, int band, double* strength)
+{
+    const int square = n_bands * n_bands;
+    lanes re[N] = {}, im[N] = {};
+    for (int k = 0; k < n_bands; ++k) {
+        const lanes vr = load(source + k * n_bands + from), vi = load(source + stride + k * n_bands + from);
+        const REAL* u = amplitude + k * n_bands + band;
+        UNROLL for (int n = 0; n < N; ++n) {
+            const REAL ur = u[n], ui = u[square + n];
+            re[n] += ur * vr;
+            im[n] += ur * vi;
+            re[n] -= ui * vi;
+            im[n] += ui * vr;
+        }
+    }
+    UNROLL for (int n = 0; n < N; ++n) re[n] = re[n] * re[n] + im[n] * im[n];
+#if HPCTHERMO_GPU
+    if (from + lane_index() < n_bands)
+        for (int n = 0; n < N; ++n) strength[(size_t)(from + lane_index()) * square + band + n] = (double)re[n];
+#else
+    const int last = n_bands - from < LANES ? n_bands - from : LANES;
+    for (int l = 0; l < last; ++l)
+        UNROLL for (int n = 0; n < N; ++n) strength[(size_t)(from + l) * square + band + n] = (double)re[n][l];
+#endif
+}
+
+// Triplets [begin, end). transformed: blocks of all atom pairs for each point q1; stride: B^2 and LANES more;
+// scratch: 2 B stride numbers for each group; strengths: [target][b0][b1][b2]
+KERNEL(contract_legs)(int begin, int end, const int* triplets, int first_transformed, const REAL* transformed, int half,
+                      int n_bands, const REAL* amplitudes, const int* groups, const int* has_groups, int stride,
+                      REAL* scratch, double* strengths)
+{
+    REAL* part = scratch + (size_t)GROUP_IN_GRID() * 2 * n_bands * stride;
+    const int n_atoms = n_bands / 3;
+    const size_t square = (size_t)n_bands * n_bands;
+    FOR_EACH_GROUP(item, begin, end)
+    {
+        const int* triplet = triplets + (size_t)item * TRIPLET;
+        const REAL* blocks = transformed + (size_t)(triplet[TRANSFORMED] - first_transformed) * n_atoms * n_atoms * 2 * half;
+        const REAL *second = amplitudes + 2 * square * triplet[POINT_1], *third = amplitudes + 2 * square * triplet[POINT_2];
+        double* strength = strengths + square * n_bands * triplet[TARGET];
+        for (int k = 0; k < n_atoms; ++k) {
+            for (int from = 0; from < 3 * n_bands; from += LANES) {
+                int band = 0;
+                for (; band + COLUMNS <= n_bands; band += COLUMNS)
+                    contract_second<COLUMNS>(blocks, half, n_bands, k, from, second, band, stride, part);
+                if (band < n_bands) contract_second<COLUMNS / 2>(blocks, half, n_bands, k, from, second, band, stride, part);
+            }
+        }
+        GROUP_SYNC();
+        for (int b = 0; b < n_bands; ++b) {
+            for (int from = 0; from < n_bands; from += LANES) {
+                int band = 0;
+                for (; band + COLUMNS <= n_bands; band += COLUMNS)
+                    contract_third<COLUMNS>(part + (size_t)b * 2 * stride, stride, n_bands, from, third, band, strength + b * n_bands);
+                if (band < n_bands)
+                    contract_third<COLUMNS / 2>(part + (size_t)b * 2 * stride, stride, n_bands, from, third, band, strength + b * n_bands);
+            }
+        }
+        GROUP_SYNC();
+        average_degenerate(triplet, groups, has_groups, n_bands, strength);
+    }
+}
+
+// Triplets [begin, end) whose legs were contracted by matrix products with real and imaginary parts side by side:
+// source: [triplet - begin][part s of leg 1][b1][b0 - first_band][part p of leg 2][b2], V = sum_sp i^(s + p) source.
+// Writes strength[b0][b1][b2] for n_leading bands b0 from first_band on; average: whether this completes the triplets.
+KERNEL(square_products)(int begin, int end, const int* triplets, int first_band, int n_leading, int n_bands, int average,
+                        const int* groups, const int* has_groups, const REAL* products, double* strengths)
+{
+    const size_t square = (size_t)n_bands * n_bands, row = 2 * n_bands, part = row * n_leading * n_bands;
+    FOR_EACH_GROUP(item, begin, end)
+    {
+        const int* triplet = triplets + (size_t)item * TRIPLET;
+        const REAL* source = products + (size_t)(item - begin) * 2 * part;
+        double* strength = strengths + square * n_bands * triplet[TARGET];
+        for (int b0 = 0; b0 < n_leading; ++b0) {
+            for (int b1 = 0; b1 < n_bands; ++b1) {
+                const REAL* p = source + ((size_t)b1 * n_leading + b0) * row;
+                double* target = strength + (first_band + b0) * square + (size_t)b1 * n_bands;
+                FOR_LANE_ELEMENTS(b2, n_bands)
+                {
+                    const REAL re = p[b2] - p[part + n_bands + b2], im = p[n_bands + b2] + p[part + b2];
+                    target[b2] = (double)(re * re + im * im);
+                }
+            }
+        }
+        if (average) average_degenerate(triplet, groups, has_groups, n_bands, strength);
+    }
+}

@@ -1,0 +1,462 @@
+r"""Interaction strengths of three phonons.
+
+    V(q0 b0, q1 b1, q2 b2) = sum_{ijk R1 R2} Phi(0 i, R1 j, R2 k) U_i(q0 b0) U_j(q1 b1) U_k(q2 b2) exp(2 pi i (q1.R1 + q2.R2))
+    U_i(q b) = (hbar / 2 m_i w)^(1/2) e_i(q b)                                    q0 + q1 + q2 = G
+
+|V|^2 is N |Phi3|^2 of H = (1/3!) sum Phi3 A A A, in eV^2. With q2 = G - q0 - q1 and dR = R1 - R2 the phase is
+exp(2 pi i (q1.dR - q0.R2)), so that the sums separate (all triplets of one q0 share the first two lines):
+
+    A(jk dR; i) = sum_R2 Phi(0 i, R2 + dR j, R2 k) exp(-2 pi i q0.R2)
+    A0(jk dR)   = sum_i A(jk dR; i) U_i(q0 b0)
+    W(jk)       = sum_dR A0(jk dR) exp(2 pi i q1.dR)
+    V           = sum_jk W(jk) U_j(q1 b1) U_k(q2 b2)
+
+The third line is done direction by direction, along each for the lines that wanted points q1 lie on, and for +a and -a
+together (`gpu/kernels/cubic_strength.h`). On a mesh of D divisions dR counts modulo D.
+
+    symbol   is
+    P        terms of the force constants (third.atoms)
+    L1       pairs (j, k, dR) that occur; L2, L3: the same without the first direction, without the first two
+    n1, n2   wanted values of q1's first address; wanted lines along the third direction
+    T        triplets of one q0
+
+Floating-point operations of one q0:
+
+    leg 0        4 x 27 P  +  8 x 9 B 3 i           i: first atoms that occur, summed over the L1 pairs
+    sum over dR  4 x 9 B (n1 L1 + n2 L2 + T L3)      half of a plain sum, as +a and -a share their products
+    legs 1, 2    16 B^4 T
+
+A plain sum over dR for each point would cost 8 x 9 B L1 T; even for one triplet the separated one costs no more than
+that. The directions are taken in the order that costs least for a full mesh. Below `PRODUCTS_FROM` bands legs 1 and 2
+are a kernel with lanes over b0, above they are products of real matrices of size 2 B (BLAS).
+
+Reference: A. Togo, L. Chaput, I. Tanaka, Phys. Rev. B 91, 094306 (2015), equations 10 and 41.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcthermo.gpu.backend import Backend
+from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.units import REDUCED_PLANCK, TIME_FS
+
+#: bands closer than this are degenerate, THz
+DEGENERACY_THZ = 1e-4
+#: modes below this take no part, THz
+CUTOFF_FREQUENCY_THZ = 1e-4
+#: bands from which on legs 1 and 2 are matrix products
+PRODUCTS_FROM = 24
+#: points whose leg 0 is done together, so that force constants are read once
+POINTS_TOGETHER = 4
+#: bytes of one stage's output that are made before the next stage reads them: a share of a core's cache, of a GPU's memory
+_STAGE_BYTES = {"cpu": 2 << 20, "cuda": 1 << 30}
+#: elements of a third-order force constant
+_ELEMENTS = 27
+#: LINES_JOB and MOST_PAIRS of cubic_strength.h
+_JOB, _MOST_PAIRS = 11, 3
+#: bits for each of three folded addresses in a sorting key
+_BITS = 20
+
+
+def degenerate_groups(frequencies: np.ndarray, cutoff: float = CUTOFF_FREQUENCY_THZ) -> np.ndarray:
+    """Groups of degenerate bands among those that take part.
+
+    Parameters
+    ----------
+    frequencies : (N, B) ndarray
+        THz, ascending.
+    cutoff : float
+        Modes that are not above take no part and belong to no group.
+
+    Returns
+    -------
+    (N, B) ndarray of int32
+        Size of the group that begins with a band, 0 for the further members of a group.
+    """
+    taking = frequencies > cutoff
+    joined = np.zeros(frequencies.shape, dtype=bool)
+    joined[:, 1:] = (np.diff(frequencies, axis=1) < DEGENERACY_THZ) & taking[:, 1:] & taking[:, :-1]
+    starts = np.flatnonzero(~joined.ravel())
+    sizes = np.zeros(joined.size, dtype=np.int32)
+    sizes[starts] = np.diff(np.r_[starts, joined.size])
+    return sizes.reshape(joined.shape)
+
+
+def amplitudes(mesh: Mesh, phonons: Phonons, cutoff: float = CUTOFF_FREQUENCY_THZ) -> np.ndarray:
+    """U = (hbar / 2 m w)^(1/2) e, (N, B, B) complex, A; columns are bands, 0 where f is not above the cutoff (THz)."""
+    taking = phonons.frequencies > cutoff
+    omega = 2.0 * np.pi * np.where(taking, phonons.frequencies, 1.0) * (1e-3 * TIME_FS)
+    length = np.where(taking, np.sqrt(0.5 * REDUCED_PLANCK / omega), 0.0)
+    masses = np.repeat(mesh.crystal.masses, 3)
+    scaled: np.ndarray = phonons.eigenvectors * length[:, None, :] / np.sqrt(masses)[None, :, None]
+    return scaled
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Fourier sums along one direction: which blocks each line has, and the waves of the mesh along it.
+
+    Attributes
+    ----------
+    count, width : int
+        Lines, and half their length.
+    table : (count, 2 width + 1) int32 array
+        Number of the block at t = -width .. width, or -1.
+    reaches : (count,) int32 array
+        Largest abs(t) with a block.
+    waves : (D // 2 + 1, width + 1, 2) array
+        cos and sin of 2 pi a t / D.
+    """
+
+    count: int
+    width: int
+    table: Any
+    reaches: Any
+    waves: Any
+
+    @classmethod
+    def of(cls, line: np.ndarray, place: np.ndarray, count: int, divisions: int, backend: Backend) -> _Lines:
+        width = int(np.abs(place).max(initial=0))
+        table = np.full((count, 2 * width + 1), -1, dtype=np.int32)
+        table[line, width + place] = np.arange(len(line))
+        reaches = np.zeros(count, dtype=np.int32)
+        np.maximum.at(reaches, line, np.abs(place).astype(np.int32))
+        turns = np.outer(np.arange(divisions // 2 + 1), np.arange(width + 1)) % divisions
+        angle = 2.0 * np.pi * turns / divisions
+        waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).astype(backend.real)
+        return cls(count, width, *(backend.from_host(x) for x in (table, reaches, waves)))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Jobs of one stage of the Fourier sums, by parent and then by output.
+
+    Attributes
+    ----------
+    jobs : (J, LINES_JOB) int32 array
+    parents : (J,) ndarray
+    first_output : (J + 1,) ndarray
+        Outputs of a job are numbered from here.
+    """
+
+    jobs: Any
+    parents: np.ndarray
+    first_output: np.ndarray
+
+    @classmethod
+    def of(cls, parents: np.ndarray, folded: np.ndarray, most_pairs: int, backend: Backend) -> _Stage:
+        """Jobs for outputs (parent, folded address), in ascending order, each once."""
+        n = len(parents)
+        pair = (parents << _BITS) | (folded >> 1)
+        start = _changes(pair)
+        sizes = np.diff(np.r_[start, n])
+        pair_parent = parents[start]
+        first = _changes(pair_parent)
+        rank = np.arange(len(start)) - np.repeat(first, np.diff(np.r_[first, len(start)]))
+        begins = np.flatnonzero(rank % most_pairs == 0)
+        counts = np.diff(np.r_[begins, len(start)])
+        jobs = np.full((len(begins), _JOB), -1, dtype=np.int32)
+        jobs[:, 0], jobs[:, 1] = pair_parent[begins], counts
+        column = 2 + 3 * (rank % most_pairs)
+        job_of = np.repeat(np.arange(len(begins)), counts)
+        jobs[job_of, column] = folded[start] >> 1
+        # a pair is +a, -a or both; of both, +a comes first
+        lone_minus = folded[start] & 1
+        jobs[job_of, column + 1 + lone_minus] = start
+        both = sizes == 2
+        jobs[job_of[both], column[both] + 2] = start[both] + 1
+        return cls(backend.from_host(jobs), jobs[:, 0], np.r_[start[begins], n])
+
+    def jobs_of(self, first_parent: int, last_parent: int) -> tuple[int, int]:
+        """Range of the jobs of parents [first_parent, last_parent)."""
+        first, last = np.searchsorted(self.parents, (first_parent, last_parent))
+        return int(first), int(last)
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Where sorted values differ from those before; 0 is the first."""
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+
+
+class _Workspace(threading.local):
+    """Memory of one thread: grown when needed, and leg 0 of the points done last."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Any] = {}
+        self.points: tuple[int, ...] = ()
+
+
+class CubicStrength:
+    """|V|^2 for triplets of phonons of a mesh.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    phonons : Phonons
+        At all points of the mesh, in its order.
+    third : Interactions
+        Of order 3; best symmetric under permutations of the legs, as `Interactions.third` makes them.
+    backend : Backend
+        Its precision is that of the sums; "double" for results to rounding errors.
+    cutoff : float
+        Modes with frequencies below take no part: their strengths are zero. THz.
+
+    Notes
+    -----
+    Several threads may call `of` of one object at the same time; each has memory of its own.
+    """
+
+    def __init__(self, mesh: Mesh, phonons: Phonons, third: Interactions, backend: Backend,
+                 cutoff: float = CUTOFF_FREQUENCY_THZ) -> None:
+        self.mesh, self.backend = mesh, backend
+        self.n_bands = mesh.crystal.n_bands
+        self._workspace = _Workspace()
+        # loads of whole lanes may run past the end of a table
+        self._spare = 2 * backend.lanes
+        self._half = -(-9 * self.n_bands // backend.lanes) * backend.lanes
+        self._block_bytes = 2 * self._half * backend.real.itemsize
+        self._set_modes(phonons, cutoff)
+        self._set_terms(third)
+
+    def _set_modes(self, phonons: Phonons, cutoff: float) -> None:
+        n_points, n_bands = self.mesh.n_points, self.n_bands
+        modes = amplitudes(self.mesh, phonons, cutoff)
+        table = np.zeros(modes.size * 2 + self._spare, dtype=self.backend.real)
+        parts = table[:modes.size * 2].reshape(n_points, 2, n_bands, n_bands)
+        parts[:, 0], parts[:, 1] = modes.real, modes.imag
+        groups = degenerate_groups(phonons.frequencies, cutoff)
+        self._amplitudes = self.backend.from_host(table)
+        self._groups = self.backend.from_host(groups)
+        self._has_groups = self.backend.from_host((groups > 1).any(axis=1).astype(np.int32))
+        self._zero = self.backend.xp.zeros(2 * self._half, dtype=self.backend.real)
+
+    def _set_terms(self, third: Interactions) -> None:
+        """Sort the terms by pair (dR, j, k), first atom and R2; find the lines of the Fourier sums."""
+        mesh, backend, n = self.mesh, self.backend, self.mesh.crystal.n_atoms
+        divisions = mesh.divisions
+        vectors = mesh.lattice_vectors(third.vectors)
+        least = -((divisions - 1) // 2)
+        difference = (vectors[:, 0] - vectors[:, 1] - least) % divisions + least
+        atom_pair = third.atoms[:, 1] * n + third.atoms[:, 2]
+        self._order = order = _cheapest_order(difference, atom_pair, divisions)
+        second = vectors[:, 1] % divisions
+        place = (difference - least)[:, list(order)]
+        sizes = divisions[list(order)]
+        line = (place[:, 2] * n * n + atom_pair) * sizes[1] + place[:, 1]
+        pair = line * sizes[0] + place[:, 0]
+        code = (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(second)
+        by_code = np.argsort(code, kind="stable")
+        code = code[by_code]
+        starts = _changes(code)
+        code = code[starts]
+        values = np.zeros((len(code), -(-_ELEMENTS // backend.lanes) * backend.lanes), dtype=backend.real)
+        flat = third.values.reshape(-1, _ELEMENTS)
+        values[:, :_ELEMENTS] = (flat[by_code] if len(starts) == len(flat)
+                                 else np.add.reduceat(flat[by_code], starts, axis=0))
+        # terms -> runs of one first atom -> pairs -> lines along the first, the second, the third direction
+        runs = _changes(code // mesh.n_points)
+        run = code[runs] // mesh.n_points
+        pairs = _changes(run // n)
+        pair = run[pairs] // n
+        translations, translation = np.unique(code % mesh.n_points, return_inverse=True)
+        self.n_pairs, self.n_terms, self.n_runs = len(pairs), len(code), len(runs)
+        self._translations = mesh.addresses[translations]
+        self._terms = [backend.from_host(np.ascontiguousarray(x)) for x in (
+            np.r_[pairs, len(runs)].astype(np.int32), (run % n).astype(np.int32), np.r_[runs, len(code)].astype(np.int32),
+            translation.astype(np.int32), values)]
+        least = least[list(order)]
+        columns, column = np.unique(pair // sizes[0], return_inverse=True)
+        rows, row = np.unique(columns // sizes[1], return_inverse=True)
+        self._lines = (
+            _Lines.of(column, pair % sizes[0] + least[0], len(columns), int(sizes[0]), backend),
+            _Lines.of(row, columns % sizes[1] + least[1], len(rows), int(sizes[1]), backend),
+            _Lines.of(rows % (n * n), rows // (n * n) + least[2], n * n, int(sizes[2]), backend))
+        folded = 2 * np.minimum(mesh.addresses, divisions - mesh.addresses) + (2 * mesh.addresses > divisions)
+        x, y, z = folded[:, list(order)].astype(np.int64).T
+        #: sorts points by first, second, third direction, +a and -a beside each other
+        self._key = (((x << _BITS) | y) << _BITS) | z
+
+    # ---- leg 0 -----------------------------------------------------------------------------------
+
+    def prepare(self, points: tuple[int, ...] | np.ndarray) -> None:
+        """Do leg 0 of points that this thread asks for next: `POINTS_TOGETHER` at once cost little more than one."""
+        chosen = tuple(int(p) for p in points)
+        if chosen == self._workspace.points:
+            return
+        backend, n_bands = self.backend, self.n_bands
+        turns = (self.mesh.addresses[list(chosen)] / self.mesh.divisions) @ self._translations.T
+        phases = np.stack([np.cos(2.0 * np.pi * turns), -np.sin(2.0 * np.pi * turns)], axis=2).astype(backend.real)
+        self._workspace.points = ()
+        output = self._buffer("leg_0", len(chosen) * self.n_pairs * 2 * self._half)
+        backend.launch("cubic_strength", "contract_first_leg", 0, self.n_pairs, self.n_pairs, *self._terms,
+                       len(self._translations), backend.from_host(phases), len(chosen),
+                       backend.from_host(np.array(chosen, dtype=np.int32)), n_bands, self._amplitudes, self._half,
+                       self._scratch(2 * self._terms[4].shape[1] * self.mesh.crystal.n_atoms), output, per="scratch")
+        self._workspace.points = chosen
+
+    # ---- triplets --------------------------------------------------------------------------------
+
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray, out: Any = None) -> Any:
+        """N |Phi3|^2 of the triplets (point0, point1[t], point2[t]).
+
+        Parameters
+        ----------
+        point0 : int
+            Point of the mesh that all triplets share. Its leg 0 is kept until another one is asked for.
+        point1, point2 : (T,) ndarray of int
+            Points with q0 + q1 + q2 a reciprocal lattice vector, in any order; sorted or not costs the same, but one call
+            with many triplets costs less than several with few.
+        out : (T, B, B, B) float64 array, optional
+            Of the backend; written to.
+
+        Returns
+        -------
+        (T, B, B, B) float64 array
+            eV^2, index order leg 0, 1, 2; means over degenerate bands of each leg.
+        """
+        backend, n_bands = self.backend, self.n_bands
+        if out is None:
+            out = backend.xp.empty((len(point1), n_bands, n_bands, n_bands))
+        if len(point1) == 0:
+            return out
+        if int(point0) not in self._workspace.points:
+            self.prepare((int(point0),))
+        base = self._workspace.points.index(int(point0))
+
+        key = self._key[point1]
+        by_key = np.argsort(key, kind="stable")
+        key = key[by_key]
+        wanted = _changes(key)
+        point_key = key[wanted]
+        line_start = _changes(point_key >> _BITS)
+        line_key = point_key[line_start] >> _BITS
+        first_start = _changes(line_key >> _BITS)
+        first_key = line_key[first_start] >> _BITS
+        mask = (1 << _BITS) - 1
+        budget = _STAGE_BYTES[backend.device]
+        pairs_at_once = min(_MOST_PAIRS, max(1, budget // (2 * self._lines[0].count * self._block_bytes)))
+        stages = (
+            _Stage.of(np.zeros(len(first_key), dtype=np.int64), first_key, pairs_at_once, backend),
+            _Stage.of(_parents(first_start, len(line_key)), line_key & mask, _MOST_PAIRS, backend),
+            _Stage.of(_parents(line_start, len(point_key)), point_key & mask, _MOST_PAIRS, backend))
+        triplets = np.empty((len(by_key), 5), dtype=np.int32)
+        triplets[:, 0] = _parents(wanted, len(key))
+        triplets[:, 1], triplets[:, 2], triplets[:, 3] = point0, point1[by_key], point2[by_key]
+        triplets[:, 4] = by_key
+        last_triplet = np.append(wanted, len(key))
+        on_device = backend.from_host(triplets)
+
+        for x0, x1, along_x in self._transformed(0, stages[0], 0, 1, self._workspace.buffers["leg_0"], base, self.n_pairs):
+            for y0, y1, along_y in self._transformed(1, stages[1], x0, x1, along_x, x0, self._lines[0].count):
+                for z0, z1, blocks in self._transformed(2, stages[2], y0, y1, along_y, y0, self._lines[1].count):
+                    self._contract(int(last_triplet[z0]), int(last_triplet[z1]), on_device, z0, blocks, out)
+        return out
+
+    def _transformed(self, level: int, stage: _Stage, first_parent: int, last_parent: int, source: Any, base: int,
+                     blocks_of_parent: int) -> Any:
+        """Outputs [first, last) of one stage for a range of parents, as many at a time as the budget holds."""
+        lines = self._lines[level]
+        begin, end = stage.jobs_of(first_parent, last_parent)
+        bytes_of_output = lines.count * self._block_bytes
+        target_bytes = _STAGE_BYTES[self.backend.device]
+        # parents are numbered within leg 0 of several points, or from 0
+        offset = base if level else -base
+        while begin < end:
+            limit = stage.first_output[begin] + max(1, target_bytes // bytes_of_output)
+            last = max(begin + 1, int(np.searchsorted(stage.first_output, limit, side="right")) - 1)
+            last = min(last, end)
+            first_output, last_output = int(stage.first_output[begin]), int(stage.first_output[last])
+            target = self._buffer(f"stage_{level}", (last_output - first_output) * lines.count * 2 * self._half)
+            self.backend.launch("cubic_strength", "transform_lines", begin * lines.count, last * lines.count, stage.jobs,
+                                lines.count, lines.table, lines.reaches, lines.width, lines.waves, self._zero, self._half,
+                                blocks_of_parent, offset, source, first_output, target)
+            yield first_output, last_output, target
+            begin = last
+
+    def _contract(self, begin: int, end: int, triplets: Any, first_point: int, blocks: Any, out: Any) -> None:
+        """Legs 1 and 2 of the triplets [begin, end), whose transformed blocks begin with those of first_point."""
+        n_bands = self.n_bands
+        if n_bands < PRODUCTS_FROM:
+            stride = n_bands * n_bands + self.backend.lanes
+            self.backend.launch("cubic_strength", "contract_legs", begin, end, triplets, first_point, blocks, self._half,
+                                n_bands, self._amplitudes, self._groups, self._has_groups, stride,
+                                self._scratch(2 * n_bands * stride), out, per="scratch")
+            return
+        self._contract_by_products(begin, end, triplets, first_point, blocks, out)
+
+    def _contract_by_products(self, begin: int, end: int, triplets: Any, first_point: int, blocks: Any, out: Any) -> None:
+        """Legs 1 and 2 as products of real matrices: [V_r V_i] [[U_r U_i], [-U_i U_r]] and the like."""
+        backend, xp, n_bands, n = self.backend, self.backend.xp, self.n_bands, self.mesh.crystal.n_atoms
+        modes = self._amplitudes[:self._amplitudes.size - self._spare].reshape(-1, 2, n_bands, n_bands)
+        budget = 2 * _STAGE_BYTES[backend.device] // backend.real.itemsize
+        # four arrays of 2 B^2 numbers for each leading band
+        leading = int(max(1, min(n_bands, budget // (8 * n_bands ** 2))))
+        together = max(1, budget // (8 * n_bands ** 2 * leading))
+        for first in range(begin, end, together):
+            last = min(first + together, end)
+            rows = triplets[first:last]
+            third = xp.empty((last - first, 2, n_bands, 2, n_bands), dtype=backend.real)
+            parts = modes[rows[:, 3]]
+            third[:, 0, :, 0], third[:, 0, :, 1] = parts[:, 0], parts[:, 1]
+            third[:, 1, :, 0], third[:, 1, :, 1] = -parts[:, 1], parts[:, 0]
+            third = third.reshape(last - first, 2 * n_bands, 2 * n_bands)
+            second = modes[rows[:, 2]].transpose(0, 1, 3, 2).reshape(last - first, 2 * n_bands, n_bands)
+            used = blocks[:(int(rows[-1, 0]) - first_point + 1) * n * n * 2 * self._half]
+            used = used.reshape(-1, n, n, 2, self._half)[rows[:, 0] - first_point, ..., :9 * n_bands]
+            used = used.reshape(last - first, n, n, 2, 3, 3, n_bands).transpose(0, 3, 2, 5, 1, 4, 6)
+            for band in range(0, n_bands, leading):
+                bands = min(leading, n_bands - band)
+                # rows: part and direction of k; columns: direction of j, and b0
+                matrix = used[..., band:band + bands].reshape(last - first, 2 * n_bands, n_bands * bands)
+                half = xp.matmul(matrix.transpose(0, 2, 1), third).reshape(last - first, n_bands, bands * 2 * n_bands)
+                products = xp.matmul(second, half)
+                backend.launch("cubic_strength", "square_products", first, last, triplets, band, bands, n_bands,
+                               int(band + bands == n_bands), self._groups, self._has_groups, products, out)
+
+    # ---- memory ----------------------------------------------------------------------------------
+
+    def _buffer(self, name: str, size: int) -> Any:
+        """An array of this thread with at least so many numbers, and room for loads past its end."""
+        buffer = self._workspace.buffers.get(name)
+        if buffer is None or buffer.size < size + self._spare:
+            self._workspace.buffers.pop(name, None)
+            buffer = self.backend.empty_aligned((size + size // 8 + self._spare,), self.backend.real)
+            self._workspace.buffers[name] = buffer
+        return buffer
+
+    def _scratch(self, size: int) -> Any:
+        slices = self.backend.scratch_slices if self.backend.device != "cpu" else 1
+        return self._buffer("scratch", slices * size)
+
+
+def _parents(starts: np.ndarray, count: int) -> np.ndarray:
+    """Number of the run that each of `count` items belongs to; runs begin at `starts`."""
+    return np.repeat(np.arange(len(starts)), np.diff(np.append(starts, count)))
+
+
+def _cheapest_order(difference: np.ndarray, atom_pair: np.ndarray, divisions: np.ndarray) -> tuple[int, int, int]:
+    """Order of directions with the least D1 L1 + D1 D2 L2 + D1 D2 D3 L3; the given one if others are no better."""
+    sizes = [int(d) for d in divisions]
+
+    def lines(axes: tuple[int, ...]) -> int:
+        code = atom_pair.astype(np.int64)
+        for axis in axes:
+            code = code * sizes[axis] + difference[:, axis] % sizes[axis]
+        return len(np.unique(code))
+
+    several = {axes: lines(axes) for axes in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]}
+
+    def cost(order: tuple[int, ...]) -> int:
+        first, second, last = order
+        return sizes[first] * (several[0, 1, 2] + sizes[second] * several[min(second, last), max(second, last)]) \
+            + sizes[0] * sizes[1] * sizes[2] * several[last,]
+
+    return min(itertools.permutations(range(3)), key=cost)  # type: ignore[return-value]
