@@ -23,7 +23,7 @@ COULOMB_EV_A = ELEMENTARY_CHARGE_C * 1e10 / (4.0 * math.pi * VACUUM_PERMITTIVITY
 #: h times 1 THz, eV
 QUANTUM_EV_PER_THZ = PLANCK_EV_S * 1e12
 #: hbar in eV times the natural unit of time
-REDUCED_PLANCK = 1.054571817e-34 / ELEMENTARY_CHARGE_C / (TIME_FS * 1e-15)
+REDUCED_PLANCK = PLANCK_EV_S / (2.0 * math.pi) / (TIME_FS * 1e-15)
 #: 1 eV/A^3 in GPa
 PRESSURE_GPA = ELEMENTARY_CHARGE_C * 1e30 * 1e-9
 #: 1 eV/(natural time) in eV/ps

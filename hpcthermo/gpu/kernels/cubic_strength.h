@@ -29,7 +29,8 @@ DEVICE void store_first(REAL* p, lanes v, int n)
     if (n >= LANES) {
         store(p, v);
     } else {
-        for (int l = 0; l < n; ++l) p[l] = v[l];
+        UNROLL for (int l = 0; l < LANES; ++l)
+            if (l < n) p[l] = v[l];
     }
 #endif
 }
@@ -71,7 +72,7 @@ DEVICE void contract_first_block(const REAL* rows, const int* atoms, int n_rows,
 
 // Pairs (j, k, dR) [begin, end) for n_points points q0. runs_of: by pair, its runs of terms with one first atom each;
 // terms_of: by run; values: ROW numbers for each term; phases: [point][R2] cos, sin of -q0.R2.
-// output: [point][pair] blocks; sums: scratch, 2 ROW numbers for each atom, for each group.
+// output: [point] sets of n_pairs blocks and one that stays zero; sums: scratch, 2 ROW numbers for each atom, for each group.
 KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, const int* atom_of, const int* terms_of,
                            const int* translation, const REAL* values, int n_translations, const REAL* phases,
                            int n_points, const int* points, int n_bands, const REAL* amplitudes, int half, REAL* scratch,
@@ -99,7 +100,7 @@ KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, 
             }
             GROUP_SYNC();
             const REAL* amplitude = amplitudes + 2 * (size_t)n_bands * n_bands * points[q];
-            REAL* block = output + ((size_t)q * n_pairs + pair) * 2 * half;
+            REAL* block = output + ((size_t)q * (n_pairs + 1) + pair) * 2 * half;
             for (int element = 0; element < 9; element += 3) {
                 int band = 0;
                 for (; band + LANES < n_bands; band += 2 * LANES)
@@ -119,25 +120,24 @@ enum LinesJob { PARENT, N_PAIRS, FIRST_PAIR, LINES_JOB = FIRST_PAIR + 3 * MOST_P
 
 // out(+-a) = x(0) + sum_t cos(2 pi a t / D) [x(t) + x(-t)] +- i sin(2 pi a t / D) [x(t) - x(-t)], t = 1 .. reach
 template <int N>
-DEVICE void transform_line(const int* inputs, int reach, int width, const REAL* source, const REAL* zero, int half,
-                           const int* pairs, const REAL* waves, int first_output, size_t output_step, REAL* output)
+DEVICE void transform_line(const int* inputs, int reach, const REAL* source, int half, const int* pairs, const REAL* waves,
+                           int waves_stride, int first_output, size_t output_step, REAL* output)
 {
-    const REAL* centre = inputs[width] < 0 ? zero : source + (size_t)inputs[width] * 2 * half;
     const REAL* wave[N];
-    for (int n = 0; n < N; ++n) wave[n] = waves + (size_t)pairs[3 * n] * 2 * (width + 1);
+    UNROLL for (int n = 0; n < N; ++n) wave[n] = waves + (size_t)pairs[3 * n] * waves_stride;
     for (int c = 0; c < half; c += LANES) {
+        const REAL* x = source + c;
         lanes even_re[N], even_im[N], odd_re[N] = {}, odd_im[N] = {};
         UNROLL for (int n = 0; n < N; ++n) {
-            even_re[n] = load(centre + c);
-            even_im[n] = load(centre + half + c);
+            even_re[n] = load(x + inputs[0]);
+            even_im[n] = load(x + inputs[0] + half);
         }
         for (int t = 1; t <= reach; ++t) {
-            const int up = inputs[width + t], down = inputs[width - t];
-            const REAL *p = up < 0 ? zero : source + (size_t)up * 2 * half, *m = down < 0 ? zero : source + (size_t)down * 2 * half;
-            const lanes pr = load(p + c), pi = load(p + half + c), mr = load(m + c), mi = load(m + half + c);
+            const REAL *up = x + inputs[2 * t - 1], *down = x + inputs[2 * t];
+            const lanes pr = load(up), pi = load(up + half), mr = load(down), mi = load(down + half);
             const lanes sum_re = pr + mr, sum_im = pi + mi, difference_re = pr - mr, difference_im = pi - mi;
             UNROLL for (int n = 0; n < N; ++n) {
-                const REAL cosine = wave[n][2 * t], sine = wave[n][2 * t + 1];
+                const lanes cosine = broadcast(wave[n][2 * t]), sine = broadcast(wave[n][2 * t + 1]);
                 even_re[n] += cosine * sum_re;
                 even_im[n] += cosine * sum_im;
                 odd_re[n] += sine * difference_re;
@@ -160,27 +160,36 @@ DEVICE void transform_line(const int* inputs, int reach, int width, const REAL* 
     }
 }
 
-// Items [begin, end): job x line. lines: by line, block numbers at -width .. width within the parent's set (-1: none);
-// reaches: by line, largest |t| with a block; waves: [|a|][t] cos, sin.
-// input: [parent - first_parent][blocks_of_parent] blocks; output: [output - first_output][line] blocks.
-KERNEL(transform_lines)(int begin, int end, const int* jobs, int n_lines, const int* lines, const int* reaches, int width,
-                        const REAL* waves, const REAL* zero, int half, int blocks_of_parent, int first_parent,
-                        const REAL* input, int first_output, REAL* output)
+// Items [begin, end): job x line. inputs: by line, where the blocks at t = 0, 1, -1, 2, -2, .. width, -width begin in the
+// parent's set; each set ends with a block of zeros, for those that are missing. reaches: by line, largest |t| with a block;
+// waves: [|a|][t] cos, sin. input: [parent - first_parent] sets of set_size numbers; output: [output - first_output] sets.
+KERNEL(transform_lines)(int begin, int end, const int* jobs, int n_lines, const int* inputs, const int* reaches, int width,
+                        const REAL* waves, int half, int set_size, int first_parent, const REAL* input, int first_output,
+                        REAL* output)
 {
+    const size_t step = (size_t)(n_lines + 1) * 2 * half;
     FOR_EACH_GROUP(item, begin, end)
     {
         const int* job = jobs + (size_t)(item / n_lines) * LINES_JOB;
-        const int line = item % n_lines;
-        const int* inputs = lines + (size_t)line * (2 * width + 1);
-        const REAL* source = input + (size_t)(job[PARENT] - first_parent) * blocks_of_parent * 2 * half;
-        const size_t step = (size_t)n_lines * 2 * half;
+        const int *pairs = job + FIRST_PAIR, line = item % n_lines, stride = 2 * (width + 1);
+        const int* of_line = inputs + (size_t)line * (2 * width + 1);
+        const REAL* source = input + (size_t)(job[PARENT] - first_parent) * set_size;
         REAL* target = output + (size_t)line * 2 * half;
         if (job[N_PAIRS] == 3)
-            transform_line<3>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+            transform_line<3>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
         else if (job[N_PAIRS] == 2)
-            transform_line<2>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+            transform_line<2>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
         else
-            transform_line<1>(inputs, reaches[line], width, source, zero, half, job + FIRST_PAIR, waves, first_output, step, target);
+            transform_line<1>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
+        if (line == n_lines - 1) {
+            for (int n = 0; n < job[N_PAIRS]; ++n) {
+                for (int side = 1; side <= 2; ++side) {
+                    if (pairs[3 * n + side] < 0) continue;
+                    REAL* zeros = output + (size_t)(pairs[3 * n + side] - first_output + 1) * step - 2 * half;
+                    for (int c = 0; c < 2 * half; c += LANES) store(zeros + c, broadcast(0));
+                }
+            }
+        }
     }
 }
 
@@ -211,47 +220,52 @@ DEVICE void average_degenerate(const int* triplet, const int* groups, const int*
     }
 }
 
-// half-contracted[band + n][k, direction, b0] = sum over j: lanes are directions of k and b0 together
+// half-contracted[band + n][k][real, imaginary][direction of k, b0] = sum over j; lanes are directions and b0 together
 template <int N>
 DEVICE void contract_second(const REAL* blocks, int half, int n_bands, int k, int from, const REAL* amplitude, int band,
-                            int stride, REAL* target)
+                            int row, REAL* target)
 {
     const int n_atoms = n_bands / 3, square = n_bands * n_bands;
     lanes re[N] = {}, im[N] = {};
-    for (int j = 0; j < n_bands; ++j) {
-        const REAL* v = blocks + (size_t)((j / 3) * n_atoms + k) * 2 * half + (j % 3) * n_bands * 3 + from;
-        const lanes vr = load(v), vi = load(v + half);
-        const REAL* u = amplitude + j * n_bands + band;
-        UNROLL for (int n = 0; n < N; ++n) {
-            const REAL ur = u[n], ui = u[square + n];
-            re[n] += ur * vr;
-            im[n] += ur * vi;
-            re[n] -= ui * vi;
-            im[n] += ui * vr;
+    for (int j = 0; j < n_atoms; ++j) {
+        const REAL* v = blocks + (size_t)(j * n_atoms + k) * 2 * half + from;
+        const REAL* u = amplitude + 3 * j * n_bands + band;
+        UNROLL for (int a = 0; a < 3; ++a) {
+            const lanes vr = load(v + 3 * a * n_bands), vi = load(v + half + 3 * a * n_bands);
+            UNROLL for (int n = 0; n < N; ++n) {
+                const lanes ur = broadcast(u[a * n_bands + n]), ui = broadcast(u[square + a * n_bands + n]);
+                re[n] += ur * vr;
+                im[n] += ur * vi;
+                re[n] -= ui * vi;
+                im[n] += ui * vr;
+            }
         }
     }
     UNROLL for (int n = 0; n < N; ++n) {
-        REAL* p = target + (size_t)(band + n) * 2 * stride + k * 3 * n_bands + from;
-        store_first(p, re[n], 3 * n_bands - from);
-        store_first(p + stride, im[n], 3 * n_bands - from);
+        REAL* p = target + (size_t)((band + n) * n_atoms + k) * 2 * row + from;
+        store(p, re[n]);
+        store(p + row, im[n]);
     }
 }
 
 // strength[b0][b1][band + n] for the lanes b0 = from ..; source: half-contracted values of b1
 template <int N>
-DEVICE void contract_third(const REAL* source, int stride, int n_bands, int from, const REAL* amplitude, int band, double* strength)
+DEVICE void contract_third(const REAL* source, int row, int n_bands, int from, const REAL* amplitude, int band, double* strength)
 {
     const int square = n_bands * n_bands;
     lanes re[N] = {}, im[N] = {};
-    for (int k = 0; k < n_bands; ++k) {
-        const lanes vr = load(source + k * n_bands + from), vi = load(source + stride + k * n_bands + from);
-        const REAL* u = amplitude + k * n_bands + band;
-        UNROLL for (int n = 0; n < N; ++n) {
-            const REAL ur = u[n], ui = u[square + n];
-            re[n] += ur * vr;
-            im[n] += ur * vi;
-            re[n] -= ui * vi;
-            im[n] += ui * vr;
+    for (int k = 0; k < n_bands / 3; ++k) {
+        const REAL* v = source + (size_t)k * 2 * row + from;
+        const REAL* u = amplitude + 3 * k * n_bands + band;
+        UNROLL for (int a = 0; a < 3; ++a) {
+            const lanes vr = load(v + a * n_bands), vi = load(v + row + a * n_bands);
+            UNROLL for (int n = 0; n < N; ++n) {
+                const lanes ur = broadcast(u[a * n_bands + n]), ui = broadcast(u[square + a * n_bands + n]);
+                re[n] += ur * vr;
+                im[n] += ur * vi;
+                re[n] -= ui * vi;
+                im[n] += ui * vr;
+            }
         }
     }
     UNROLL for (int n = 0; n < N; ++n) re[n] = re[n] * re[n] + im[n] * im[n];
@@ -265,27 +279,27 @@ DEVICE void contract_third(const REAL* source, int stride, int n_bands, int from
 #endif
 }
 
-// Triplets [begin, end). transformed: blocks of all atom pairs for each point q1; stride: B^2 and LANES more;
-// scratch: 2 B stride numbers for each group; strengths: [target][b0][b1][b2]
+// Triplets [begin, end). transformed: sets of the blocks of all atom pairs for each point q1; row: 3 B and more,
+// a multiple of LANES; scratch: 2 row B n numbers for each group, n atoms; strengths: [target][b0][b1][b2]
 KERNEL(contract_legs)(int begin, int end, const int* triplets, int first_transformed, const REAL* transformed, int half,
-                      int n_bands, const REAL* amplitudes, const int* groups, const int* has_groups, int stride,
+                      int n_bands, const REAL* amplitudes, const int* groups, const int* has_groups, int row,
                       REAL* scratch, double* strengths)
 {
-    REAL* part = scratch + (size_t)GROUP_IN_GRID() * 2 * n_bands * stride;
+    REAL* part = scratch + (size_t)GROUP_IN_GRID() * 2 * row * n_bands * (n_bands / 3);
     const int n_atoms = n_bands / 3;
     const size_t square = (size_t)n_bands * n_bands;
     FOR_EACH_GROUP(item, begin, end)
     {
         const int* triplet = triplets + (size_t)item * TRIPLET;
-        const REAL* blocks = transformed + (size_t)(triplet[TRANSFORMED] - first_transformed) * n_atoms * n_atoms * 2 * half;
+        const REAL* blocks = transformed + (size_t)(triplet[TRANSFORMED] - first_transformed) * (n_atoms * n_atoms + 1) * 2 * half;
         const REAL *second = amplitudes + 2 * square * triplet[POINT_1], *third = amplitudes + 2 * square * triplet[POINT_2];
         double* strength = strengths + square * n_bands * triplet[TARGET];
         for (int k = 0; k < n_atoms; ++k) {
             for (int from = 0; from < 3 * n_bands; from += LANES) {
                 int band = 0;
                 for (; band + COLUMNS <= n_bands; band += COLUMNS)
-                    contract_second<COLUMNS>(blocks, half, n_bands, k, from, second, band, stride, part);
-                if (band < n_bands) contract_second<COLUMNS / 2>(blocks, half, n_bands, k, from, second, band, stride, part);
+                    contract_second<COLUMNS>(blocks, half, n_bands, k, from, second, band, row, part);
+                if (band < n_bands) contract_second<COLUMNS / 2>(blocks, half, n_bands, k, from, second, band, row, part);
             }
         }
         GROUP_SYNC();
@@ -293,9 +307,9 @@ KERNEL(contract_legs)(int begin, int end, const int* triplets, int first_transfo
             for (int from = 0; from < n_bands; from += LANES) {
                 int band = 0;
                 for (; band + COLUMNS <= n_bands; band += COLUMNS)
-                    contract_third<COLUMNS>(part + (size_t)b * 2 * stride, stride, n_bands, from, third, band, strength + b * n_bands);
+                    contract_third<COLUMNS>(part + (size_t)b * n_atoms * 2 * row, row, n_bands, from, third, band, strength + b * n_bands);
                 if (band < n_bands)
-                    contract_third<COLUMNS / 2>(part + (size_t)b * 2 * stride, stride, n_bands, from, third, band, strength + b * n_bands);
+                    contract_third<COLUMNS / 2>(part + (size_t)b * n_atoms * 2 * row, row, n_bands, from, third, band, strength + b * n_bands);
             }
         }
         GROUP_SYNC();

@@ -1,6 +1,7 @@
 r"""Interaction strengths of three phonons.
 
-    V(q0 b0, q1 b1, q2 b2) = sum_{ijk R1 R2} Phi(0 i, R1 j, R2 k) U_i(q0 b0) U_j(q1 b1) U_k(q2 b2) exp(2 pi i (q1.R1 + q2.R2))
+    V(q0 b0, q1 b1, q2 b2) = sum_{ijk R1 R2} Phi(0 i, R1 j, R2 k) U_i(q0 b0) U_j(q1 b1) U_k(q2 b2) f
+    f = exp(2 pi i (q1.R1 + q2.R2))
     U_i(q b) = (hbar / 2 m_i w)^(1/2) e_i(q b)                                    q0 + q1 + q2 = G
 
 |V|^2 is N |Phi3|^2 of H = (1/3!) sum Phi3 A A A, in eV^2. With q2 = G - q0 - q1 and dR = R1 - R2 the phase is
@@ -42,6 +43,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
@@ -56,7 +58,7 @@ CUTOFF_FREQUENCY_THZ = 1e-4
 PRODUCTS_FROM = 24
 #: points whose leg 0 is done together, so that force constants are read once
 POINTS_TOGETHER = 4
-#: bytes of one stage's output that are made before the next stage reads them: a share of a core's cache, of a GPU's memory
+#: bytes of one stage's output that are made before the next stage reads them: in a core's cache, in a GPU's memory
 _STAGE_BYTES = {"cpu": 2 << 20, "cuda": 1 << 30}
 #: elements of a third-order force constant
 _ELEMENTS = 27
@@ -108,8 +110,10 @@ class _Lines:
     ----------
     count, width : int
         Lines, and half their length.
-    table : (count, 2 width + 1) int32 array
-        Number of the block at t = -width .. width, or -1.
+    set_size : int
+        Numbers of one set of input blocks.
+    inputs : (count, 2 width + 1) int32 array
+        Where the blocks at t = 0, 1, -1, 2, -2, ... begin in a set; the last block of a set is zero.
     reaches : (count,) int32 array
         Largest abs(t) with a block.
     waves : (D // 2 + 1, width + 1, 2) array
@@ -118,21 +122,28 @@ class _Lines:
 
     count: int
     width: int
-    table: Any
+    set_size: int
+    inputs: Any
     reaches: Any
     waves: Any
 
     @classmethod
-    def of(cls, line: np.ndarray, place: np.ndarray, count: int, divisions: int, backend: Backend) -> _Lines:
+    def of(cls, line: np.ndarray, place: np.ndarray, count: int, divisions: int, half: int,
+           backend: Backend) -> _Lines:
         width = int(np.abs(place).max(initial=0))
-        table = np.full((count, 2 * width + 1), -1, dtype=np.int32)
-        table[line, width + place] = np.arange(len(line))
+        block = 2 * half
+        inputs = np.full((count, 2 * width + 1), len(line) * block, dtype=np.int64)
+        inputs[line, 2 * np.abs(place) - (place > 0)] = np.arange(len(line)) * block
+        if inputs.max() > np.iinfo(np.int32).max:
+            raise InputError("third-order force constants: expected at most 2^31 numbers for one wave vector, got "
+                             f"{inputs.max()}; give them a cutoff")
         reaches = np.zeros(count, dtype=np.int32)
         np.maximum.at(reaches, line, np.abs(place).astype(np.int32))
         turns = np.outer(np.arange(divisions // 2 + 1), np.arange(width + 1)) % divisions
         angle = 2.0 * np.pi * turns / divisions
         waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).astype(backend.real)
-        return cls(count, width, *(backend.from_host(x) for x in (table, reaches, waves)))
+        return cls(count, width, (len(line) + 1) * block,
+                   *(backend.from_host(x) for x in (inputs.astype(np.int32), reaches, waves)))
 
 
 @dataclass(frozen=True)
@@ -235,8 +246,7 @@ class CubicStrength:
         groups = degenerate_groups(phonons.frequencies, cutoff)
         self._amplitudes = self.backend.from_host(table)
         self._groups = self.backend.from_host(groups)
-        self._has_groups = self.backend.from_host((groups > 1).any(axis=1).astype(np.int32))
-        self._zero = self.backend.xp.zeros(2 * self._half, dtype=self.backend.real)
+        self._has_groups = self.backend.from_host(np.asarray((groups > 1).any(axis=1), dtype=np.int32))
 
     def _set_terms(self, third: Interactions) -> None:
         """Sort the terms by pair (dR, j, k), first atom and R2; find the lines of the Fourier sums."""
@@ -270,15 +280,15 @@ class CubicStrength:
         self.n_pairs, self.n_terms, self.n_runs = len(pairs), len(code), len(runs)
         self._translations = mesh.addresses[translations]
         self._terms = [backend.from_host(np.ascontiguousarray(x)) for x in (
-            np.r_[pairs, len(runs)].astype(np.int32), (run % n).astype(np.int32), np.r_[runs, len(code)].astype(np.int32),
-            translation.astype(np.int32), values)]
+            np.r_[pairs, len(runs)].astype(np.int32), (run % n).astype(np.int32),
+            np.r_[runs, len(code)].astype(np.int32), translation.astype(np.int32), values)]
         least = least[list(order)]
         columns, column = np.unique(pair // sizes[0], return_inverse=True)
         rows, row = np.unique(columns // sizes[1], return_inverse=True)
         self._lines = (
-            _Lines.of(column, pair % sizes[0] + least[0], len(columns), int(sizes[0]), backend),
-            _Lines.of(row, columns % sizes[1] + least[1], len(rows), int(sizes[1]), backend),
-            _Lines.of(rows % (n * n), rows // (n * n) + least[2], n * n, int(sizes[2]), backend))
+            _Lines.of(column, pair % sizes[0] + least[0], len(columns), int(sizes[0]), self._half, backend),
+            _Lines.of(row, columns % sizes[1] + least[1], len(rows), int(sizes[1]), self._half, backend),
+            _Lines.of(rows % (n * n), rows // (n * n) + least[2], n * n, int(sizes[2]), self._half, backend))
         folded = 2 * np.minimum(mesh.addresses, divisions - mesh.addresses) + (2 * mesh.addresses > divisions)
         x, y, z = folded[:, list(order)].astype(np.int64).T
         #: sorts points by first, second, third direction, +a and -a beside each other
@@ -295,7 +305,9 @@ class CubicStrength:
         turns = (self.mesh.addresses[list(chosen)] / self.mesh.divisions) @ self._translations.T
         phases = np.stack([np.cos(2.0 * np.pi * turns), -np.sin(2.0 * np.pi * turns)], axis=2).astype(backend.real)
         self._workspace.points = ()
-        output = self._buffer("leg_0", len(chosen) * self.n_pairs * 2 * self._half)
+        set_size = self._lines[0].set_size
+        output = self._buffer("leg_0", len(chosen) * set_size)
+        output[:len(chosen) * set_size].reshape(len(chosen), set_size)[:, -2 * self._half:] = 0
         backend.launch("cubic_strength", "contract_first_leg", 0, self.n_pairs, self.n_pairs, *self._terms,
                        len(self._translations), backend.from_host(phases), len(chosen),
                        backend.from_host(np.array(chosen, dtype=np.int32)), n_bands, self._amplitudes, self._half,
@@ -312,8 +324,8 @@ class CubicStrength:
         point0 : int
             Point of the mesh that all triplets share. Its leg 0 is kept until another one is asked for.
         point1, point2 : (T,) ndarray of int
-            Points with q0 + q1 + q2 a reciprocal lattice vector, in any order; sorted or not costs the same, but one call
-            with many triplets costs less than several with few.
+            Points with q0 + q1 + q2 a reciprocal lattice vector, in any order. One call with many triplets costs less
+            than several with few.
         out : (T, B, B, B) float64 array, optional
             Of the backend; written to.
 
@@ -329,7 +341,7 @@ class CubicStrength:
             return out
         if int(point0) not in self._workspace.points:
             self.prepare((int(point0),))
-        base = self._workspace.points.index(int(point0))
+        place = self._workspace.points.index(int(point0))
 
         key = self._key[point1]
         by_key = np.argsort(key, kind="stable")
@@ -351,33 +363,32 @@ class CubicStrength:
         triplets[:, 0] = _parents(wanted, len(key))
         triplets[:, 1], triplets[:, 2], triplets[:, 3] = point0, point1[by_key], point2[by_key]
         triplets[:, 4] = by_key
-        last_triplet = np.append(wanted, len(key))
+        first_triplet = np.append(wanted, len(key))
         on_device = backend.from_host(triplets)
 
-        for x0, x1, along_x in self._transformed(0, stages[0], 0, 1, self._workspace.buffers["leg_0"], base, self.n_pairs):
-            for y0, y1, along_y in self._transformed(1, stages[1], x0, x1, along_x, x0, self._lines[0].count):
-                for z0, z1, blocks in self._transformed(2, stages[2], y0, y1, along_y, y0, self._lines[1].count):
-                    self._contract(int(last_triplet[z0]), int(last_triplet[z1]), on_device, z0, blocks, out)
+        leg_0 = self._workspace.buffers["leg_0"]
+        for x0, x1, along_x in self._transformed(0, stages[0], 0, 1, leg_0, -place):
+            for y0, y1, along_y in self._transformed(1, stages[1], x0, x1, along_x, x0):
+                for z0, z1, blocks in self._transformed(2, stages[2], y0, y1, along_y, y0):
+                    self._contract(int(first_triplet[z0]), int(first_triplet[z1]), on_device, z0, blocks, out)
         return out
 
-    def _transformed(self, level: int, stage: _Stage, first_parent: int, last_parent: int, source: Any, base: int,
-                     blocks_of_parent: int) -> Any:
+    def _transformed(self, level: int, stage: _Stage, first_parent: int, last_parent: int, source: Any,
+                     first_in_source: int) -> Any:
         """Outputs [first, last) of one stage for a range of parents, as many at a time as the budget holds."""
         lines = self._lines[level]
         begin, end = stage.jobs_of(first_parent, last_parent)
         bytes_of_output = lines.count * self._block_bytes
         target_bytes = _STAGE_BYTES[self.backend.device]
-        # parents are numbered within leg 0 of several points, or from 0
-        offset = base if level else -base
         while begin < end:
             limit = stage.first_output[begin] + max(1, target_bytes // bytes_of_output)
             last = max(begin + 1, int(np.searchsorted(stage.first_output, limit, side="right")) - 1)
             last = min(last, end)
             first_output, last_output = int(stage.first_output[begin]), int(stage.first_output[last])
-            target = self._buffer(f"stage_{level}", (last_output - first_output) * lines.count * 2 * self._half)
-            self.backend.launch("cubic_strength", "transform_lines", begin * lines.count, last * lines.count, stage.jobs,
-                                lines.count, lines.table, lines.reaches, lines.width, lines.waves, self._zero, self._half,
-                                blocks_of_parent, offset, source, first_output, target)
+            target = self._buffer(f"stage_{level}", (last_output - first_output) * (lines.count + 1) * 2 * self._half)
+            self.backend.launch("cubic_strength", "transform_lines", begin * lines.count, last * lines.count,
+                                stage.jobs, lines.count, lines.inputs, lines.reaches, lines.width, lines.waves,
+                                self._half, lines.set_size, first_in_source, source, first_output, target)
             yield first_output, last_output, target
             begin = last
 
@@ -385,14 +396,15 @@ class CubicStrength:
         """Legs 1 and 2 of the triplets [begin, end), whose transformed blocks begin with those of first_point."""
         n_bands = self.n_bands
         if n_bands < PRODUCTS_FROM:
-            stride = n_bands * n_bands + self.backend.lanes
-            self.backend.launch("cubic_strength", "contract_legs", begin, end, triplets, first_point, blocks, self._half,
-                                n_bands, self._amplitudes, self._groups, self._has_groups, stride,
-                                self._scratch(2 * n_bands * stride), out, per="scratch")
+            row = -(-3 * n_bands // self.backend.lanes) * self.backend.lanes
+            self.backend.launch("cubic_strength", "contract_legs", begin, end, triplets, first_point, blocks,
+                                self._half, n_bands, self._amplitudes, self._groups, self._has_groups, row,
+                                self._scratch(2 * row * n_bands * self.mesh.crystal.n_atoms), out, per="scratch")
             return
         self._contract_by_products(begin, end, triplets, first_point, blocks, out)
 
-    def _contract_by_products(self, begin: int, end: int, triplets: Any, first_point: int, blocks: Any, out: Any) -> None:
+    def _contract_by_products(self, begin: int, end: int, triplets: Any, first_point: int, blocks: Any,
+                              out: Any) -> None:
         """Legs 1 and 2 as products of real matrices: [V_r V_i] [[U_r U_i], [-U_i U_r]] and the like."""
         backend, xp, n_bands, n = self.backend, self.backend.xp, self.n_bands, self.mesh.crystal.n_atoms
         modes = self._amplitudes[:self._amplitudes.size - self._spare].reshape(-1, 2, n_bands, n_bands)
@@ -409,8 +421,10 @@ class CubicStrength:
             third[:, 1, :, 0], third[:, 1, :, 1] = -parts[:, 1], parts[:, 0]
             third = third.reshape(last - first, 2 * n_bands, 2 * n_bands)
             second = modes[rows[:, 2]].transpose(0, 1, 3, 2).reshape(last - first, 2 * n_bands, n_bands)
-            used = blocks[:(int(rows[-1, 0]) - first_point + 1) * n * n * 2 * self._half]
-            used = used.reshape(-1, n, n, 2, self._half)[rows[:, 0] - first_point, ..., :9 * n_bands]
+            set_size = (n * n + 1) * 2 * self._half
+            used = blocks[:(int(rows[-1, 0]) - first_point + 1) * set_size].reshape(-1, set_size)
+            used = used[rows[:, 0] - first_point]
+            used = used[:, :-2 * self._half].reshape(-1, n, n, 2, self._half)[..., :9 * n_bands]
             used = used.reshape(last - first, n, n, 2, 3, 3, n_bands).transpose(0, 3, 2, 5, 1, 4, 6)
             for band in range(0, n_bands, leading):
                 bands = min(leading, n_bands - band)
