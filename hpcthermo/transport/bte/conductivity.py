@@ -1,0 +1,266 @@
+r"""Thermal conductivity from linewidths, and where it comes from.
+
+In the relaxation-time approximation every mode carries
+
+    k_s(q) = C_s(q) tau_s(q) < v_s(q) v_s(q)^T >_star / V          kappa = (1/N) sum_q sum_s k_s(q)
+
+    C = k_B x^2 n (n + 1)        x = h f / k_B T        n = 1 / (e^x - 1)        tau = 1 / (4 pi gamma)
+
+    symbol   is
+    C        heat capacity of a mode, eV/K
+    v        group velocity, A/ps
+    tau      lifetime, ps; gamma the half width at half maximum of the line, THz
+    V, N     volume of the primitive cell, number of points of the mesh
+    <>_star  mean over the rotations of the crystal, so that a sum over irreducible points with the sizes of their
+             stars is the sum over the mesh
+
+Modes below the cutoff frequency, and modes without any scattering (gamma = 0: the acoustic ones at Gamma), carry nothing.
+
+A sheet has no volume of its own. Its conductivity is that of the cell times height/thickness, where the height is the
+extent of the cell along its normal; `Thickness` holds both, and results say which was used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
+
+#: modes of lower frequency take no part, THz
+CUTOFF_FREQUENCY_THZ = 1e-4
+#: frequencies closer than this belong to degenerate bands, THz
+DEGENERACY_THZ = 1e-4
+#: components of kappa as users see them, and where they lie in the tensor
+COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+
+
+@dataclass(frozen=True)
+class Thickness:
+    """How the conductivity of a sheet is referred to a volume.
+
+    Attributes
+    ----------
+    thickness_A : float
+        What the sheet is said to be thick.
+    height_A : float
+        Extent of the cell along the normal of the sheet: its volume by the area.
+    """
+
+    thickness_A: float
+    height_A: float
+
+    @classmethod
+    def of(cls, crystal: Crystal, thickness_A: float | None) -> Thickness | None:
+        """None for a bulk crystal; without a thickness, a sheet's is the height of its cell.
+
+        Raises
+        ------
+        InputError
+            If a bulk crystal is given a thickness, if the thickness is not positive, or if the crystal is a wire.
+        """
+        normal = [axis for axis in range(3) if not crystal.periodic[axis]]
+        if not normal:
+            if thickness_A is not None:
+                raise InputError(f"thickness_A: expected none for a crystal that is periodic in three directions, got "
+                                 f"{thickness_A}; a sheet names the direction in which it is not periodic")
+            return None
+        if len(normal) > 1:
+            raise InputError(f"crystal: expected at most one direction that is not periodic, got {len(normal)}")
+        a, b = (crystal.cell[axis] for axis in range(3) if axis != normal[0])
+        height = crystal.volume / float(np.linalg.norm(np.cross(a, b)))
+        if thickness_A is not None and not thickness_A > 0.0:
+            raise InputError(f"thickness_A: expected a positive length, got {thickness_A}")
+        return cls(height if thickness_A is None else float(thickness_A), height)
+
+    @property
+    def scale(self) -> float:
+        """Factor on the conductivity of the cell."""
+        return self.height_A / self.thickness_A
+
+    def __str__(self) -> str:
+        return (f"sheet of thickness {self.thickness_A:.4f} A in a cell of height {self.height_A:.4f} A: conductivity of "
+                f"the cell times {self.scale:.6f}")
+
+
+def degenerate_mean(frequencies: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (..., B, K) replaced by their means over degenerate bands of frequencies (..., B), THz."""
+    shape = values.shape
+    values = values.reshape(frequencies.shape + (-1,))
+    new_group = np.diff(frequencies, axis=-1, prepend=-np.inf) > DEGENERACY_THZ
+    group = np.cumsum(new_group.reshape(-1)) - 1
+    flat = values.reshape(-1, values.shape[-1])
+    counts = np.bincount(group)
+    sums = np.add.reduceat(flat, np.flatnonzero(new_group.reshape(-1)), axis=0)
+    mean: np.ndarray = (sums / counts[:, None])[group].reshape(shape)
+    return mean
+
+
+def occupations(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Bose-Einstein occupations (n_T, ...) of frequencies (...), THz; zero below the cutoff."""
+    temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
+    active = frequencies > CUTOFF_FREQUENCY_THZ
+    x = PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * temperatures)
+    with np.errstate(over="ignore"):
+        n: np.ndarray = np.where(active, 1.0 / np.expm1(x), 0.0)
+    return n
+
+
+def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Heat capacities of modes (n_T, ...), eV/K, from frequencies (...), THz; zero below the cutoff."""
+    n = occupations(frequencies, temperatures)
+    temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
+    x = PLANCK_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
+    capacity: np.ndarray = BOLTZMANN_EV_PER_K * x**2 * n * (n + 1.0)
+    return capacity
+
+
+def lifetimes(gamma: np.ndarray) -> np.ndarray:
+    """Lifetimes (ps) of linewidths (THz); zero where there is no scattering."""
+    scattered = gamma > 0.0
+    tau: np.ndarray = np.where(scattered, 1.0 / (4.0 * np.pi * np.where(scattered, gamma, 1.0)), 0.0)
+    return tau
+
+
+def star_products(mesh: Mesh, velocities: np.ndarray) -> np.ndarray:
+    """Means of v v^T over the rotations of the crystal, (I, B, 3, 3), of velocities (I, B, 3)."""
+    turned = np.einsum("gab,isb->gisa", mesh.cartesian_rotations, velocities)
+    products: np.ndarray = np.einsum("gisa,gisb->isab", turned, turned) / len(turned)
+    return products
+
+
+@dataclass(frozen=True)
+class Conductivity:
+    """Conductivity and what it is the sum of.
+
+    Attributes
+    ----------
+    temperatures : (n_T,) ndarray
+        K.
+    frequencies : (I, B) ndarray
+        Of the irreducible points, THz.
+    velocities : (I, B, 3) ndarray
+        A/ps.
+    weights : (I,) ndarray
+        Points of the mesh that each irreducible point stands for.
+    modes : (n_T, I, B, 3, 3) ndarray
+        Contribution of each mode, mean over its star, W/(m K).
+    mean_free_paths : (n_T, I, B) ndarray
+        |v| tau, A.
+    thickness : Thickness or None
+        Of a sheet.
+    """
+
+    temperatures: np.ndarray
+    frequencies: np.ndarray
+    velocities: np.ndarray
+    weights: np.ndarray
+    modes: np.ndarray
+    mean_free_paths: np.ndarray
+    thickness: Thickness | None = None
+
+    @classmethod
+    def relaxation_time(cls, mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np.ndarray,
+                        temperatures: np.ndarray, thickness: Thickness | None = None) -> Conductivity:
+        """In the relaxation-time approximation.
+
+        Parameters
+        ----------
+        frequencies, velocities : (I, B), (I, B, 3) arrays
+            At the irreducible points, THz and A/ps.
+        gamma : (I, n_T, B) array
+            All scattering together, half widths at half maximum, THz.
+        """
+        weights = mesh.irreducible[1]
+        tau = lifetimes(gamma).transpose(1, 0, 2)
+        capacity = heat_capacities(frequencies, temperatures)
+        scale = CONDUCTIVITY_W_PER_M_K / mesh.crystal.volume * (thickness.scale if thickness else 1.0)
+        modes = scale * (capacity * tau)[..., None, None] * star_products(mesh, velocities)
+        paths = np.linalg.norm(velocities, axis=2) * tau
+        return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, weights, modes, paths, thickness)
+
+    @property
+    def _shares(self) -> np.ndarray:
+        """Contributions times weights over N, (n_T, I, B, 3, 3): their sum is kappa."""
+        shares: np.ndarray = self.modes * (self.weights / self.weights.sum())[:, None, None, None]
+        return shares
+
+    @cached_property
+    def kappa(self) -> np.ndarray:
+        """Conductivity tensors (n_T, 3, 3), W/(m K)."""
+        total: np.ndarray = self._shares.sum(axis=(1, 2))
+        return total
+
+    @property
+    def by_branch(self) -> np.ndarray:
+        """Conductivity of each band, bands counted by frequency at each point, (n_T, B, 3, 3)."""
+        branches: np.ndarray = self._shares.sum(axis=1)
+        return branches
+
+    def cumulative_by_path(self, lengths: np.ndarray) -> np.ndarray:
+        """Conductivity of modes with mean free paths up to `lengths` (L,), A: (n_T, L, 3, 3)."""
+        return self._cumulative(self.mean_free_paths, lengths)
+
+    def cumulative_by_frequency(self, frequencies: np.ndarray) -> np.ndarray:
+        """Conductivity of modes up to `frequencies` (W,), THz, without interpolation: (n_T, W, 3, 3)."""
+        everywhere = np.broadcast_to(self.frequencies, self.mean_free_paths.shape)
+        return self._cumulative(everywhere, frequencies)
+
+    def _cumulative(self, keys: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        result = np.zeros((len(self.temperatures), len(limits), 3, 3))
+        for t, (key, share) in enumerate(zip(keys, self._shares, strict=True)):
+            order = np.argsort(key, axis=None)
+            sums = np.concatenate([np.zeros((1, 3, 3)), np.cumsum(share.reshape(-1, 3, 3)[order], axis=0)])
+            result[t] = sums[np.searchsorted(key.ravel()[order], limits, side="right")]
+        return result
+
+    def small_grains(self) -> np.ndarray:
+        """Conductivity by length where grains of one size end all paths, tau = L/|v|: (n_T, 3, 3), W/(m K) per A."""
+        moving = self.mean_free_paths > 0.0
+        per_length = np.where(moving, 1.0 / np.where(moving, self.mean_free_paths, 1.0), 0.0)
+        limit: np.ndarray = (self._shares * per_length[..., None, None]).sum(axis=(1, 2))
+        return limit
+
+
+def tensor_asymmetry(mesh: Mesh, kappa: np.ndarray) -> np.ndarray:
+    """Largest change of tensors (n_T, 3, 3) under a rotation of the crystal or on transposing, by their norms, (n_T,)."""
+    rotations = mesh.cartesian_rotations
+    turned = np.einsum("gab,tbc,gdc->gtad", rotations, kappa, rotations)
+    norm = np.maximum(np.linalg.norm(kappa, axis=(1, 2)), np.finfo(float).tiny)
+    change = np.abs(turned - kappa).max(axis=(0, 2, 3)) + np.abs(kappa - kappa.transpose(0, 2, 1)).max(axis=(1, 2))
+    asymmetry: np.ndarray = change / norm
+    return asymmetry
+
+
+def require_sound(mesh: Mesh, kappa: np.ndarray, temperatures: np.ndarray, tolerance: float = 1e-6) -> dict[str, float]:
+    """Check tensors (n_T, 3, 3) before anyone sees them.
+
+    Returns
+    -------
+    dict
+        Largest asymmetry, smallest eigenvalue over largest.
+
+    Raises
+    ------
+    PhysicsError
+        If a tensor is not finite, has not the symmetry of the crystal, or has a negative eigenvalue.
+    """
+    if not np.isfinite(kappa).all():
+        raise PhysicsError("conductivity: expected finite tensors, got NaN or infinite ones")
+    asymmetry = tensor_asymmetry(mesh, kappa)
+    if asymmetry.max() > tolerance:
+        worst = int(asymmetry.argmax())
+        raise PhysicsError(f"conductivity at {temperatures[worst]:g} K: expected a tensor with the symmetry of the crystal, "
+                           f"got one that rotations change by {asymmetry[worst]:.1e}")
+    values = np.linalg.eigvalsh(0.5 * (kappa + kappa.transpose(0, 2, 1)))
+    lowest = (values[:, 0] / np.maximum(values[:, -1], np.finfo(float).tiny)).min()
+    if lowest < -tolerance:
+        worst = int((values[:, 0] / values[:, -1]).argmin())
+        raise PhysicsError(f"conductivity at {temperatures[worst]:g} K: expected a positive tensor, got eigenvalues "
+                           f"{np.round(values[worst], 6).tolist()} W/(m K)")
+    return {"asymmetry": float(asymmetry.max()), "lowest_eigenvalue_by_highest": float(lowest)}
