@@ -29,13 +29,10 @@ import numpy as np
 
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.modes import occupations
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
+from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, QUANTUM_EV_PER_THZ
 
-#: modes of lower frequency take no part, THz
-CUTOFF_FREQUENCY_THZ = 1e-4
-#: frequencies closer than this belong to degenerate bands, THz
-DEGENERACY_THZ = 1e-4
 #: components of kappa as users see them, and where they lie in the tensor
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
@@ -88,34 +85,11 @@ class Thickness:
                 f"the cell times {self.scale:.6f}")
 
 
-def degenerate_mean(frequencies: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (..., B, K) replaced by their means over degenerate bands of frequencies (..., B), THz."""
-    shape = values.shape
-    values = values.reshape(frequencies.shape + (-1,))
-    new_group = np.diff(frequencies, axis=-1, prepend=-np.inf) > DEGENERACY_THZ
-    group = np.cumsum(new_group.reshape(-1)) - 1
-    flat = values.reshape(-1, values.shape[-1])
-    counts = np.bincount(group)
-    sums = np.add.reduceat(flat, np.flatnonzero(new_group.reshape(-1)), axis=0)
-    mean: np.ndarray = (sums / counts[:, None])[group].reshape(shape)
-    return mean
-
-
-def occupations(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Bose-Einstein occupations (n_T, ...) of frequencies (...), THz; zero below the cutoff."""
-    temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
-    active = frequencies > CUTOFF_FREQUENCY_THZ
-    x = PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * temperatures)
-    with np.errstate(over="ignore"):
-        n: np.ndarray = np.where(active, 1.0 / np.expm1(x), 0.0)
-    return n
-
-
 def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
     """Heat capacities of modes (n_T, ...), eV/K, from frequencies (...), THz; zero below the cutoff."""
     n = occupations(frequencies, temperatures)
     temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
-    x = PLANCK_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
+    x = QUANTUM_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
     capacity: np.ndarray = BOLTZMANN_EV_PER_K * x**2 * n * (n + 1.0)
     return capacity
 
@@ -127,11 +101,13 @@ def lifetimes(gamma: np.ndarray) -> np.ndarray:
     return tau
 
 
-def star_products(mesh: Mesh, velocities: np.ndarray) -> np.ndarray:
-    """Means of v v^T over the rotations of the crystal, (I, B, 3, 3), of velocities (I, B, 3)."""
-    turned = np.einsum("gab,isb->gisa", mesh.cartesian_rotations, velocities)
-    products: np.ndarray = np.einsum("gisa,gisb->isab", turned, turned) / len(turned)
-    return products
+def star_mean(mesh: Mesh, tensors: np.ndarray) -> np.ndarray:
+    """Means of tensors (..., 3, 3) over the rotations of the crystal."""
+    rotations = mesh.cartesian_rotations
+    # of tensors with nine components, as one 9 x 9 matrix
+    matrix = np.einsum("gab,gcd->acbd", rotations, rotations).reshape(9, 9) / len(rotations)
+    mean: np.ndarray = (tensors.reshape(-1, 9) @ matrix.T).reshape(tensors.shape)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -180,7 +156,8 @@ class Conductivity:
         tau = lifetimes(gamma).transpose(1, 0, 2)
         capacity = heat_capacities(frequencies, temperatures)
         scale = CONDUCTIVITY_W_PER_M_K / mesh.crystal.volume * (thickness.scale if thickness else 1.0)
-        modes = scale * (capacity * tau)[..., None, None] * star_products(mesh, velocities)
+        products = velocities[..., :, None] * velocities[..., None, :]
+        modes = scale * (capacity * tau)[..., None, None] * star_mean(mesh, products)
         paths = np.linalg.norm(velocities, axis=2) * tau
         return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, weights, modes, paths, thickness)
 
