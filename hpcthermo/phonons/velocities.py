@@ -71,7 +71,7 @@ def little_group_average(q: np.ndarray, velocities: np.ndarray, rotations: np.nd
     """Mean of velocities over the rotations that leave q itself where it is, as in phonopy.
 
     Rotations that move q by a reciprocal lattice vector take no part: at the zone boundary they exchange bands that
-    cross, and a mean by band would be zero.
+    cross, and a mean by band would be zero. Which image of q is meant matters there; it is the one in [-1/2, 1/2).
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def little_group_average(q: np.ndarray, velocities: np.ndarray, rotations: np.nd
     rotations, cartesian_rotations : (G, 3, 3) ndarray
         Of wave vectors, as `Mesh` has them.
     """
-    q = q - np.rint(q)
+    q = q - np.floor(q + 0.5 + 1e-9)
     keeps = (np.abs(np.einsum("gij,nj->ngi", rotations, q) - q[:, None, :]) < 1e-5).all(axis=2)
     mean = np.einsum("ng,gij->nij", keeps / keeps.sum(axis=1, keepdims=True), cartesian_rotations)
     return velocities @ mean.transpose(0, 2, 1)

@@ -39,7 +39,8 @@ def _ask(request: bytes) -> Any:
     if importlib.util.find_spec("phono3py") is None:
         pytest.skip("phono3py is not installed (pip install 'hpcthermo[test]')")
     done = subprocess.run([sys.executable, __file__, str(lattice_data())], input=request, capture_output=True,
-                          timeout=1200, env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}, check=False)
+                          timeout=1200, env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
+                          check=False)
     if done.returncode != 0:
         pytest.fail(f"phono3py failed: {done.stderr.decode()[-1500:]}")
     return pickle.loads(done.stdout)
@@ -74,8 +75,8 @@ def lattice(inputs: SimpleNamespace) -> SimpleNamespace:
     supercell = Supercell.match(crystal, inputs.supercell, inputs.supercell_positions, inputs.supercell_symbols,
                                 inputs.origin_of)
     second = Interactions.second(supercell, inputs.fc2)
-    return SimpleNamespace(crystal=crystal, supercell=supercell, second=second, harmonic=HarmonicCrystal(crystal, second),
-                           third=Interactions.third(supercell, inputs.fc3))
+    return SimpleNamespace(crystal=crystal, supercell=supercell, second=second,
+                           harmonic=HarmonicCrystal(crystal, second), third=Interactions.third(supercell, inputs.fc3))
 
 
 def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[str, Any]:

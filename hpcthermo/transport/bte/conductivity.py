@@ -14,7 +14,8 @@ In the relaxation-time approximation every mode carries
     <>_star  mean over the rotations of the crystal, so that a sum over irreducible points with the sizes of their
              stars is the sum over the mesh
 
-Modes below the cutoff frequency, and modes without any scattering (gamma = 0: the acoustic ones at Gamma), carry nothing.
+Modes below the cutoff frequency, and modes without any scattering (gamma = 0: the acoustic ones at Gamma), carry
+nothing.
 
 A sheet has no volume of its own. Its conductivity is that of the cell times height/thickness, where the height is the
 extent of the cell along its normal; `Thickness` holds both, and results say which was used.
@@ -81,8 +82,8 @@ class Thickness:
         return self.height_A / self.thickness_A
 
     def __str__(self) -> str:
-        return (f"sheet of thickness {self.thickness_A:.4f} A in a cell of height {self.height_A:.4f} A: conductivity of "
-                f"the cell times {self.scale:.6f}")
+        return (f"sheet of thickness {self.thickness_A:.4f} A in a cell of height {self.height_A:.4f} A: conductivity "
+                f"of the cell times {self.scale:.6f}")
 
 
 def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
@@ -159,7 +160,8 @@ class Conductivity:
         products = velocities[..., :, None] * velocities[..., None, :]
         modes = scale * (capacity * tau)[..., None, None] * star_mean(mesh, products)
         paths = np.linalg.norm(velocities, axis=2) * tau
-        return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, weights, modes, paths, thickness)
+        return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, weights, modes, paths,
+                   thickness)
 
     @property
     def _shares(self) -> np.ndarray:
@@ -205,7 +207,7 @@ class Conductivity:
 
 
 def tensor_asymmetry(mesh: Mesh, kappa: np.ndarray) -> np.ndarray:
-    """Largest change of tensors (n_T, 3, 3) under a rotation of the crystal or on transposing, by their norms, (n_T,)."""
+    """Largest change of tensors (n_T, 3, 3) under rotations of the crystal or transposition, by norm, (n_T,)."""
     rotations = mesh.cartesian_rotations
     turned = np.einsum("gab,tbc,gdc->gtad", rotations, kappa, rotations)
     norm = np.maximum(np.linalg.norm(kappa, axis=(1, 2)), np.finfo(float).tiny)
@@ -232,8 +234,8 @@ def require_sound(mesh: Mesh, kappa: np.ndarray, temperatures: np.ndarray, toler
     asymmetry = tensor_asymmetry(mesh, kappa)
     if asymmetry.max() > tolerance:
         worst = int(asymmetry.argmax())
-        raise PhysicsError(f"conductivity at {temperatures[worst]:g} K: expected a tensor with the symmetry of the crystal, "
-                           f"got one that rotations change by {asymmetry[worst]:.1e}")
+        raise PhysicsError(f"conductivity at {temperatures[worst]:g} K: expected a tensor with the symmetry of the "
+                           f"crystal, got one that rotations change by {asymmetry[worst]:.1e}")
     values = np.linalg.eigvalsh(0.5 * (kappa + kappa.transpose(0, 2, 1)))
     lowest = (values[:, 0] / np.maximum(values[:, -1], np.finfo(float).tiny)).min()
     if lowest < -tolerance:

@@ -9,10 +9,11 @@ r"""Scattering by isotopes (S. Tamura, Phys. Rev. B 27, 858 (1983), eq. 23).
     c_k, m_k share and mass of isotope k of the element
     g_i      mass variance
 
-The sum over q' s' touches e_i(qs) from outside only. So it is done once per frequency, as the local density of states of
-each atom, a 3 x 3 tensor, and not once per pair of modes:
+The sum over q' s' touches e_i(qs) from outside only. So it is done once per frequency, as the local density of states
+of each atom, a 3 x 3 tensor, and not once per pair of modes:
 
-    gamma = (pi/4) f^2 sum_i g_i e_i^dagger G_i(f) e_i        G_i(f) = (1/N) sum_q' sum_s' Re[e_i e_i^dagger] delta(f - f')
+    gamma = (pi/4) f^2 sum_i g_i e_i^dagger G_i(f) e_i
+    G_i(f) = (1/N) sum_q' sum_s' Re[e_i e_i^dagger] delta(f - f')
 
 with gamma the half width at half maximum, THz. (G_i is real, as -q has the complex conjugate eigenvectors.) Means over
 degenerate bands are taken on both sides, so gamma does not depend on the choice of eigenvectors.
@@ -54,7 +55,8 @@ def natural_mass_variances(symbols: tuple[str, ...]) -> np.ndarray:
     return np.array(variances)
 
 
-def isotope_linewidths(mesh: Mesh, phonons: Phonons, mass_variances: np.ndarray, sigma: float | None = None) -> np.ndarray:
+def isotope_linewidths(mesh: Mesh, phonons: Phonons, mass_variances: np.ndarray,
+                       sigma: float | None = None) -> np.ndarray:
     """Linewidths gamma (I, B) of the modes at irreducible points, THz.
 
     Parameters
@@ -74,7 +76,8 @@ def isotope_linewidths(mesh: Mesh, phonons: Phonons, mass_variances: np.ndarray,
     local = degenerate_mean(frequencies, local.reshape(mesh.n_points, -1, 9 * n))
     points = mesh.irreducible[0]
     targets, which = np.unique(frequencies[points], return_inverse=True)
-    density = surface_integrals(mesh, frequencies, local, targets, sigma)[which.ravel()].reshape(*frequencies[points].shape, n, 9)
-    seen = np.einsum("isnx,isnx,n->is", local[points].reshape(density.shape), density, mass_variances)
+    density = surface_integrals(mesh, frequencies, local, targets, sigma)[which.ravel()]
+    each = (len(points), -1, n, 9)
+    seen = np.einsum("isnx,isnx,n->is", local[points].reshape(each), density.reshape(each), mass_variances)
     gamma = 0.25 * np.pi * frequencies[points] ** 2 * seen * active[points]
     return degenerate_mean(frequencies[points], gamma[..., None])[..., 0]

@@ -2,9 +2,9 @@ r"""Integrals over surfaces of constant frequency.
 
     X(f) = (1/N) sum_q sum_s X_s(q) delta(f - f_s(q))
 
-by linear tetrahedra: the cell of the mesh is cut into six along its shortest diagonal, and frequency and X are linear in
-each. With corners in the order f_1 <= f_2 <= f_3 <= f_4 and phi_ij = (f - f_j)/(f_i - f_j), the fraction of corner i where
-the surface cuts edge ij, the surface is
+by linear tetrahedra: the cell of the mesh is cut into six along its shortest diagonal, and frequency and X are linear
+in each. With corners in the order f_1 <= f_2 <= f_3 <= f_4 and phi_ij = (f - f_j)/(f_i - f_j), the fraction of corner
+i where the surface cuts edge ij, the surface is
 
     f_1 <= f < f_2    a triangle on the edges 12, 13, 14
     f_2 <= f < f_3    two triangles, on 13, 14, 24 and on 13, 24, 23
@@ -15,9 +15,9 @@ and a triangle with weight g adds g times the mean of X over its corners:
     g(12, 13, 14) = 3 phi_21 phi_31 / (f_4 - f_1)       g(13, 14, 24) = 3 phi_41 phi_24 / (f_3 - f_1)
     g(14, 24, 34) = 3 phi_24 phi_34 / (f_4 - f_1)       g(13, 24, 23) = 3 phi_42 phi_23 / (f_3 - f_1)
 
-No two nearly equal numbers are subtracted, so corners may coincide. Where three or four of them have the same frequency,
-X(f) jumps there, and f is often just that one (equivalent points of the mesh); so the mean over both sides of f is taken,
-which rounding cannot change. The alternative is a Gaussian of fixed width.
+No two nearly equal numbers are subtracted, so corners may coincide. Where three or four of them have the same
+frequency, X(f) jumps there, and f is often just that one (equivalent points of the mesh); so the mean over both sides
+of f is taken, which rounding cannot change. The alternative is a Gaussian of fixed width.
 """
 
 from __future__ import annotations

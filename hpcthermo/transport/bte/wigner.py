@@ -16,11 +16,11 @@ r"""Heat carried by coherences between bands.
 
 Both tend to the same as w' approaches w, and at high temperature.
 
-Within a group of degenerate bands the division into populations (s = s') and coherences depends on the eigenvectors. Here
-they are those that diagonalise the velocity along one direction, as for group velocities, so that coherences add to a
-conductivity in the relaxation-time approximation. Averaging group velocities over the little group leaves out the part of
-V_ss V_ss that has not the symmetry of q; `left_out` says how much that is: kappa_RTA + within + left_out does not
-depend on any choice.
+Within a group of degenerate bands the division into populations (s = s') and coherences depends on the eigenvectors.
+Here they are those that diagonalise the velocity along one direction, as for group velocities, so that coherences add
+to a conductivity in the relaxation-time approximation. Averaging group velocities over the little group leaves out
+the part of V_ss V_ss that has not the symmetry of q; `left_out` says how much that is: kappa_RTA + within + left_out
+does not depend on any choice.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Coherences:
         return total
 
 
-def coherences(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, velocity_matrices: np.ndarray, gamma: np.ndarray,
-               temperatures: np.ndarray, formula: str = "smm19", thickness: Thickness | None = None) -> Coherences:
+def coherences(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, velocity_matrices: np.ndarray,
+               gamma: np.ndarray, temperatures: np.ndarray, formula: str = "smm19",
+               thickness: Thickness | None = None) -> Coherences:
     """Conductivity by coherences.
 
     Parameters
@@ -90,8 +91,8 @@ def coherences(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, velo
     temperatures = np.asarray(temperatures, dtype=np.float64)
     total = np.zeros((3, len(temperatures), 3, 3))
     for q, weight in enumerate(mesh.irreducible[1]):
-        total += weight * np.stack(_at_point(frequencies[q], velocities[q], velocity_matrices[q], gamma[q], temperatures,
-                                             formula))
+        total += weight * np.stack(_at_point(frequencies[q], velocities[q], velocity_matrices[q], gamma[q],
+                                             temperatures, formula))
     scale = CONDUCTIVITY_W_PER_M_K / (mesh.n_points * mesh.crystal.volume) * (thickness.scale if thickness else 1.0)
     return Coherences(*star_mean(mesh, total * scale))
 
