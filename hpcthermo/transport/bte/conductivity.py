@@ -32,7 +32,7 @@ from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.modes import occupations
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, QUANTUM_EV_PER_THZ
+from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
 
 #: components of kappa as users see them, and where they lie in the tensor
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -90,7 +90,7 @@ def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.nda
     """Heat capacities of modes (n_T, ...), eV/K, from frequencies (...), THz; zero below the cutoff."""
     n = occupations(frequencies, temperatures)
     temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
-    x = QUANTUM_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
+    x = PLANCK_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
     capacity: np.ndarray = BOLTZMANN_EV_PER_K * x**2 * n * (n + 1.0)
     return capacity
 

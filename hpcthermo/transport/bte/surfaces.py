@@ -28,6 +28,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.tetrahedron import tetrahedron_cuts
 
 #: step to the sides of a frequency, well above rounding and well below widths of bands, THz
 SIDE_THZ = 1e-6
@@ -39,14 +40,9 @@ GAUSSIAN_REACH = 6.0
 
 def tetrahedra(mesh: Mesh) -> np.ndarray:
     """Addresses of the corners of the six tetrahedra of a cell relative to its first point, (6, 4, 3) of int."""
-    steps = (mesh.basis / mesh.divisions).T @ mesh.crystal.reciprocal
-    diagonals = np.array([(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
-    lengths = np.linalg.norm(diagonals @ steps, axis=1)
-    # the first of equally short ones, whatever rounding says
-    signs = diagonals[np.flatnonzero(lengths < lengths.min() * (1.0 + 1e-6))[0]]
-    axes = np.eye(3, dtype=int) * signs
-    return np.array([[np.zeros(3, dtype=int), axes[a], axes[a] + axes[b], signs]
-                     for a, b, _ in itertools.permutations(range(3))])
+    steps = tetrahedron_cuts(mesh)[0].T
+    paths = [steps[list(order)] for order in itertools.permutations(range(3))]
+    return np.array([np.concatenate([np.zeros((1, 3), dtype=int), np.cumsum(path, axis=0)]) for path in paths])
 
 
 def corner_weights(corners: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ, occupations
 from hpcthermo.transport.bte.conductivity import Thickness, heat_capacities, lifetimes, star_mean
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.units import CONDUCTIVITY_W_PER_M_K, QUANTUM_EV_PER_THZ
+from hpcthermo.units import CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
 
 FORMULAS = ("smm19", "njc23")
 #: degenerate bands are told apart by their velocity along this Cartesian direction
@@ -118,7 +118,7 @@ def _at_point(f: np.ndarray, v: np.ndarray, velocity_matrix: np.ndarray, gamma: 
     if formula == "njc23":
         n = occupations(f, temperatures)
         slope = (n[:, None, :] - n[:, :, None]) / np.where(same, 1.0, w - w_)
-        kubo = QUANTUM_EV_PER_THZ * (0.5 * (w + w_)) ** 2 * slope / temperatures[:, None, None]
+        kubo = PLANCK_EV_PER_THZ * (0.5 * (w + w_)) ** 2 * slope / temperatures[:, None, None]
         mixed = np.where(same, mixed, kubo)
     carried = mixed * lines
     off = same & ~np.eye(len(f), dtype=bool)
