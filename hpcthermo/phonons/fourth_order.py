@@ -1,12 +1,13 @@
 r"""Fourth-order force constants by finite differences, as a sparse list.
 
-Three atoms i, j, k no farther from one another than a cutoff are displaced by +-h along Cartesian axes; for all l at once
+Three atoms i, j, k no farther from one another than a cutoff are displaced by +-h along Cartesian axes; for all l at
+once
 
-    Phi(i al; j be; k ga; l de) = - sum_(s,t,u = +-1) s t u F_l,de(s h e_al at i, t h e_be at j, u h e_ga at k) / (8 h^3)
+    Phi(i al; j be; k ga; l de) = - sum_(s,t,u = +-1) s t u F_l,de(s h e_al at i; t h e_be at j; u h e_ga at k) / 8 h^3
 
-with an error of order h^2, also where atoms coincide (displacements add). Triples are reduced by the space group with its
-translations and by permutations; of the 27 axes of a triple only so many are made that its own symmetry gives the others;
-and of displaced cells that an operation turns into each other only one is kept.
+with an error of order h^2, also where atoms coincide (displacements add). Triples are reduced by the space group with
+its translations and by permutations; of the 27 axes of a triple only so many are made that its own symmetry gives the
+others; and of displaced cells that an operation turns into each other only one is kept.
 
     symbol          is
     i, j, k, l      atoms of the supercell
@@ -24,7 +25,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
-from hpcthermo.phonons.displacements import DisplacementDataset, shortest_distances
+from hpcthermo.phonons.displacement_dataset import DisplacementDataset
+from hpcthermo.phonons.displacements import shortest_distances
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.supercells import SpaceGroup
 
@@ -70,7 +72,8 @@ class FourthOrder:
     operations: list[np.ndarray]
 
     @classmethod
-    def plan(cls, supercell: Supercell, group: SpaceGroup, cutoff: float | None, step: float = FOURTH_STEP) -> FourthOrder:
+    def plan(cls, supercell: Supercell, group: SpaceGroup, cutoff: float | None,
+             step: float = FOURTH_STEP) -> FourthOrder:
         """Find the displacements.
 
         Parameters
@@ -170,7 +173,7 @@ def _independent_triples(supercell: Supercell, group: SpaceGroup, near: np.ndarr
         around = np.flatnonzero(near[home])
         for a, j in enumerate(around):
             for k in around[a:]:
-                if near[j, k] and _code(np.array([home, j, k]), n_super) not in seen:
+                if near[j, k] and int(_code(np.array([home, j, k]), n_super)) not in seen:
                     found.append((home, j, k))
                     seen.update(np.unique(_code(group.permutations[:, [home, j, k]], n_super)).tolist())
     return np.array(found)

@@ -54,11 +54,7 @@ class Interactions:
         """From terms of which several may belong to the same atoms and lattice vectors; those are added."""
         order = atoms.shape[1]
         keys = np.concatenate([vectors.reshape(len(vectors), -1), atoms], axis=1)
-        low = keys.min(axis=0)
-        spans = (keys.max(axis=0) - low + 1).astype(np.int64)
-        code = np.zeros(len(keys), dtype=np.int64)
-        for column, span in zip((keys - low).T, spans, strict=True):
-            code = code * span + column
+        code = row_codes(keys)
         first = np.argsort(code, kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(code[first]) != 0])
         total = np.add.reduceat(values[first].reshape(len(values), -1), starts, axis=0)
@@ -87,24 +83,56 @@ class Interactions:
         """
         n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
         _require_shape("third", values, (n, n_super, n_super, 3, 3, 3))
-        counts, images = supercell.images
         first, second, third = np.nonzero(np.abs(values).max(axis=(3, 4, 5)) > NEGLIGIBLE)
-        pairs = counts[first, second] * counts[first, third]
-        term = np.repeat(np.arange(len(first)), pairs)
-        within = np.arange(len(term)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
-        i, j, k = first[term], second[term], third[term]
-        r_j = images[i, j, within // counts[i, k]]
-        r_k = images[i, k, within % counts[i, k]]
-        atoms = np.stack([i, supercell.atom_of[j], supercell.atom_of[k]], axis=1)
-        shares = (values[first, second, third] / pairs[:, None, None, None])[term]
+        members = np.stack([supercell.origin_of[first], second, third], axis=1)
+        return cls.of_supercell(supercell, members, values[first, second, third], average_origins)
+
+    @classmethod
+    def of_supercell(cls, supercell: Supercell, members: np.ndarray, values: np.ndarray,
+                     average_origins: bool = True) -> Interactions:
+        """Any order, from terms of a supercell: each combination of atoms once.
+
+        Parameters
+        ----------
+        members : (P, n) ndarray of int
+            Atoms of the supercell, the first one of ``origin_of``.
+        values : (P, 3, ..., 3) ndarray
+            eV/A^n.
+        average_origins : bool
+            Take the mean over which of the atoms the others are nearest to.
+        """
+        counts, images = supercell.images
+        order = members.shape[1]
+        first = supercell.atom_of[members[:, 0]]
+        choices = [counts[first, members[:, leg]] for leg in range(1, order)]
+        copies = np.prod(choices, axis=0)
+        term = np.repeat(np.arange(len(first)), copies)
+        left = np.arange(len(term)) - np.repeat(np.cumsum(copies) - copies, copies)
+        lattice = np.zeros((len(term), order, 3), dtype=int)
+        for leg in range(order - 1, 0, -1):
+            here = choices[leg - 1][term]
+            lattice[:, leg] = images[first[term], members[term, leg], left % here]
+            left //= here
+        atoms = supercell.atom_of[members][term]
+        shares = (values / copies.reshape((-1,) + (1,) * order))[term]
         if not average_origins:
-            return cls.merged(atoms, np.stack([r_j, r_k], axis=1), shares)
-        # atom i, to which the others are nearest, as first, second and third leg
-        legs = [((0, 1, 2), r_j, r_k), ((1, 0, 2), -r_j, r_k - r_j), ((2, 1, 0), r_j - r_k, -r_k)]
+            return cls.merged(atoms, lattice[:, 1:], shares)
+        # the atom to which the others are nearest as first, second, ... leg
+        swaps = [[leg if k == 0 else 0 if k == leg else k for k in range(order)] for leg in range(order)]
         return cls.merged(
-            np.concatenate([atoms[:, list(order)] for order, _, _ in legs]),
-            np.concatenate([np.stack([a, b], axis=1) for _, a, b in legs]),
-            np.concatenate([np.transpose(shares, (0, *(1 + leg for leg in order))) / 3.0 for order, _, _ in legs]))
+            np.concatenate([atoms[:, swap] for swap in swaps]),
+            np.concatenate([lattice[:, swap[1:]] - lattice[:, swap[:1]] for swap in swaps]),
+            np.concatenate([np.transpose(shares, (0, *(1 + leg for leg in swap))) / order for swap in swaps]))
+
+
+def row_codes(keys: np.ndarray) -> np.ndarray:
+    """One integer for each row of small integers, in the order of the rows; sorts faster than rows."""
+    low = keys.min(axis=0)
+    spans = (keys.max(axis=0) - low + 1).astype(np.int64)
+    code = np.zeros(len(keys), dtype=np.int64)
+    for column, span in zip((keys - low).T, spans, strict=True):
+        code = code * span + column
+    return code
 
 
 def _require_shape(order: str, values: np.ndarray, expected: tuple[int, ...]) -> None:

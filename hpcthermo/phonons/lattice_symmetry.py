@@ -1,9 +1,9 @@
 r"""Space group and permutations acting on lists of force constants on the lattice.
 
-A cluster is a set of atoms (i_1, 0), (i_2, R_2), ..., (i_n, R_n), given up to lattice translations. An operation g = (W|w)
-takes atom (i, R) to (g i, W R + s_gi), and a term of the list to another term whose tensor is turned; permutations of
-legs do the same. All terms that are reached from one another form an orbit and have one independent tensor, which the
-operations that map the first term of the orbit to itself restrict further.
+A cluster is a set of atoms (i_1, 0), (i_2, R_2), ..., (i_n, R_n), given up to lattice translations. An operation
+g = (W|w) takes atom (i, R) to (g i, W R + s_gi), and a term of the list to another term whose tensor is turned;
+permutations of legs do the same. All terms that are reached from one another form an orbit and have one independent
+tensor, which the operations that map the first term of the orbit to itself restrict further.
 
     symbol    is
     W         rotation in units of the lattice vectors (on columns)
@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -23,7 +24,7 @@ import spglib
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.interactions import Interactions, row_codes
 from hpcthermo.phonons.supercells import SYMMETRY_TOLERANCE
 
 
@@ -57,7 +58,8 @@ class CrystalSymmetry:
         supercell : (3, 3) ndarray, optional
             Rows, A; leaves out operations that do not map this lattice onto itself.
         """
-        found = spglib.get_symmetry((crystal.cell, crystal.positions, crystal.numbers), symprec=SYMMETRY_TOLERANCE)
+        structure: Any = crystal.cell, crystal.positions, crystal.numbers
+        found = spglib.get_symmetry(structure, symprec=SYMMETRY_TOLERANCE)
         if found is None:
             raise InputError("crystal: expected a structure whose symmetry can be found, got none; check its positions")
         rotations, translations = found["rotations"].astype(int), found["translations"]
@@ -97,30 +99,35 @@ class Orbits:
         self.permutations = [np.array(p) for p in itertools.permutations(range(self.order))]
         legs = _with_first(vectors)
         self._codes = _Codes.of(symmetry, atoms, legs)
-        sets = self._complete_sets(atoms, legs)
-        self.atoms, legs, codes = self._all_permutations(*sets)
-        self.vectors = legs[:, 1:]
-        self._sorted, self._place = np.unique(codes, return_index=True)
-        # the operation and permutation that take each term to the first of its orbit
-        best = np.full(len(codes), np.iinfo(np.int64).max)
-        self._which = np.zeros(len(codes), dtype=int)
+        set_atoms, set_legs = self._complete_sets(atoms, legs)
+        # the operation and permutation that take each set to the first term of its orbit
+        best = np.full(len(set_atoms), np.iinfo(np.int64).max)
+        operation, permutation = np.zeros(len(best), dtype=int), np.zeros(len(best), dtype=int)
         for g in range(len(symmetry.rotations)):
-            code, permutation = self._canonical(*symmetry.images(g, self.atoms, legs))
+            code, index = self._canonical(*symmetry.images(g, set_atoms, set_legs))
             better = code < best
-            best[better] = code[better]
-            self._which[better] = g * len(self.permutations) + permutation[better]
-        firsts, self.orbit = np.unique(best, return_inverse=True)
-        self.orbit = self.orbit.ravel()
+            best[better], operation[better], permutation[better] = code[better], g, index[better]
+        # a term is a permutation of its set: undo that, then go on
+        every_atoms = np.concatenate([set_atoms[:, p] for p in self.permutations])
+        every_legs = np.concatenate([set_legs[:, p] - set_legs[:, p[:1]] for p in self.permutations])
+        self._sorted, chosen = np.unique(self._codes.of_terms(every_atoms, every_legs), return_index=True)
+        made_by, of_set = np.divmod(chosen, len(set_atoms))
+        after = self._products_with_inverse()[made_by, permutation[of_set]]
+        self._which = operation[of_set] * len(self.permutations) + after
+        self.atoms, legs = every_atoms[chosen], every_legs[chosen]
+        self.vectors = legs[:, 1:]
+        firsts, orbit_of_set = np.unique(best, return_inverse=True)
+        self.orbit = orbit_of_set.ravel()[of_set]
         self.n_orbits = len(firsts)
         self.sizes = np.bincount(self.orbit, minlength=self.n_orbits)
         first = self.places_of_codes(firsts)
         self._set_invariants(self.atoms[first], legs[first], firsts)
-        self.all_terms = SomeTerms(self, np.arange(len(codes)))
+        self.all_terms = SomeTerms(self, np.arange(len(self.orbit)))
 
     def places_of_codes(self, codes: np.ndarray) -> np.ndarray:
         """Places in the list of terms with given codes; -1 where there is none."""
         at = np.minimum(np.searchsorted(self._sorted, codes), len(self._sorted) - 1)
-        return np.where(self._sorted[at] == codes, self._place[at], -1)
+        return np.where(self._sorted[at] == codes, at, -1)
 
     def _complete_sets(self, atoms: np.ndarray, legs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One term of each set of atoms that symmetry makes from those of the list."""
@@ -142,11 +149,10 @@ class Orbits:
         legs = np.take_along_axis(legs[first], order[:, :, None], axis=1)
         return np.take_along_axis(atoms[first], order, axis=1), legs - legs[:, :1]
 
-    def _all_permutations(self, atoms: np.ndarray, legs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        every_atoms = np.concatenate([atoms[:, p] for p in self.permutations])
-        every = np.concatenate([legs[:, p] - legs[:, p[:1]] for p in self.permutations])
-        codes, first = np.unique(self._codes.of_terms(every_atoms, every), return_index=True)
-        return every_atoms[first], every[first], codes
+    def _products_with_inverse(self) -> np.ndarray:
+        """Which permutation is that of the inverse of one, then another."""
+        place = {tuple(p): index for index, p in enumerate(self.permutations)}
+        return np.array([[place[tuple(np.argsort(p)[q])] for q in self.permutations] for p in self.permutations])
 
     def _canonical(self, atoms: np.ndarray, legs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Smallest code over permutations of legs, and the permutation that gives it."""
@@ -187,8 +193,8 @@ class Orbits:
         size = 3 ** self.order
         self._projectors = np.zeros((len(self._special), size, size))
         for matrix, members in matches:
-            members = slot[members]
-            self._projectors[members[members >= 0]] += self._all_matrices[matrix]
+            places = slot[members]
+            self._projectors[places[places >= 0]] += self._all_matrices[matrix]
         self._projectors /= counts[self._special, None, None]
 
     def tensors(self, values: np.ndarray) -> np.ndarray:
@@ -274,12 +280,12 @@ class _Codes:
     def of(cls, symmetry: CrystalSymmetry, atoms: np.ndarray, legs: np.ndarray) -> _Codes:
         """For the clusters of a list (P, n), (P, n, 3), all images and permutations."""
         order, n_atoms = atoms.shape[1], symmetry.atom_images.shape[1]
-        pairs = np.unique(np.concatenate([
+        pairs = _unique_rows(np.concatenate([
             np.concatenate([legs[:, b] - legs[:, a], atoms[:, [a]], atoms[:, [b]]], axis=1)
-            for a in range(order) for b in range(order)]), axis=0)
-        between = np.unique(np.concatenate([
+            for a in range(order) for b in range(order)]))
+        between = _unique_rows(np.concatenate([
             pairs[:, :3] @ w.T + s[pairs[:, 4]] - s[pairs[:, 3]]
-            for w, s in zip(symmetry.rotations, symmetry.shifts, strict=True)]), axis=0)
+            for w, s in zip(symmetry.rotations, symmetry.shifts, strict=True)]))
         low = between.min(axis=0)
         table = np.zeros(between.max(axis=0) - low + 1, dtype=np.int64)
         table[tuple((between - low).T)] = np.arange(len(between))
@@ -295,6 +301,10 @@ class _Codes:
             at = legs[:, leg] - self._low
             code = (code * self._n_vectors + self._table[at[:, 0], at[:, 1], at[:, 2]]) * self._n_atoms + atoms[:, leg]
         return code
+
+
+def _unique_rows(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows[np.unique(row_codes(rows), return_index=True)[1]])
 
 
 def _with_first(vectors: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ For a list of any order with any cutoff: nearest list that is symmetric under th
     Born-Huang            sum_(R j) Phi(0 i al, R j be) r_ga   = the same with be and ga exchanged    order 2
     Huang                 sum_(i, R j) Phi(0 i al, R j be) r_ga r_de = the same with (al be) and (ga de) exchanged
 
-The last two say that a rotation costs no energy and that the crystal is free of stress; for sheets they make the flexural
-branch quadratic (Carrete et al., Mater. Res. Lett. 4, 204 (2016); Lin, Ponce and Marzari, npj Comput. Mater. 8, 236
-(2022)). With x the independent tensors, weighted by the root of the size of their orbit, and A x = 0 all conditions,
+The last two say that a rotation costs no energy and that the crystal is free of stress; for sheets they make the
+flexural branch quadratic (Carrete et al., Mater. Res. Lett. 4, 204 (2016); Lin, Ponce and Marzari, npj Comput. Mater.
+8, 236 (2022)). With x the independent tensors, weighted by the root of the size of their orbit, and A x = 0 all
+conditions,
 
     x' = x - A^T (A A^T)^+ A x
 
@@ -26,7 +27,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.interactions import Interactions, row_codes
 from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry, Orbits, SomeTerms
 
 #: relative rounding error of a sum over a leg
@@ -88,7 +89,7 @@ def with_sum_rules(crystal: Crystal, interactions: Interactions, symmetry: Cryst
     shape = (-1,) + (3,) * interactions.order
     result = Interactions(orbits.atoms, orbits.vectors, values.reshape(shape))
     change = values - given
-    rotations = ()
+    rotations: tuple[float, ...] = ()
     if interactions.order == 2:
         rotations = tuple(largest(crystal, which) for largest in (largest_rotational_sum, largest_huang_difference)
                           for which in (interactions, result))
@@ -98,9 +99,9 @@ def with_sum_rules(crystal: Crystal, interactions: Interactions, symmetry: Cryst
 
 def largest_acoustic_sum(interactions: Interactions) -> float:
     """Largest |sum over the last leg|, eV/A^n."""
-    keys = np.concatenate([interactions.atoms[:, :-1], interactions.vectors[:, :-1].reshape(len(interactions.atoms), -1)],
-                          axis=1)
-    group = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    shorter = interactions.vectors[:, :-1].reshape(len(interactions.atoms), -1)
+    keys = np.concatenate([interactions.atoms[:, :-1], shorter], axis=1)
+    group = np.unique(row_codes(keys), return_inverse=True)[1].ravel()
     sums = _summing(group) @ interactions.values.reshape(len(group), -1)
     return float(np.abs(sums).max())
 
@@ -164,19 +165,19 @@ def _solved_directly(crystal: Crystal, orbits: Orbits, tensors: np.ndarray, rota
     # rows of A over the independent tensors, each weighted by the root of the size of its orbit
     weight = 1.0 / np.sqrt(orbits.sizes)[:, None]
     dense = np.empty((n_rows, 9 * orbits.n_orbits))
-    for row in range(n_rows):
-        values = conditions[[row]].toarray().reshape(len(terms), 9)
-        dense[row] = (orbits.invariant(orbits.all_terms.transposed(values)) * weight).ravel()
+    for condition in range(n_rows):
+        values = conditions[[condition]].toarray().reshape(len(terms), 9)
+        dense[condition] = (orbits.invariant(orbits.all_terms.transposed(values)) * weight).ravel()
     # every condition of the same weight
     length = np.linalg.norm(dense, axis=1)
     dense = dense[length > 1e-10 * length.max()] / length[length > 1e-10 * length.max(), None]
-    x = (tensors / weight).ravel()
+    flat = (tensors / weight).ravel()
     # orthonormal conditions: exact to rounding, twice is enough
     _, singular, basis = np.linalg.svd(dense, full_matrices=False)
     basis = basis[singular > 1e-9 * singular[0]]
     for _ in range(2):
-        x = x - basis.T @ (basis @ x)
-    return orbits.invariant(x.reshape(tensors.shape) * weight)
+        flat = flat - basis.T @ (basis @ flat)
+    return orbits.invariant(flat.reshape(tensors.shape) * weight)
 
 
 def _solved_iteratively(orbits: Orbits, tensors: np.ndarray) -> np.ndarray:
