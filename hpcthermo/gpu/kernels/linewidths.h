@@ -18,7 +18,9 @@
 //
 //   symbol     is
 //   row        16 frequencies round a point (transport/bte/tetrahedron.py), relative to the point's own
-//   low, high  bounds of a mode's frequency round its point; low > high where a mode takes no part
+//   low, high  bounds of a partner's frequency round its point; low > high where a mode takes no part
+//   from, to   bounds of the first mode's frequency: itself, or with the width of a Gaussian; out of reach where it takes
+//              no part
 #include "portable.h"
 
 #define PLACES 16
@@ -27,8 +29,12 @@
 #define WEIGH_FROM (CAPACITY - 4 * LANES)
 // temperatures come in whole blocks
 #define TEMPERATURES_TOGETHER 4
-// head of a candidate: leg, kind, a, b
-#define HEAD(leg, kind, a, b) ((((leg) * 3 + (kind)) * n_bands + (a)) * n_bands + (b))
+// head of a candidate: leg, kind, a, b; up to 4096 bands
+#define HEAD(leg, kind, a, b) (((leg) << 26) | ((kind) << 24) | ((a) << 12) | (b))
+#define LEG_OF(head) ((head) >> 26)
+#define KIND_OF(head) ((head) >> 24 & 3)
+#define A_OF(head) ((head) >> 12 & 4095)
+#define B_OF(head) ((head) & 4095)
 
 struct Energies
 {
@@ -36,6 +42,7 @@ struct Energies
     const double *frequencies, *widths;     // (N, B), THz; widths of Gaussians or null
     const REAL *rows;                       // (cuts, N, B, PLACES)
     const REAL *low, *high;                 // (N, stride)
+    const REAL *from, *to;                  // (N, B)
     double reach, norm;                     // Gaussians: cutoff in widths; 1 / (sqrt(2 pi) integral)
 };
 
@@ -43,10 +50,8 @@ struct Energies
 // x0, x0, p, q, r (p <= q <= r) at 0. In each case all terms have one sign and no difference of close numbers occurs.
 DEVICE lanes vertex_share(lanes x0, lanes u, lanes v, lanes w)
 {
-    const lane_mask uv = u < v;
-    const lanes small = select(uv, u, v), large = select(uv, v, u);
-    const lanes r = select(large > w, large, w), rest = select(large > w, w, large);
-    const lanes p = select(small < rest, small, rest), q = select(small < rest, rest, small);
+    const lanes small = minimum(u, v), large = maximum(u, v), rest = minimum(large, w);
+    const lanes p = minimum(small, rest), q = maximum(small, rest), r = maximum(large, w);
     const lanes r0 = r - x0, q0 = q - x0, p0 = p - x0, rp = r - p;
     // r above: r^3 / (r0^2 rp rq)
     lanes above = r * r * r, below = r0 * r0 * rp * (r - q);
@@ -60,8 +65,7 @@ DEVICE lanes vertex_share(lanes x0, lanes u, lanes v, lanes w)
     const lanes product = p0 * q0r0;
     above = select(three, x0 * x0 * ((REAL)3 * product + x0 * (q0r0 + p0 * (q0 + r0))), above);
     below = select(three, product * product, below);
-    const lanes least = broadcast((REAL)1e-36);
-    return select(r > (REAL)0, above / select(below > least, below, least), broadcast(0));
+    return select(r > (REAL)0, above / maximum(below, broadcast((REAL)1e-36)), broadcast(0));
 }
 
 // the other vertices of the 24 tetrahedra, as places of a row: paths 0, e_i, e_i + e_j, e_1 + e_2 + e_3 seen from each of
@@ -110,19 +114,12 @@ struct Sums
     const double* strength;  // (B, B, B) of legs 0, 1, 2
     double* amounts;         // for each leg X (B, B), Y (B, B), Z (B)
     const double* multiplicity;
+    int step[5];             // from band to band of a leg, in the order of the legs and on
     int triplet, room;       // room for listed processes
     int *n_listed, *listed_legs;
     unsigned* listed_modes;
     double* listed_amounts;
 };
-
-// bands in the order of the legs, from those seen from one leg
-DEVICE int64_t place_in_strength(int n_bands, int leg, int a, int b, int c)
-{
-    const int first = leg == 0 ? a : leg == 1 ? c : b, second = leg == 0 ? b : leg == 1 ? a : c;
-    const int third = leg == 0 ? c : leg == 1 ? b : a;
-    return ((int64_t)first * n_bands + second) * n_bands + third;
-}
 
 // Weigh candidates [0, count); heads and thirds have LANES of slack.
 DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points, int* heads, int* thirds, int count,
@@ -131,14 +128,13 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
     const int n_bands = energies.n_bands;
     for (int start = 0; start < count; start += LANES) {
         GROUP_SYNC();
-        int *row1 = scratch_rows, *row2 = scratch_rows + LANES;
+        int *row1 = scratch_rows, *row2 = scratch_rows + LANES, *place = scratch_rows + 2 * LANES;
         REAL *sign = scratch, *offset = scratch + LANES, *width = scratch + 2 * LANES, *weight = scratch + 3 * LANES;
         FOR_LANE_ELEMENTS(l, LANES)
         {
             // idle lanes repeat the last candidate
             const int k = start + l < count ? start + l : count - 1, head = heads[k];
-            const int b = head % n_bands, a = head / n_bands % n_bands, legkind = head / (n_bands * n_bands);
-            const int leg = legkind / 3, kind = legkind % 3;
+            const int leg = LEG_OF(head), kind = KIND_OF(head), a = A_OF(head), b = B_OF(head);
             const int mode0 = points[leg] * n_bands + a, mode1 = points[leg + 1] * n_bands + b;
             const int mode2 = points[leg + 2] * n_bands + thirds[k];
             const double s = kind == 0 ? 1 : -1, target = energies.frequencies[mode0] * (kind == 2 ? -1 : 1);
@@ -146,6 +142,8 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
             offset[l] = (REAL)(s * energies.frequencies[mode1] + energies.frequencies[mode2] - target);
             row1[l] = mode1 * PLACES;
             row2[l] = mode2 * PLACES;
+            place[l] = a * sums.step[leg] + b * sums.step[leg + 1] + thirds[k] * sums.step[leg + 2];
+            prefetch(sums.strength + place[l]);
             if (energies.widths) {
                 const double w0 = energies.widths[mode0], w1 = energies.widths[mode1], w2 = energies.widths[mode2];
                 width[l] = (REAL)sqrt(w0 * w0 + w1 * w1 + w2 * w2);
@@ -158,17 +156,14 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
         GROUP_SYNC();
         FOR_LANE_ELEMENTS(l, count - start < LANES ? count - start : LANES)
         {
-            if (weight[l] == 0) continue;
             const int head = heads[start + l], c = thirds[start + l];
-            const int b = head % n_bands, a = head / n_bands % n_bands, legkind = head / (n_bands * n_bands);
-            const int leg = legkind / 3, kind = legkind % 3;
-            const double amount = (double)weight[l] * sums.strength[place_in_strength(n_bands, leg, a, b, c)];
-            if (amount == 0) continue;
+            const int leg = LEG_OF(head), kind = KIND_OF(head), a = A_OF(head), b = B_OF(head);
+            const double amount = (double)weight[l] * sums.strength[place[l]];
             double *x = sums.amounts + leg * (2 * n_bands + 1) * n_bands, *y = x + n_bands * n_bands, *z = y + n_bands * n_bands;
             atomic_add(x + a * n_bands + b, kind == 2 ? -amount : amount);
             atomic_add(y + a * n_bands + c, kind == 1 ? -amount : amount);
-            if (kind == 0) atomic_add(z + a, amount);
-            if (sums.room > 0) {
+            atomic_add(z + a, kind == 0 ? amount : 0);
+            if (sums.room > 0 && amount != 0) {
                 const int place = atomic_increment(sums.n_listed);
                 if (place < sums.room) {
                     sums.listed_legs[place] = 3 * sums.triplet + leg;
@@ -182,12 +177,12 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
 }
 
 // Candidates seen from one leg; returns how many are waiting in heads and thirds.
-DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int* points, int leg, double cutoff,
+DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int* points, int leg,
                            const int* band_numbers, int waiting, int* heads, int* thirds, int* scratch_rows, REAL* scratch)
 {
     const int n_bands = energies.n_bands, stride = energies.stride;
     const int p0 = points[leg], p1 = points[leg + 1], p2 = points[leg + 2];
-    const double* f0 = energies.frequencies + (int64_t)p0 * n_bands;
+    const REAL *from0 = energies.from + (int64_t)p0 * n_bands, *to0 = energies.to + (int64_t)p0 * n_bands;
     const REAL *low1 = energies.low + (int64_t)p1 * stride, *high1 = energies.high + (int64_t)p1 * stride;
     const REAL *low2 = energies.low + (int64_t)p2 * stride, *high2 = energies.high + (int64_t)p2 * stride;
     for (int b = 0; b < n_bands; ++b) {
@@ -197,21 +192,17 @@ DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int
             const lanes sum_low = low + low1[b], sum_high = high + high1[b];
             const lanes difference_low = low - high1[b], difference_high = high - low1[b];
             for (int a = 0; a < n_bands; ++a) {
-                if (f0[a] <= cutoff) continue;
-                // a Gaussian adds the width of the first mode to both bounds
-                const REAL f = (REAL)f0[a];
-                const REAL slack = energies.widths ? (REAL)(energies.reach * energies.widths[p0 * n_bands + a]) : (REAL)0;
-                const lane_mask in[3] = {(sum_low < f + slack) & (sum_high > f - slack),
-                                         (difference_low < f + slack) & (difference_high > f - slack),
-                                         (difference_low < slack - f) & (difference_high > -f - slack)};
+                const REAL from = from0[a], to = to0[a];
+                const lane_mask in[3] = {(sum_low < to) & (sum_high > from), (difference_low < to) & (difference_high > from),
+                                         (difference_low < -from) & (difference_high > -to)};
                 if (!any_lane(in[0] | in[1] | in[2])) continue;
-                for (int kind = 0; kind < 3; ++kind) {
+                UNROLL for (int kind = 0; kind < 3; ++kind) {
                     const lane_set kept = lane_set_of(in[kind]);
-                    const int found = count_lanes(kept);
-                    if (found == 0) continue;
                     append(thirds + waiting, kept, band_numbers + start);
-                    FOR_LANE_ELEMENTS(k, found) heads[waiting + k] = HEAD(leg, kind, a, b);
-                    waiting += found;
+                    const int head = HEAD(leg, kind, a, b);
+                    FOR_LANE_ELEMENTS(k, LANES) heads[waiting + k] = head;
+                    waiting += count_lanes(kept);
+                    GROUP_SYNC();
                 }
                 if (waiting > WEIGH_FROM) {
                     // whole lanes only; the rest waits for more
@@ -235,14 +226,14 @@ DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int
 KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* point2, const int* slots,
                 const double* multiplicities, const double* strengths, int n_bands, int n_points, int n_cuts, int stride,
                 const double* frequencies, const double* widths, const REAL* rows, const REAL* low, const REAL* high,
-                double cutoff, double reach, double norm, const int* band_numbers, int n_temperatures,
+                const REAL* from, const REAL* to, double reach, double norm, const int* band_numbers, int n_temperatures,
                 const double* occupations, double* amounts_scratch, int* candidate_scratch, REAL* lane_scratch, double* gamma,
                 int room, int* n_listed, int* listed_legs, unsigned* listed_modes, double* listed_amounts)
 {
-    const Energies energies = {n_bands, n_points, n_cuts, stride, frequencies, widths, rows, low, high, reach, norm};
+    const Energies energies = {n_bands, n_points, n_cuts, stride, frequencies, widths, rows, low, high, from, to, reach, norm};
     const int n_amounts = (2 * n_bands + 1) * n_bands;
     double* amounts = amounts_scratch + (int64_t)GROUP_IN_GRID() * 3 * n_amounts;
-    int* heads = candidate_scratch + (int64_t)GROUP_IN_GRID() * (2 * CAPACITY + 2 * LANES);
+    int* heads = candidate_scratch + (int64_t)GROUP_IN_GRID() * (2 * CAPACITY + 3 * LANES);
     int *thirds = heads + CAPACITY, *scratch_rows = thirds + CAPACITY;
     REAL* scratch = lane_scratch + (int64_t)GROUP_IN_GRID() * 4 * LANES;
     FOR_EACH_GROUP(triplet, begin, end)
@@ -250,13 +241,13 @@ KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* po
         // leg i sees points[i], points[i + 1], points[i + 2]
         const int points[5] = {point0, point1[triplet], point2[triplet], point0, point1[triplet]};
         const Sums sums = {strengths + (int64_t)triplet * n_bands * n_bands * n_bands, amounts, multiplicities + 3 * triplet,
-                           triplet, room, n_listed, listed_legs, listed_modes, listed_amounts};
+                           {n_bands * n_bands, n_bands, 1, n_bands * n_bands, n_bands}, triplet, room, n_listed, listed_legs, listed_modes, listed_amounts};
         FOR_LANE_ELEMENTS(k, 3 * n_amounts) amounts[k] = 0;
         GROUP_SYNC();
         int waiting = 0;
         for (int leg = 0; leg < 3; ++leg) {
             if (slots[3 * triplet + leg] < 0) continue;
-            waiting = find_candidates(energies, sums, points, leg, cutoff, band_numbers, waiting, heads, thirds,
+            waiting = find_candidates(energies, sums, points, leg, band_numbers, waiting, heads, thirds,
                                       scratch_rows, scratch);
         }
         weigh(energies, sums, points, heads, thirds, waiting, scratch_rows, scratch);

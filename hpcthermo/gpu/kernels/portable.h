@@ -6,7 +6,7 @@
 //   REAL          pair arithmetic: float ("mixed") or double ("double")
 //   LANES         lanes of a group (CPU: vector width / sizeof REAL; GPU: 32)
 //   lanes         one REAL per lane         lane_mask   one truth value per lane
-//   load, store, broadcast, select, reduce_add, any_lane, sqrt_lanes, exp_lanes, log_lanes, tanh_lanes
+//   load, store, broadcast, select, minimum, maximum, reduce_add, any_lane, sqrt_lanes, exp_lanes, log_lanes, tanh_lanes
 //   Position      packed position row {x, y, z, type}, 16 bytes (mixed) or 32 (double)
 //   displacement  exact difference of two packed positions, converted to REAL
 //   append        compaction: keep the lanes whose mask is set, densely, in a scratch buffer

@@ -58,6 +58,30 @@ DEVICE lanes broadcast(REAL value) { return value - (lanes){}; }
 DEVICE lanes load(const REAL* p) { lanes v; memcpy(&v, p, sizeof v); return v; }
 DEVICE void store(REAL* p, lanes v) { memcpy(p, &v, sizeof v); }
 DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+DEVICE lanes minimum(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm512_min_ps((__m512)a, (__m512)b);
+    else return (lanes)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm256_min_ps((__m256)a, (__m256)b);
+    else return (lanes)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+DEVICE lanes maximum(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
+    else return (lanes)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(REAL) == 4) return (lanes)_mm256_max_ps((__m256)a, (__m256)b);
+    else return (lanes)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    return a > b ? a : b;
+#endif
+}
 // 0, 1, ..., LANES - 1
 DEVICE lanes lane_numbers()
 {

@@ -51,6 +51,8 @@ DEVICE lanes broadcast(REAL value) { return value; }
 DEVICE lanes load(const REAL* p) { return p[lane_index()]; }
 DEVICE void store(REAL* p, lanes v) { p[lane_index()] = v; }
 DEVICE lanes select(lane_mask m, lanes a, lanes b) { return m ? a : b; }
+DEVICE lanes minimum(lanes a, lanes b) { return a < b ? a : b; }
+DEVICE lanes maximum(lanes a, lanes b) { return a > b ? a : b; }
 // 0, 1, ..., LANES - 1
 DEVICE lanes lane_numbers() { return (REAL)lane_index(); }
 DEVICE bool any_lane(lane_mask m) { return __any_sync(0xffffffffu, m); }

@@ -48,7 +48,7 @@ from hpcthermo.transport.bte.triplets import Triplets, TripletSymmetry, is_norma
 from hpcthermo.units import PLANCK_EV_PER_THZ
 
 #: strengths held at a time, bytes
-STRENGTH_BYTES = 2**22
+STRENGTH_BYTES = 2**26
 #: tasks are no more than this
 MOST_TASKS = 128
 #: temperatures that the kernel takes together (linewidths.h)
@@ -57,6 +57,8 @@ _TEMPERATURES_TOGETHER = 4
 _CAPACITY = 1024
 #: bounds are widened by this against the rounding of float32, THz
 _SLACK_THZ = 1e-5
+#: a frequency that no pair of modes makes up, THz
+_BEYOND_THZ = 1e30
 
 
 class Strength(Protocol):
@@ -161,20 +163,26 @@ class ThreePhononRates:
         """Tables of the kernel: rows round each point, and bounds of each mode."""
         f, lanes = self._frequencies, self.backend.lanes
         stride = -(-f.shape[1] // lanes) * lanes
-        low, high = np.full((len(f), stride), np.inf), np.full((len(f), stride), -np.inf)
+        active = f > CUTOFF_FREQUENCY_THZ
         if self._widths is None or self._gaussian is None:
             rows = neighbour_frequencies(self.mesh, f, cuts)
-            bounds = rows.min(axis=(0, 3)), rows.max(axis=(0, 3))
+            low, high, own_low, own_high = rows.min(axis=(0, 3)), rows.max(axis=(0, 3)), f, f
             self._n_cuts, self._rows = len(cuts), (rows - f[..., None]).astype(self.backend.real)
         else:
             reach = self._gaussian.cutoff * self._widths
-            bounds = f - reach, f + reach
+            low, high, own_low, own_high = f - reach, f + reach, f - reach, f + reach
             self._n_cuts, self._rows = 0, np.zeros(N_PLACES, dtype=self.backend.real)
-        active = f > CUTOFF_FREQUENCY_THZ
-        low[:, :f.shape[1]] = np.where(active, bounds[0] - _SLACK_THZ, np.inf)
-        high[:, :f.shape[1]] = np.where(active, bounds[1] + _SLACK_THZ, -np.inf)
-        self._low, self._high = low.astype(self.backend.real), high.astype(self.backend.real)
+        self._low = self._bound(np.where(active, low - _SLACK_THZ, np.inf), stride, np.inf)
+        self._high = self._bound(np.where(active, high + _SLACK_THZ, -np.inf), stride, -np.inf)
+        # out of reach of any pair
+        self._from = self._bound(np.where(active, own_low, _BEYOND_THZ), f.shape[1], 0.0)
+        self._to = self._bound(np.where(active, own_high, _BEYOND_THZ), f.shape[1], 0.0)
         self._numbers = np.arange(stride, dtype=np.int32)
+
+    def _bound(self, values: np.ndarray, stride: int, padding: float) -> np.ndarray:
+        padded = np.full((len(values), stride), padding, dtype=self.backend.real)
+        padded[:, :values.shape[1]] = values
+        return padded
 
     @property
     def prefactor(self) -> float:
@@ -221,7 +229,7 @@ class ThreePhononRates:
         n_bands, lanes, slices = f.shape[1], backend.lanes, backend.scratch_slices
         strengths = self.strength.of(part.point0, part.point1, part.point2)
         amounts = np.empty((slices, 3 * (2 * n_bands + 1) * n_bands))
-        candidates = np.empty((slices, 2 * _CAPACITY + 2 * lanes), dtype=np.int32)
+        candidates = np.empty((slices, 2 * _CAPACITY + 3 * lanes), dtype=np.int32)
         scratch = np.empty((slices, 4 * lanes), dtype=backend.real)
         reach = gaussian.cutoff if gaussian else 0.0
         norm = 1.0 / (math.sqrt(2.0 * math.pi) * gaussian.integral) if gaussian else 0.0
@@ -232,7 +240,7 @@ class ThreePhononRates:
             listed_amounts = np.empty(room)
             backend.launch("linewidths", "deposit", 0, len(part), part.point0, part.point1, part.point2, part.slots,
                            part.multiplicities, strengths, n_bands, len(f), self._n_cuts, self._low.shape[1], f,
-                           self._widths, self._rows, self._low, self._high, CUTOFF_FREQUENCY_THZ, reach, norm,
+                           self._widths, self._rows, self._low, self._high, self._from, self._to, reach, norm,
                            self._numbers, self._n_padded, self._occupations, amounts, candidates, scratch, gamma, room,
                            listed, legs, modes, listed_amounts, per="scratch")
             return int(listed[0]), legs, modes, listed_amounts
