@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.crystal import PLACE_TOLERANCE, Crystal, Supercell
+from hpcthermo.phonons.crystal import PLACE_TOLERANCE, Crystal
+from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+from hpcthermo.phonons.supercell_order import SupercellOrder
 
 #: violations beyond this fraction of the largest element are those of another crystal
 FOREIGN = 0.1
@@ -62,7 +64,28 @@ def space_group_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
     return found["rotations"], found["translations"]
 
 
-def supercell_permutation(supercell: Supercell, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray | None:
+def moved_atoms(crystal: Crystal, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """Atoms of the primitive cell, (n,), to whose places an operation of the space group takes the atoms.
+
+    Raises
+    ------
+    InputError
+        If it takes them elsewhere.
+    """
+    apart = (crystal.positions @ rotation.T + translation)[:, None, :] - crystal.positions[None, :, :]
+    distance = np.linalg.norm((apart - np.rint(apart)) @ crystal.cell, axis=2)
+    distance[crystal.numbers[:, None] != crystal.numbers[None, :]] = np.inf
+    if distance.min(axis=1).max() > 100 * PLACE_TOLERANCE:
+        raise InputError("crystal: expected an operation of its space group, got one that moves atoms elsewhere")
+    return np.asarray(distance.argmin(axis=1))
+
+
+def _jumps(crystal: Crystal, rotation: np.ndarray, translation: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Lattice vectors, (n, 3), between the places that atoms of cell 0 are taken to and the same atoms of cell 0."""
+    return np.asarray(np.rint(crystal.positions @ rotation.T + translation - crystal.positions[moved]).astype(int))
+
+
+def supercell_permutation(order: SupercellOrder, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray | None:
     """Where an operation of the primitive cell takes the atoms of a supercell; None if the supercell breaks it.
 
     Returns
@@ -70,35 +93,14 @@ def supercell_permutation(supercell: Supercell, rotation: np.ndarray, translatio
     (N_s,) ndarray of int
         Atom J goes to the place of atom ``result[J]``.
     """
-    crystal = supercell.crystal
+    supercell, crystal = order.supercell, order.supercell.crystal
     to_primitive = supercell.cell @ np.linalg.inv(crystal.cell)
-    to_supercell = np.linalg.inv(to_primitive)
-    turned = to_primitive @ rotation.T @ to_supercell
+    turned = to_primitive @ rotation.T @ np.linalg.inv(to_primitive)
     if np.abs(turned - np.rint(turned)).max() > 1e-3:
         return None
-    moved = (supercell.positions @ to_primitive @ rotation.T + translation) @ to_supercell
-    # places modulo the supercell as integers: lattice vectors have denominators that divide its number of cells
-    lattice = np.rint(supercell.positions @ to_primitive - crystal.positions[supercell.atom_of])
-    goal = crystal.positions @ rotation.T + translation
-    apart = goal[:, None, :] - crystal.positions[None, :, :]
-    distance = np.linalg.norm((apart - np.rint(apart)) @ crystal.cell, axis=2)
-    distance[crystal.numbers[:, None] != crystal.numbers[None, :]] = np.inf
-    kind = distance.argmin(axis=1)[supercell.atom_of]
-    if distance.min(axis=1).max() > 100 * PLACE_TOLERANCE:
-        return None
-    target = np.rint(moved @ to_primitive - crystal.positions[kind])
-    here = _codes(lattice, supercell.atom_of, to_supercell, supercell)
-    order = np.argsort(here)
-    found = order[np.searchsorted(here[order], _codes(target, kind, to_supercell, supercell)) % len(order)]
-    if (np.sort(found) != np.arange(len(found))).any():
-        return None
-    return np.asarray(found)
-
-
-def _codes(lattice: np.ndarray, atoms: np.ndarray, to_supercell: np.ndarray, supercell: Supercell) -> np.ndarray:
-    cells = supercell.n_atoms // supercell.crystal.n_atoms
-    address = np.rint((lattice @ to_supercell) * cells).astype(np.int64) % cells
-    return np.asarray(((atoms * cells + address[:, 0]) * cells + address[:, 1]) * cells + address[:, 2])
+    moved = moved_atoms(crystal, rotation, translation)
+    jumps = _jumps(crystal, rotation, translation, moved)
+    return order.find(moved[supercell.atom_of], order.lattice @ rotation.T + jumps[supercell.atom_of])
 
 
 def violations(found: SupercellForceConstants,
@@ -122,16 +124,17 @@ def violations(found: SupercellForceConstants,
     sum_rule = float(np.abs(values.sum(axis=order - 1)).max())
     broken = 0.0
     rotations, translations = operations or space_group_operations(crystal)
-    shift_of = _home_translations(supercell)
+    places = SupercellOrder(supercell)
+    home_places = places.brought_home
     for rotation, translation in zip(rotations, translations, strict=True):
-        permuted = supercell_permutation(supercell, rotation, translation)
+        permuted = supercell_permutation(places, rotation, translation)
         if permuted is None:
             continue
         turn = crystal.cell.T @ rotation @ np.linalg.inv(crystal.cell.T)
         for i in range(crystal.n_atoms):
             target = permuted[home[i]]
             # bring the image of the first atom home by a lattice translation
-            place = shift_of[target][permuted]
+            place = home_places[target][permuted]
             turned = values[i]
             for leg in range(order):
                 turned = np.moveaxis(np.tensordot(turn, turned, axes=(1, order - 1 + leg)), 0, order - 1 + leg)
@@ -140,19 +143,43 @@ def violations(found: SupercellForceConstants,
     return Violations(permutation / scale, sum_rule / scale, broken / scale)
 
 
-def _home_translations(supercell: Supercell) -> np.ndarray:
-    """(N_s, N_s): row J is where atoms go under the lattice translation that takes atom J to its representative."""
-    crystal = supercell.crystal
-    to_primitive = supercell.cell @ np.linalg.inv(crystal.cell)
-    to_supercell = np.linalg.inv(to_primitive)
-    lattice = np.rint(supercell.positions @ to_primitive - crystal.positions[supercell.atom_of])
-    here = _codes(lattice, supercell.atom_of, to_supercell, supercell)
-    order = np.argsort(here)
-    back = lattice[supercell.origin_of][supercell.atom_of] - lattice
-    target = lattice[None, :, :] + back[:, None, :]
-    kinds = np.broadcast_to(supercell.atom_of, target.shape[:2])
-    codes = _codes(target.reshape(-1, 3), kinds.ravel(), to_supercell, supercell)
-    return np.asarray(order[np.searchsorted(here[order], codes)]).reshape(target.shape[:2])
+def violations_of_list(found: Interactions, crystal: Crystal,
+                       operations: tuple[np.ndarray, np.ndarray] | None = None) -> Violations:
+    """How far a list of force constants of any order is from its invariants.
+
+    Parameters
+    ----------
+    operations : (rotations, translations), optional
+        Look at these operations of the space group; without it, at all.
+    """
+    order, atoms, vectors, values = found.order, found.atoms, found.vectors, found.values
+    scale = max(float(np.abs(values).max(initial=0.0)), 1e-30)
+    swapped = np.concatenate([-vectors[:, :1], vectors[:, 1:] - vectors[:, :1]], axis=1)
+    exchange = [1, 0, *range(2, order)]
+    permutation = largest_difference(found, Interactions(
+        atoms[:, exchange], swapped, values.transpose(0, *(1 + leg for leg in exchange))))
+    keys = np.concatenate([atoms[:, :-1], vectors[:, :-1].reshape(len(vectors), -1)], axis=1)
+    unique, which = np.unique(keys, axis=0, return_inverse=True)
+    sums = np.zeros((len(unique), *values.shape[1:]))
+    np.add.at(sums, which.ravel(), values)
+    broken = 0.0
+    for rotation, translation in zip(*(operations or space_group_operations(crystal)), strict=True):
+        turn = crystal.cell.T @ rotation @ np.linalg.inv(crystal.cell.T)
+        moved = moved_atoms(crystal, rotation, translation)
+        jumps = _jumps(crystal, rotation, translation, moved)
+        turned = values
+        for leg in range(1, order + 1):
+            turned = np.moveaxis(np.tensordot(turn, turned, axes=(1, leg)), 0, leg)
+        image = Interactions(moved[atoms], vectors @ rotation.T + jumps[atoms[:, 1:]] - jumps[atoms[:, :1]], turned)
+        broken = max(broken, largest_difference(found, image))
+    return Violations(permutation / scale, float(np.abs(sums).max(initial=0.0)) / scale, broken / scale)
+
+
+def largest_difference(one: Interactions, other: Interactions) -> float:
+    """Largest element of the difference of two lists."""
+    both = Interactions.merged(np.concatenate([one.atoms, other.atoms]), np.concatenate([one.vectors, other.vectors]),
+                               np.concatenate([one.values, -other.values]))
+    return float(np.abs(both.values).max(initial=0.0))
 
 
 def few_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +189,8 @@ def few_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
     return rotations[chosen], translations[chosen]
 
 
-def require_of_crystal(found: SupercellForceConstants, operations: tuple[np.ndarray, np.ndarray], where: str) -> None:
+def require_of_crystal(found: SupercellForceConstants | Interactions, crystal: Crystal,
+                       operations: tuple[np.ndarray, np.ndarray], where: str) -> None:
     """Refuse force constants that are not those of their crystal.
 
     Parameters
@@ -177,9 +205,10 @@ def require_of_crystal(found: SupercellForceConstants, operations: tuple[np.ndar
     InputError
         If they vanish or break an invariant by more than `FOREIGN` of their largest element.
     """
-    if not np.abs(found.values).max() > 1e-10:
+    if not np.abs(found.values).max(initial=0.0) > 1e-10:
         raise InputError(f"{where}: expected force constants, got zeros only; is the calculation complete?")
-    broken = violations(found, operations)
+    broken = (violations_of_list(found, crystal, operations) if isinstance(found, Interactions)
+              else violations(found, operations))
     for what, amount in (("symmetric when two atoms are exchanged", broken.permutation),
                          ("whose sum over an atom vanishes", broken.sum_rule),
                          ("with the symmetry of the crystal", broken.space_group)):

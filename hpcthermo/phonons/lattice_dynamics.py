@@ -13,6 +13,7 @@ from hpcthermo.phonons.crystal import Crystal, Supercell
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.displacement_dataset import DisplacementDataset
 from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.supercell_order import full_from_compact
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class SupercellForceConstants:
             supercell = replace(supercell, origin_of=representatives)
         return cls(supercell, values)
 
+    def full(self) -> np.ndarray:
+        """(N_s, N_s, ..., 3, ...): with every atom of the supercell as the first."""
+        return full_from_compact(self.supercell, self.values)
+
     def interactions(self, average_origins: bool = True) -> Interactions:
         """On the lattice; see `Interactions.third` for ``average_origins``."""
         if self.order == 2:
@@ -96,6 +101,8 @@ class LatticeDynamics:
         Displacements (and forces) by the order they are meant for.
     sources : mapping of str to str
         What was read from which file.
+    supercells : mapping of int to Supercell
+        In which force constants of an order were found, also where they are a list.
     """
 
     crystal: Crystal
@@ -103,6 +110,7 @@ class LatticeDynamics:
     dielectric: DielectricResponse | None = None
     datasets: Mapping[int, DisplacementDataset] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    supercells: Mapping[int, Supercell] = field(default_factory=dict)
 
     def interactions(self, order: int) -> Interactions:
         """Force constants on the lattice.
@@ -133,6 +141,6 @@ class LatticeDynamics:
         return self.interactions(4)
 
     def supercell(self, order: int) -> Supercell | None:
-        """Supercell of the force constants of an order; None if they came as a list."""
+        """Supercell of the force constants of an order; None if they are a list whose supercell nobody named."""
         found = self.force_constants.get(order)
-        return found.supercell if isinstance(found, SupercellForceConstants) else None
+        return found.supercell if isinstance(found, SupercellForceConstants) else self.supercells.get(order)

@@ -167,7 +167,7 @@ def test_force_constants_that_do_not_belong_to_the_crystal_are_refused(salt, tmp
     path.write_bytes(content[:len(content) // 2])
     with pytest.raises(InputError, match="damaged"):
         load_lattice_dynamics(folder / "phonopy.yaml", fc2=path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         load_lattice_dynamics(folder / "phonopy.yaml", fc2=tmp_path / "none.hdf5")
 
 

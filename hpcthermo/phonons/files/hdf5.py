@@ -23,6 +23,7 @@ from hpcthermo.phonons.crystal import Supercell
 from hpcthermo.phonons.files.text import require_finite
 from hpcthermo.phonons.files.units import force_constant_factor
 from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+from hpcthermo.results import replaced_file, versions
 
 #: order -> names of the dataset
 _NAMES = {2: ("force_constants", "fc2"), 3: ("fc3",), 4: ("fc4",)}
@@ -49,7 +50,7 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
                                  f"file of order {order}")
             values = np.asarray(file[name][()], dtype=np.float64)
             representatives = np.asarray(file["p2s_map"][()]) if "p2s_map" in file else None
-            unit = file["physical_unit"][()] if "physical_unit" in file else None
+            unit = np.ravel(file["physical_unit"][()])[0] if "physical_unit" in file else None
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected an HDF5 file of force constants, got a damaged or other file "
                          f"({str(error).splitlines()[0][:80]}); copy it again") from None
@@ -58,3 +59,21 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
         values *= force_constant_factor(text, order, str(path))
     require_finite(values, f"{path}: {name}")
     return SupercellForceConstants.of(supercell, values, representatives, f"{path}: {name}")
+
+
+def write_hdf5(constants: SupercellForceConstants, path: Path, full: bool = False) -> None:
+    """Write fc2.hdf5 (force_constants.hdf5), fc3.hdf5 or fc4.hdf5, compact or full, whole or not at all.
+
+    Raises
+    ------
+    ResourceError
+        If that is not possible.
+    """
+    with replaced_file(path) as temporary, h5py.File(temporary, "w") as file:
+        values = constants.full() if full else constants.values
+        file.create_dataset(_NAMES[constants.order][0], data=values, compression="gzip", compression_opts=1)
+        if not full:
+            file["p2s_map"] = constants.supercell.origin_of
+        if constants.order == 2:
+            file["physical_unit"] = np.array([b"eV/angstrom^2"])
+        file["version"] = f"hpcthermo {versions()['hpcthermo']}"

@@ -31,8 +31,10 @@ from hpcthermo.phonons.displacement_dataset import DisplacementDataset
 from hpcthermo.phonons.files.cells import match_supercell, require_crystal, standard_mass
 from hpcthermo.phonons.files.text import numbers, read_text
 from hpcthermo.phonons.files.units import force_constant_factor, length_factor
-from hpcthermo.phonons.files.yaml_displacements import read_displacements
-from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+from hpcthermo.phonons.files.yaml_displacements import displacement_lines, read_displacements
+from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
+from hpcthermo.results import versions
+from hpcthermo.structure.write import write_text
 
 #: the loader that makes numbers, text, lists and mappings only, written in C where that was built
 SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -224,3 +226,66 @@ def _force_constants(content: Mapping[str, Any], supercell: Supercell, path: Pat
     shape = numbers(stored.get("shape", []), (2,), f"{where}.shape").astype(int)
     values = numbers(stored.get("elements", []), (int(shape[0]), int(shape[1]), 3, 3), f"{where}.elements")
     return SupercellForceConstants.of(supercell, values * force_constant_factor(unit, 2, where), None, where)
+
+
+def write_phonopy_yaml(lattice: LatticeDynamics, path: Path) -> None:
+    """Write phono3py.yaml, or phonopy.yaml if there is nothing of third order: cells, masses, charges, displacements.
+
+    The unit cell of the file is the primitive cell, so that supercells must be in phonopy's order of atoms for it: see
+    `hpcthermo.phonons.files.export.in_phonopy_order`.
+
+    Raises
+    ------
+    InputError
+        If no supercell is known.
+    """
+    orders = [order for order in (3, 2) if lattice.supercell(order) is not None]
+    if not orders:
+        raise InputError("phonopy.yaml: expected force constants of a supercell, got lists; give a supercell")
+    program = "phono3py" if orders[0] == 3 else "phonopy"
+    crystal, supercell, second = lattice.crystal, lattice.supercell(orders[0]), lattice.supercell(2)
+    assert supercell is not None
+    lines = [f"{program}:", f'  version: "hpcthermo {versions()["hpcthermo"]}"', "", "physical_unit:",
+             '  atomic_mass: "AMU"', '  length: "angstrom"', '  force: "eV/angstrom"', "", "primitive_matrix:"]
+    lines += [f"- {_row(row)}" for row in np.eye(3)]
+    lines += ["", "supercell_matrix:", *_matrix(supercell)]
+    if program == "phono3py" and second is not None and second.n_atoms != supercell.n_atoms:
+        lines += ["", "phonon_supercell_matrix:", *_matrix(second)]
+    lines += ["", "primitive_cell:", *_cell_lines(crystal), "", "unit_cell:", *_cell_lines(crystal), "", "supercell:",
+              *_cell_lines(_atoms_of(supercell), supercell.origin_of[supercell.atom_of])]
+    if program == "phono3py" and second is not None and second.n_atoms != supercell.n_atoms:
+        lines += ["", "phonon_primitive_cell:", *_cell_lines(crystal), "", "phonon_supercell:",
+                  *_cell_lines(_atoms_of(second), second.origin_of[second.atom_of])]
+    if lattice.dielectric is not None:
+        lines += ["", "nac:", "  born_effective_charge:"]
+        for charge in lattice.dielectric.born:
+            lines += [head + _row(row) for head, row in zip(("  - - ", "    - ", "    - "), charge, strict=True)]
+        lines += ["  dielectric_constant:", *(f"    - {_row(row)}" for row in lattice.dielectric.dielectric),
+                  f"  unit_conversion_factor: {lattice.dielectric.factor!r}"]
+    lines += displacement_lines(lattice.datasets, program)
+    write_text("\n".join(lines) + "\n", path)
+
+
+def _atoms_of(supercell: Supercell) -> Crystal:
+    crystal = supercell.crystal
+    return Crystal(supercell.cell, supercell.positions, tuple(crystal.symbols[i] for i in supercell.atom_of),
+                   crystal.masses[supercell.atom_of])
+
+
+def _matrix(supercell: Supercell) -> list[str]:
+    columns = np.rint(supercell.cell @ np.linalg.inv(supercell.crystal.cell)).astype(int).T
+    return ["- [ " + ", ".join(str(value) for value in row) + " ]" for row in columns]
+
+
+def _cell_lines(cell: Crystal, reduced: np.ndarray | None = None) -> list[str]:
+    lines = ["  lattice:", *(f"  - {_row(row)}" for row in cell.cell), "  points:"]
+    for atom, (symbol, position, mass) in enumerate(zip(cell.symbols, cell.positions, cell.masses, strict=True)):
+        lines += [f"  - symbol: {symbol} # {atom + 1}", f"    coordinates: {_row(position)}",
+                  f"    mass: {float(mass)!r}"]
+        if reduced is not None:
+            lines.append(f"    reduced_to: {reduced[atom] + 1}")
+    return lines
+
+
+def _row(values: np.ndarray) -> str:
+    return "[ " + ", ".join(f"{value:.17e}" for value in values) + " ]"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,27 @@ def read_text(path: Path) -> str:
                          f"({str(error).splitlines()[0][:80]}); copy it again") from None
 
 
+def parsed_numbers(text: str, where: str) -> np.ndarray:
+    """All numbers of a text that holds nothing else, fast.
+
+    Raises
+    ------
+    InputError
+        If it holds something else.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # NumPy's way to say that it stopped early
+        try:
+            return np.fromstring(text, sep=" ")
+        except (DeprecationWarning, ValueError):
+            raise InputError(f"{where}: expected numbers, got something else; is the file damaged?") from None
+
+
+def without_comments(text: str) -> str:
+    """Text without the words that follow the numbers of a line."""
+    return re.sub(r"(?:^|(?<=\s))[A-Za-z(#!][^\n]*", "", text)
+
+
 def numbers(words: Iterable[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
     """Finite numbers of one shape; -1 leaves one axis open.
 
@@ -65,6 +88,15 @@ def numbers(words: Iterable[Any], shape: tuple[int, ...], where: str) -> np.ndar
         raise InputError(f"{where}: expected {_wanted(shape)}, got {values.size}; is the file complete?")
     require_finite(values, where)
     return values.reshape(shape)
+
+
+_LEADING = re.compile(r"\s*((?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?(?:\s+|$))*)")
+
+
+def leading_numbers(line: str) -> list[str]:
+    """Numbers at the start of a line, as text; what follows is comment."""
+    found = _LEADING.match(line)
+    return (found[1] if found else "").replace("D", "E").replace("d", "e").split()
 
 
 def require_finite(values: np.ndarray, where: str) -> None:

@@ -117,3 +117,58 @@ def _of_all_atoms(stored: Mapping[str, Any], supercell: Supercell, where: str, s
                                                                                    f"{where}.forces")
     atoms = np.tile(np.arange(supercell.n_atoms), (len(vectors), 1))
     return DisplacementDataset(atoms, vectors, forces)
+
+
+def displacement_lines(datasets: Mapping[int, DisplacementDataset], program: str) -> list[str]:
+    """Displacements and forces as lines of a YAML file of phonopy or phono3py."""
+    lines: list[str] = []
+    for order, dataset in sorted(datasets.items()):
+        alone = program == "phonopy" or order == 3
+        if dataset.atoms.shape[1] > 2:
+            lines += ["", "dataset:" if alone else "phonon_dataset:", *_dense_lines(dataset)]
+        elif dataset.atoms.shape[1] == 1:
+            lines += ["", "displacements:" if alone else "phonon_displacements:"]
+            for cell in range(dataset.n_cells):
+                lines += _displacement("- ", dataset, cell, 0)
+        else:
+            lines += ["", "displacement_pairs:", *_pair_lines(dataset)]
+    return lines
+
+
+def _pair_lines(dataset: DisplacementDataset) -> list[str]:
+    """Singles in their order, each with the pairs that start with it."""
+    lines: list[str] = []
+    single = np.flatnonzero(dataset.atoms[:, 1] < 0)
+    pairs = np.flatnonzero(dataset.atoms[:, 1] >= 0)
+    for cell in single.tolist():
+        lines += [*_displacement("- ", dataset, cell, 0), f"  displacement_id: {cell + 1}", "  paired_with:"]
+        same = (dataset.atoms[pairs, 0] == dataset.atoms[cell, 0]) & (
+            dataset.vectors[pairs, 0] == dataset.vectors[cell, 0]).all(axis=1)
+        for pair in pairs[same].tolist():
+            lines += [*_displacement("  - ", dataset, pair, 1), f"    displacement_id: {pair + 1}"]
+    return lines
+
+
+def _displacement(head: str, dataset: DisplacementDataset, cell: int, leg: int) -> list[str]:
+    inner = " " * len(head)
+    lines = [f"{head}atom: {dataset.atoms[cell, leg] + 1}", f"{inner}displacement:",
+             f"{inner}  {_vector(dataset.vectors[cell, leg])}"]
+    if dataset.forces is not None:
+        lines += [f"{inner}forces:", *(f"{inner}- {_vector(force)}" for force in dataset.forces[cell])]
+    return lines
+
+
+def _dense_lines(dataset: DisplacementDataset) -> list[str]:
+    n_super = dataset.forces.shape[1] if dataset.forces is not None else int(dataset.atoms.max()) + 1
+    lines = []
+    for name, arrays in (("displacements", dataset.dense(n_super)), ("forces", dataset.forces)):
+        if arrays is None:
+            continue
+        lines.append(f"  {name}:")
+        for array in arrays:
+            lines += [("  - - " if first == 0 else "    - ") + _vector(row) for first, row in enumerate(array)]
+    return lines
+
+
+def _vector(values: np.ndarray) -> str:
+    return "[ " + ", ".join(f"{value:.17e}" for value in values) + " ]"
