@@ -4,9 +4,9 @@
                             line 2: eps, xx xy xz yx ... zz; then a line Z of each symmetry-independent atom, or of all
     infile.lotosplitting    three rows eps, then three rows for each atom
 
-Rows of Z are the direction of the field, columns that of the displacement. phonopy's independent atoms are the first of
-each set of equivalent ones; the others follow by symmetry. The digits that rounding left unsymmetric are averaged; a sum of charges that is not zero
-is left as it is.
+Rows of Z are the direction of the field, columns that of the displacement. phonopy's independent atoms are the first
+of each set of equivalent ones; the others follow by symmetry. The digits that rounding left unsymmetric are averaged; a
+sum of charges that is not zero is left as it is.
 """
 
 from __future__ import annotations
