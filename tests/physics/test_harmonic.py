@@ -1,9 +1,6 @@
 """Dynamical matrices with dipoles, group velocities."""
 
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,55 +16,43 @@ from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.units import COULOMB_EV_A, TIME_FS
 
-LATTICE = Path(__file__).parents[2].parent / "shared" / "data" / "lattice"
 CASES = [("Si", "none"), ("NaCl", "none"), ("NaCl", "gonze"), ("NaCl", "wang")]
 
 
-@pytest.fixture(scope="module")
-def oracle(tmp_path_factory):
-    if not LATTICE.exists():
-        pytest.skip("no forces of silicon and rock salt in ../shared beside this checkout")
-    pytest.importorskip("phono3py")
-    output = tmp_path_factory.mktemp("phonopy") / "oracle.npz"
-    script = Path(__file__).with_name("phonopy_oracle.py")
-    done = subprocess.run([sys.executable, str(script), str(LATTICE), str(output)], capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(np.load(output))
-
-
-def supercell_of(oracle, name):
-    cells = {cell: [oracle[f"{name}.{cell}.{what}"] for what in ("cell", "positions", "symbols", "masses")]
+def supercell_of(phonopy_oracle, name):
+    cells = {cell: [phonopy_oracle[f"{name}.{cell}.{what}"] for what in ("cell", "positions", "symbols", "masses")]
              for cell in ("crystal", "supercell")}
     cell, positions, symbols, masses = cells["crystal"]
     crystal = Crystal(cell, positions, tuple(str(s) for s in symbols), masses)
-    return Supercell.match(crystal, *cells["supercell"][:3], oracle[f"{name}.origins"])
+    return Supercell.match(crystal, *cells["supercell"][:3], phonopy_oracle[f"{name}.origins"])
 
 
-def harmonic_of(oracle, name, method):
-    supercell = supercell_of(oracle, name)
-    response = DielectricResponse(*(oracle[f"NaCl.{key}"] for key in ("born", "dielectric", "factor")))
+def harmonic_of(phonopy_oracle, name, method):
+    supercell = supercell_of(phonopy_oracle, name)
+    response = DielectricResponse(*(phonopy_oracle[f"NaCl.{key}"] for key in ("born", "dielectric", "factor")))
     nonanalytic = None if method == "none" else NonAnalytic(response, supercell, method)
-    return HarmonicCrystal(supercell.crystal, Interactions.second(supercell, oracle[f"{name}.fc2"]), nonanalytic)
+    second = Interactions.second(supercell, phonopy_oracle[f"{name}.fc2"])
+    return HarmonicCrystal(supercell.crystal, second, nonanalytic)
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
-def test_frequencies_and_velocities_are_phonopys(oracle, name, method):
-    harmonic = harmonic_of(oracle, name, method)
-    found = harmonic.phonons(oracle["points"])
-    scale = FREQUENCY_THZ / oracle["to_thz"]
+def test_frequencies_and_velocities_are_phonopys(phonopy_oracle, name, method):
+    harmonic = harmonic_of(phonopy_oracle, name, method)
+    found = harmonic.phonons(phonopy_oracle["points"])
+    scale = FREQUENCY_THZ / phonopy_oracle["to_thz"]
     assert abs(scale - 1) < 2e-7
-    expected = scale * oracle[f"{name}.{method}.frequencies"]
+    expected = scale * phonopy_oracle[f"{name}.{method}.frequencies"]
     moving = expected > 1e-3
     assert np.abs(found.frequencies - expected)[moving].max() < 1e-9
     mesh = Mesh.create(harmonic.crystal, (2, 2, 2))
     velocities = little_group_average(found.q, group_velocities(harmonic, found), mesh.rotations,
                                       mesh.cartesian_rotations)
-    there = scale * oracle[f"{name}.{method}.velocities"]
+    there = scale * phonopy_oracle[f"{name}.{method}.velocities"]
     assert np.abs(velocities - there)[moving].max() < 1e-6 * np.abs(there).max()
     if method != "none":
-        limits = [harmonic.phonons(np.zeros((1, 3)), direction).frequencies[0] for direction in oracle["directions"]]
-        assert np.abs(limits - scale * oracle[f"{name}.{method}.limits"])[:, 3:].max() < 1e-9
+        limits = [harmonic.phonons(np.zeros((1, 3)), direction).frequencies[0]
+                  for direction in phonopy_oracle["directions"]]
+        assert np.abs(limits - scale * phonopy_oracle[f"{name}.{method}.limits"])[:, 3:].max() < 1e-9
 
 
 def ionic(periodic=(True, True, True), screening=2.4, seed=1):
@@ -208,9 +193,9 @@ def test_born_charges_of_another_crystal_are_refused():
 
 
 @pytest.mark.parametrize("divisions", [(5, 5, 5), [[-3, 3, 3], [3, -3, 3], [3, 3, -3]]])
-def test_phonons_of_a_mesh_are_rotated_from_irreducible_points(oracle, divisions):
+def test_phonons_of_a_mesh_are_rotated_from_irreducible_points(phonopy_oracle, divisions):
     """Diamond has rotations with translations; the generalised mesh has points at the zone boundary."""
-    harmonic = harmonic_of(oracle, "Si", "none")
+    harmonic = harmonic_of(phonopy_oracle, "Si", "none")
     mesh = Mesh.create(harmonic.crystal, np.array(divisions))
     found = mesh_phonons(harmonic, mesh)
     matrices = harmonic.dynamical_matrices(mesh.q)
