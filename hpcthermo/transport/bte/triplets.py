@@ -93,7 +93,11 @@ class TripletSymmetry:
 
     def partner(self, point0: int) -> np.ndarray:
         """Index of -q_0 - q_1 for every q_1, (N,)."""
-        return self.mesh.index(-self.mesh.addresses[point0] - self.mesh.addresses)
+        d1, d2, d3 = (int(d) for d in self.mesh.divisions)
+        a1, a2, a3 = ((-int(own) - np.arange(d)) % d
+                      for own, d in zip(self.mesh.addresses[point0], (d1, d2, d3), strict=True))
+        index: np.ndarray = (a1 + d1 * (a2[:, None] + d2 * a3[:, None, None])).ravel()
+        return index
 
     def of(self, slot: int) -> Triplets:
         """Irreducible triplets kept at an irreducible point."""
