@@ -28,6 +28,9 @@ class DenseStrength:
         self.legs = phonons.eigenvectors / np.sqrt(w)[:, None, :]
         self.factor = (PLANCK_EV_PER_THZ / (4.0 * np.pi)) ** 3 / KINETIC_EV**3
 
+    def prepare(self, points):
+        """Nothing."""
+
     def of(self, point0, point1, point2):
         q, f = self.phonons.q, self.phonons.frequencies
         n_bands = f.shape[1]

@@ -38,13 +38,14 @@ def silicon_by_phono3py():
 
 
 def problem(answer, mesh):
-    """Mesh, phonons and strengths with the force constants of phono3py."""
+    """Mesh, phonons, plain strengths and third-order force constants of phono3py."""
     crystal = Crystal(answer["primitive_cell"], answer["primitive_positions"], tuple(answer["primitive_symbols"]),
                       answer["masses"])
     supercell = Supercell.match(crystal, answer["cell"], answer["positions"], answer["symbols"], answer["origin_of"])
     mesh = Mesh.create(crystal, mesh)
     phonons = HarmonicCrystal(crystal, Interactions.second(supercell, answer["fc2"])).phonons(mesh.q)
-    return mesh, phonons, DenseStrength(phonons, Interactions.third(supercell, answer["fc3"]), crystal.masses)
+    third = Interactions.third(supercell, answer["fc3"])
+    return mesh, phonons, DenseStrength(phonons, third, crystal.masses), third
 
 
 def assert_same_linewidths(mesh, ours, run, gamma):
@@ -170,7 +171,7 @@ def test_multiplicities_of_silicon_are_the_known_ones():
 
 
 def test_linewidths_of_silicon_are_those_of_phono3py(silicon_by_phono3py):
-    mesh, phonons, strength = problem(silicon_by_phono3py, (4, 4, 4))
+    mesh, phonons, strength, third = problem(silicon_by_phono3py, (4, 4, 4))
     run, fixed, truncated = silicon_by_phono3py["runs"]
     rates = ThreePhononRates(mesh, phonons, strength, [100.0, 300.0, 1000.0], split=True)
     normal, umklapp = np.split(rates.linewidths(sum_in_order(rates)), 2)
@@ -178,7 +179,7 @@ def test_linewidths_of_silicon_are_those_of_phono3py(silicon_by_phono3py):
         assert_same_linewidths(mesh, ours, run, theirs)
     for theirs, gaussian in ((fixed, fixed_gaussian(phonons.frequencies.shape, 0.1)),
                              (truncated, fixed_gaussian(phonons.frequencies.shape, 0.1, 3.0, keep_integral=False))):
-        ours = three_phonon_linewidths(mesh, phonons, strength, [300.0], gaussian=gaussian)
+        ours = three_phonon_linewidths(mesh, phonons, third, [300.0], gaussian=gaussian)
         assert_same_linewidths(mesh, ours, theirs, theirs["gamma"])
 
 
@@ -186,13 +187,15 @@ def test_linewidths_of_silicon_are_those_of_phono3py(silicon_by_phono3py):
 def test_linewidths_on_larger_meshes_are_those_of_phono3py():
     answers = phono3py_transport([("si", [{"mesh": [11, 11, 11]}]), ("nacl", [{"mesh": [9, 9, 9]}])])
     for answer, divisions in zip(answers, ((11, 11, 11), (9, 9, 9)), strict=True):
-        mesh, phonons, strength = problem(answer, divisions)
-        ours = three_phonon_linewidths(mesh, phonons, strength, [300.0])
-        assert_same_linewidths(mesh, ours, answer["runs"][0], answer["runs"][0]["gamma"])
+        mesh, phonons, _, third = problem(answer, divisions)
+        for precision in ("double", "mixed"):
+            ours = three_phonon_linewidths(mesh, phonons, third, [300.0], threads=2,
+                                           backend=make_backend("cpu", precision))
+            assert_same_linewidths(mesh, ours, answer["runs"][0], answer["runs"][0]["gamma"])
 
 
 def test_any_number_of_threads_gives_the_same_bits_and_temperatures_do_not_meet(silicon_by_phono3py):
-    mesh, phonons, strength = problem(silicon_by_phono3py, (4, 4, 4))
+    mesh, phonons, strength, _ = problem(silicon_by_phono3py, (4, 4, 4))
     several = ThreePhononRates(mesh, phonons, strength, [50.0, 300.0, 310.0, 700.0, 900.0])
     one = sum_in_order(several)
     assert all((sum_in_order(several, threads) == one).all() for threads in (2, 4))
@@ -201,7 +204,7 @@ def test_any_number_of_threads_gives_the_same_bits_and_temperatures_do_not_meet(
 
 
 def test_listed_processes_make_up_the_linewidths(silicon_by_phono3py):
-    mesh, phonons, strength = problem(silicon_by_phono3py, (4, 4, 4))
+    mesh, phonons, strength, _ = problem(silicon_by_phono3py, (4, 4, 4))
     rates = ThreePhononRates(mesh, phonons, strength, [300.0])
     n = occupations(phonons.frequencies, [300.0])[0]
     deposits = np.zeros((rates.symmetry.n_irreducible, 6, 1))
