@@ -113,13 +113,15 @@ def init(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Structure file, or run.in of GPUMD.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="*.xyz, POSCAR*, *.data, *.cif; or *.toml.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Structure file, run.in of GPUMD, or the cells of "
+                                           "force constants: phonopy.yaml, CONTROL, infile.ucposcar.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="*.xyz, POSCAR*, *.data, *.cif; *.toml; or as for "
+                                           "force constants above.")],
     species: Annotated[str | None, typer.Option(help="Elements of the atom types of LAMMPS data, as B,N,C.")] = None,
     grouping_method: Annotated[int, typer.Option(help="Groups of a GPUMD model.xyz to keep.", min=0)] = 0,
     periodic: Annotated[str | None, typer.Option(help="Periodic directions, as TTF, if the source is silent.")] = None,
 ) -> None:
-    """Convert a structure file, or a GPUMD run.in to a job file, saying what has no equivalent."""
+    """Convert a structure file, GPUMD's run.in to a job file, or force constants with what lies beside their cells."""
     from hpcthermo.convert import convert as convert_file
 
     if periodic is not None and (len(periodic) != 3 or set(periodic) - set("TF")):

@@ -1,4 +1,4 @@
-"""``hpcthermo convert``: structure files into each other, GPUMD's run.in into a job file."""
+"""``hpcthermo convert``: structure files into each other, GPUMD's run.in into a job file, force constants."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcthermo.errors import InputError
+from hpcthermo.phonons.files.conversion import convert_force_constants, family_of
 from hpcthermo.run_in import convert_run_in, is_run_in
 from hpcthermo.structure.build import snapshot_of_file, structure_from_file
 from hpcthermo.structure.read import read_structure
@@ -21,7 +22,8 @@ def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_
     Parameters
     ----------
     source, target : Path
-        A structure file and another, or a run.in (its model.xyz beside it) and a job file.
+        A structure file and another, a run.in (its model.xyz beside it) and a job file, or the cells of force
+        constants (phonopy.yaml, CONTROL, infile.ucposcar; the force constants beside it) and those of another program.
     species : sequence of str, optional
         Elements of the atom types of a LAMMPS data file.
     grouping_method : int
@@ -43,6 +45,8 @@ def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_
         raise InputError(f"{target}: is there already; remove it or choose another name")
     if is_run_in(source):
         return _convert_run_in(source, target)
+    if family_of(source) is not None and family_of(target) is not None:
+        return convert_force_constants(source, target)
     form = format_of(target)
     atoms = read_structure(source, species=species, grouping_method=grouping_method, periodic=periodic)
     snapshot = snapshot_of_file(atoms, source)

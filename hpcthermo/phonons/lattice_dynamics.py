@@ -12,7 +12,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.displacement_dataset import DisplacementDataset
-from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.interactions import NEGLIGIBLE, Interactions
 from hpcthermo.phonons.supercell_order import full_from_compact
 
 
@@ -81,8 +81,11 @@ class SupercellForceConstants:
             return Interactions.second(self.supercell, self.values)
         if self.order == 3:
             return Interactions.third(self.supercell, self.values, average_origins)
-        raise InputError(f"force constants of a supercell: expected order 2 or 3, got {self.order}; give higher orders "
-                         "as a list (FORCE_CONSTANTS_4TH)")
+        legs = tuple(range(self.order, 2 * self.order))
+        members = np.argwhere(np.abs(self.values).max(axis=legs) > NEGLIGIBLE)
+        values = self.values[tuple(members.T)]
+        members[:, 0] = self.supercell.origin_of[members[:, 0]]
+        return Interactions.of_supercell(self.supercell, members, values, average_origins)
 
 
 @dataclass(frozen=True)

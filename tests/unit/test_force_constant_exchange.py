@@ -1,5 +1,6 @@
 """Force constants through the files of other programs and back, and forces into force constants."""
 
+import itertools
 import lzma
 import sys
 
@@ -25,6 +26,7 @@ from hpcthermo.phonons.files.export import (
 )
 from hpcthermo.phonons.files.force_constants_text import read_force_constants, write_force_constants
 from hpcthermo.phonons.files.force_sets import read_force_sets, read_forces, write_force_sets, write_forces
+from hpcthermo.phonons.files.hdf5 import read_list, write_list
 from hpcthermo.phonons.files.interaction_blocks import read_blocks, write_blocks
 from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.files.phonopy_yaml import read_phonopy_yaml, write_phonopy_yaml
@@ -306,3 +308,67 @@ def test_reading_starts_no_phonopy():
     code = "import sys, hpcthermo.phonons.files.load; print('phonopy' in sys.modules, 'symfc' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]
+
+
+def test_convert(salt, tmp_path, capsys):
+    """phono3py's files to ShengBTE's to TDEP's, and back to a list."""
+    from hpcthermo.cli import main
+
+    def convert(source, target):
+        with pytest.raises(SystemExit) as left:
+            main(["convert", str(source), str(target)])
+        return left.value.code
+
+    lattice = LatticeDynamics(diamond(), {order: SupercellForceConstants(cell, springs(cell, order))
+                                          for cell in [supercell_of(diamond(), (2, 2, 2))] for order in (2, 3)})
+    folders = [tmp_path / name for name in ("a b", "shengbte", "tdep")]
+    folders[0].mkdir()
+    write_phonopy_files(lattice, folders[0])
+    cells = [folders[0] / "phono3py.yaml", folders[1] / "CONTROL", folders[2] / "infile.ucposcar"]
+    for source, target in itertools.pairwise(cells):
+        assert convert(source, target) == 0
+        shown = capsys.readouterr().out
+        assert f"wrote {target}" in shown
+        assert "read fc3" in shown
+    read = load_lattice_dynamics(tdep_unit_cell=cells[2], fc2=folders[2] / "infile.forceconstant",
+                                 fc3=folders[2] / "infile.forceconstant_thirdorder")
+    same(read, lattice)
+    assert convert(cells[0], cells[1]) == 2
+    assert "is there already" in capsys.readouterr().err
+    (folders[0] / "fc2.hdf5").unlink()
+    assert convert(cells[0], tmp_path / "new" / "CONTROL") == 2
+    assert "found none" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_lists_in_hdf5(salt, tmp_path):
+    random = np.random.default_rng(4)
+    path = tmp_path / "fc4.hdf5"
+    there = Interactions.merged(random.integers(0, 2, (9, 4)), random.integers(-3, 4, (9, 3, 3)),
+                                random.standard_normal((9, 3, 3, 3, 3)))
+    write_list(there, salt.crystal, path)
+    back = read_list(path, 4, salt.crystal)
+    assert np.array_equal(back.atoms, there.atoms)
+    assert np.array_equal(back.vectors, there.vectors)
+    assert np.array_equal(back.values, there.values)
+    with pytest.raises(InputError, match="order 3"):
+        read_list(path, 3, salt.crystal)
+    with pytest.raises(InputError, match="one calculation"):
+        read_list(path, 4, diamond())
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(InputError, match="damaged"):
+        read_list(path, 4, salt.crystal)
+
+
+def test_fourth_order_of_a_supercell():
+    """Dense arrays of order 4 become the list that its parts give, as for order 3."""
+    cell = supercell_of(diamond(), (2, 1, 1))
+    third = springs(cell, 3)
+    via_members = SupercellForceConstants(cell, third).interactions()
+    pairs = np.argwhere(np.abs(third).max(axis=(3, 4, 5)) > 1e-13)
+    members = np.c_[cell.origin_of[pairs[:, 0]], pairs[:, 1:]]
+    assert largest_difference(via_members, Interactions.of_supercell(cell, members, third[tuple(pairs.T)])) < 1e-13
+    random = np.random.default_rng(0).standard_normal((2, 4, 4, 4, 3, 3, 3, 3))
+    found = SupercellForceConstants(cell, random).interactions(average_origins=False)
+    total = found.values[found.atoms[:, 0] == 0].sum(axis=0)
+    assert np.allclose(total, random[0].sum(axis=(0, 1, 2)))

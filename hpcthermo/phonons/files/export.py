@@ -20,7 +20,7 @@ from hpcthermo.phonons.crystal import IMAGE_TOLERANCE, Crystal, Supercell
 from hpcthermo.phonons.displacement_dataset import DisplacementDataset
 from hpcthermo.phonons.files.control import Control, write_control
 from hpcthermo.phonons.files.force_constants_text import write_force_constants
-from hpcthermo.phonons.files.hdf5 import write_hdf5
+from hpcthermo.phonons.files.hdf5 import write_hdf5, write_list
 from hpcthermo.phonons.files.interaction_blocks import write_blocks
 from hpcthermo.phonons.files.phonopy_yaml import write_phonopy_yaml
 from hpcthermo.phonons.files.tdep import write_tdep
@@ -74,6 +74,8 @@ def _moved(dataset: DisplacementDataset, here: Supercell, there: Supercell) -> D
 def write_phonopy_files(lattice: LatticeDynamics, folder: Path, full: bool = False) -> list[Path]:
     """Write phonopy.yaml or phono3py.yaml, fc2.hdf5 and what there is of fc3.hdf5 and fc4.hdf5 into a folder.
 
+    Orders that are lists go into HDF5 files that only this program reads.
+
     Returns
     -------
     list of Path
@@ -87,6 +89,9 @@ def write_phonopy_files(lattice: LatticeDynamics, folder: Path, full: bool = Fal
         if isinstance(found, SupercellForceConstants):
             written.append(folder / f"fc{order}.hdf5")
             write_hdf5(found, written[-1], full)
+        else:
+            written.append(folder / f"fc{order}_list.hdf5")
+            write_list(found, ordered.crystal, written[-1])
     return written
 
 

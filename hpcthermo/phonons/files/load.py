@@ -17,7 +17,7 @@ from hpcthermo.phonons.files.born import read_born
 from hpcthermo.phonons.files.control import read_control
 from hpcthermo.phonons.files.force_constants_text import read_force_constants
 from hpcthermo.phonons.files.force_sets import read_force_sets, read_forces
-from hpcthermo.phonons.files.hdf5 import read_hdf5
+from hpcthermo.phonons.files.hdf5 import is_list, read_hdf5, read_list
 from hpcthermo.phonons.files.interaction_blocks import read_blocks
 from hpcthermo.phonons.files.phonopy_yaml import read_phonopy_yaml
 from hpcthermo.phonons.files.tdep import read_poscar, read_tdep
@@ -149,6 +149,7 @@ Reader = Callable[..., SupercellForceConstants | Interactions]
 #: format -> how it is read, and whether that takes a supercell (or else the primitive cell)
 FORMATS: dict[str, tuple[Reader, bool]] = {
     "HDF5": (read_hdf5, True),
+    "list in HDF5": (read_list, False),
     "FORCE_CONSTANTS": (lambda path, _, supercell: read_force_constants(path, supercell), True),
     "blocks": (read_blocks, False),
     "TDEP": (read_tdep, False),
@@ -160,7 +161,7 @@ def _format(path: Path, order: int) -> str:
     try:
         with path.open("rb") as file:
             if file.read(4) == HDF5_MAGIC:
-                return "HDF5"
+                return "list in HDF5" if is_list(path) else "HDF5"
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the force constants of order "
                          f"{order}") from None
