@@ -239,9 +239,11 @@ def _slurm_runner(section: CampaignSection, folder: Path) -> DaskWorkers:
         security = security_of(tls_folder)
     secured = {"security": security, "protocol": "tls://" if section.tls else "tcp://"}
     runner = jobqueue.slurm.SLURMRunner(
+        worker_class="distributed.Nanny",  # which replaces a worker that a task has killed
         scheduler_file=section.scheduler_file or str(folder / f"scheduler-{number}.json"),
         scheduler_options={**secured, "dashboard": False, "dashboard_address": _NO_PAGES},
         worker_options={**secured, "nthreads": 1, "dashboard": False, "dashboard_address": _NO_PAGES})
+    runner.scheduler_comm = None  # it would say good-bye without TLS
     client = Client(scheduler_file=str(runner.scheduler_file), security=security, set_as_default=False)
     return DaskWorkers(client, [_Shutdown(client)], section.wait_s)
 
