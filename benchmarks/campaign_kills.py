@@ -1,19 +1,18 @@
 """Random kills of a campaign: does a resumed one repeat finished work, and does it end in the same bits?
 
-A campaign of displaced 64-atom silicon cells runs on a TLS scheduler and two workers, all processes of their own. At random
-moments one of them, or the campaign itself, gets SIGKILL; what is missing is started again. Workers write the key of each
-task that they evaluate into a ledger. Checked are
+A campaign of displaced 64-atom silicon cells runs on a TLS scheduler and two workers, all processes of their own. At
+random moments one of them, or the campaign itself, gets SIGKILL; what is missing is started again. Workers write the
+key of each task that they evaluate into a ledger. Checked are
 
 - that no task whose record was in the store when the campaign was started again is evaluated afterwards;
 - that the forces are those of one loop without any kill, bit by bit.
 
-    python benchmarks/campaign_kills.py --kills 50 --tasks 1200 --out benchmarks/results/campaign_kills.json
+    python benchmarks/campaign_kills.py --kills 50 --tasks 1200 --record
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -22,12 +21,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 from ase.build import bulk
+from record import write_record
 
 from hpcthermo.campaign.certificates import write_certificates
 from hpcthermo.campaign.run import run_campaign
@@ -99,7 +100,8 @@ class Cluster:
         self._commands = {
             "scheduler": [*dask, "scheduler", "--no-dashboard", "--host", "127.0.0.1", *secured],
             "worker-0": worker, "worker-1": worker,
-            "client": [sys.executable, __file__, "--client", str(folder), "--tasks", str(n_tasks), "--pause", str(pause_s)],
+            "client": [sys.executable, __file__, "--client", str(folder), "--tasks", str(n_tasks), "--pause",
+                       str(pause_s)],
         }
         self.running: dict[str, subprocess.Popen] = {}
 
@@ -134,11 +136,14 @@ class Cluster:
         for name in names or list(self.running):
             process = self.running.pop(name, None)
             if process is not None:
-                try:
+                with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
                 process.wait()
+
+
+def ended(cluster: Cluster) -> bool:
+    """Whether the campaign has ended."""
+    return cluster.running["client"].poll() is not None
 
 
 def wait_until(condition, what: str) -> None:
@@ -184,15 +189,14 @@ def torture(folder: Path, kills: int, n_tasks: int, pause_s: float, seed: int) -
             cluster.start_missing()
             if sum(done.values()) < kills:
                 before = len(ledger_lines(folder))
-                wait_until(lambda n=before: len(ledger_lines(folder)) > n or cluster.running["client"].poll() is not None,
-                           "a task")
+                wait_until(lambda n=before: len(ledger_lines(folder)) > n or ended(cluster), "a task")
                 time.sleep(random.uniform(0.0, 0.6))
                 if cluster.running["client"].poll() is None:
                     victim = random.choice(["worker-0", "worker-1", "scheduler", "client"])
                     cluster.kill(victim)
                     done[victim.partition("-")[0]] += 1
                     if victim == "scheduler":
-                        wait_until(lambda: cluster.running["client"].poll() is not None, "the campaign to give up")
+                        wait_until(lambda: ended(cluster), "the campaign to give up")
                         if cluster.running["client"].returncode != 4:
                             raise RuntimeError(f"expected exit code 4, got {cluster.running['client'].returncode}")
                         cluster.stop("worker-0", "worker-1")
@@ -200,7 +204,7 @@ def torture(folder: Path, kills: int, n_tasks: int, pause_s: float, seed: int) -
                         cluster.stop(victim, "client")
                     continue
             else:
-                wait_until(lambda: cluster.running["client"].poll() is not None, "the end")
+                wait_until(lambda: ended(cluster), "the end")
             if cluster.running["client"].poll() == 0:
                 break
             cluster.stop("client")
@@ -229,17 +233,16 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.04, help="seconds that each task waits")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--client", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--record", action="store_true", help="append to results/campaign_kills.txt")
     options = parser.parse_args()
     if options.client is not None:
         client(options.client, options.tasks, options.pause)
         return
     with tempfile.TemporaryDirectory() as folder:
         result = torture(Path(folder), options.kills, options.tasks, options.pause, options.seed)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n")
+    write_record("campaign_kills" if options.record else None,
+                 f"campaign_kills.py: {options.kills} kills, {options.tasks} supercells, seed {options.seed}",
+                 [f"{name:<50}{value}" for name, value in result.items()])
     if not result["bitwise_the_same"] or result["finished_tasks_computed_again_after_a_start"]:
         sys.exit(1)
 

@@ -206,8 +206,8 @@ class _Loop:
         keys = self._under_way.pop(outcome.batch)
         if outcome.lost:
             return self._lose(keys, outcome.lost)
-        for key, result in zip(keys, outcome.results, strict=True):
-            self._store.add(Record(key, failure=result) if isinstance(result, str) else Record(key, result))
+        self._store.add([Record(key, failure=result) if isinstance(result, str) else Record(key, result)
+                         for key, result in zip(keys, outcome.results, strict=True)])
         fitting = int(_BATCH_S * len(keys) / max(outcome.seconds, 1e-6))
         self._size = max(1, min(fitting, 4 * self._size, _LARGEST_BATCH))
         return len(keys)
@@ -221,5 +221,5 @@ class _Loop:
         if self._lost[key] < self._attempts:
             self._alone.append(key)
             return 0
-        self._store.add(Record(key, failure=f"its worker died {self._lost[key]} times ({reason})"))
+        self._store.add([Record(key, failure=f"its worker died {self._lost[key]} times ({reason})")])
         return 1

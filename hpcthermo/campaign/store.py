@@ -1,36 +1,35 @@
 """Where records are kept: few HDF5 shards and a journal, both safe against a kill at any moment.
 
     shard_NNNN.h5    complete files; made beside, synced and renamed, never opened for writing again
-    journal.bin      records that are in no shard yet, appended one by one, each with its checksum
+    journal.bin      records that are in no shard yet, a block per batch (`hpcthermo.campaign.journal`)
 
-HDF5 files that are being written do not survive a SIGKILL, so none is ever written in place. A record is first appended
-to the journal; when the journal is long, and at the end, its records become a shard, and then a journal begins anew. On
-opening, the index is made from both: what a kill left half-written at the end of the journal is cut off (its tasks are
-computed again), and a record that is in the journal and in a shard is the same record.
+HDF5 files that are being written do not survive a SIGKILL, so none is ever written in place. Records are first appended
+to the journal; when it is long, and at the end, they become a shard, and then the journal begins anew. On opening, the
+index is made from both; a record that is in the journal and in a shard is the same record.
 
     shard
       attributes           format, format_version
       failures/keys, failures/reasons
       records_K/keys, records_K/checksums, records_K/arrays/<name>     records whose arrays have equal names, types and
                                                                        shapes, stacked along the first axis, with units
-    journal, per record
-      "HTJ1", length (8 bytes), SHA-256 of the payload, payload: length of the head (8 bytes), head (JSON), arrays
+    payload of the journal: length of the head (8 bytes), head (JSON: keys, failures, layout), stacked arrays
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from hpcthermo.campaign.journal import Journal
 from hpcthermo.campaign.task import Record
 from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.results import replaced_file
@@ -38,25 +37,36 @@ from hpcthermo.results import replaced_file
 FORMAT = "hpcthermo-campaign"
 FORMAT_VERSION = 1
 JOURNAL_FILE = "journal.bin"
-_MAGIC = b"HTJ1"
-_HEAD = len(_MAGIC) + 8 + 32
 #: the journal becomes a shard when it is longer, bytes; the last shard grows until it is that long
 _SHARD_BYTES = 128 << 20
-
 #: groups of records that are shorter are read at once, bytes
 _READ_BYTES = 256 << 20
+#: records written to a shard at once
+_BLOCK = 256
 
-#: shard (None: the journal), then group and row, or offset
-_Place = tuple[Path | None, str, int]
+#: name, type and shape of each array of a record
+_Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
-class _OpenGroup:
-    path: Path
-    group: str
-    file: h5py.File
-    arrays: dict[str, Any]
-    checksums: np.ndarray
+class _Place:
+    """Where a record is: a row of a group of a shard, or of the entry at an offset of the journal (no shard)."""
+
+    shard: Path | None
+    group: str | int
+    row: int
+    layout: _Layout
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Records that were read together."""
+
+    shard: Path | None
+    group: str | int
+    arrays: Mapping[str, Any]
+    checksums: np.ndarray | None = None
+    file: Any = None
 
 
 class Store:
@@ -81,25 +91,21 @@ class Store:
         self._folder, self._units = folder, units
         self._places: dict[str, _Place] = {}
         self._failures: dict[str, str] = {}
-        self._open: _OpenGroup | None = None
+        self._block: _Block | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".shard_*.tmp"):
                 left.unlink()
             for path in self._shards():
                 self._index_shard(path)
-            self._journal: FileIO = (folder / JOURNAL_FILE).open("a+b", buffering=0)
-            self._index_journal()
+            self._journal = Journal(folder / JOURNAL_FILE)
+            for offset, payload in self._journal.entries():
+                self._index_entry(offset, _head(payload)[0])
         except OSError as error:
             raise ResourceError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
     def __contains__(self, key: str) -> bool:
         return key in self._places or key in self._failures
-
-    @property
-    def finished(self) -> int:
-        """Records with results."""
-        return len(self._places)
 
     @property
     def failures(self) -> Mapping[str, str]:
@@ -108,58 +114,86 @@ class Store:
 
     # ---- writing ---------------------------------------------------------------------------------
 
-    def add(self, record: Record) -> None:
-        """Keep a record; a later one for the same key replaces a failure.
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep records; a result replaces a failure of the same key.
 
         Raises
         ------
         ResourceError
             If the disk refuses.
         """
-        payload = _encoded(record)
-        entry = memoryview(_MAGIC + len(payload).to_bytes(8, "little") + hashlib.sha256(payload).digest() + payload)
-        offset = self._journal.seek(0, os.SEEK_END)
-        try:
-            while entry:  # in the kernel's hands afterwards: safe against a kill of this process
-                entry = entry[self._journal.write(entry):]
-        except OSError as error:
-            self._journal.truncate(offset)
-            raise ResourceError(f"{self._folder / JOURNAL_FILE}: cannot be written ({error.strerror})") from None
-        self._note(record, (None, "", offset))
-        if offset + len(payload) > _SHARD_BYTES:
+        groups: dict[_Layout, list[Record]] = {}
+        for record in records:
+            groups.setdefault(_layout(record.arrays), []).append(record)
+        for layout, members in groups.items():
+            head = {"keys": [record.key for record in members], "failures": [record.failure for record in members],
+                    "layout": layout}
+            text = json.dumps(head).encode()
+            stacked = [np.stack([record.arrays[name] for record in members]).tobytes() for name, _, _ in layout]
+            offset = self._journal.append(b"".join([len(text).to_bytes(8, "little"), text, *stacked]))
+            self._index_entry(offset, head)
+        if self._journal.length > _SHARD_BYTES:
             self.compact()
 
     def sync(self) -> None:
         """Make what was added safe against a crash of the machine."""
-        os.fsync(self._journal.fileno())
+        self._journal.sync()
 
     def compact(self) -> None:
         """Turn the journal into a shard; a last shard that is short is written again with it."""
-        if self._journal.seek(0, os.SEEK_END) == 0:
+        if self._journal.length == 0:
             return
         shards = self._shards()
         path = self._folder / f"shard_{len(shards):04d}.h5"
         if shards and shards[-1].stat().st_size < _SHARD_BYTES:
             path = shards[-1]
-        self._write_shard(path, [key for key, place in self._places.items() if place[0] in (None, path)])
+        self._write_shard(path, [key for key, place in self._places.items() if place.shard in (None, path)])
         _sync_folder(self._folder)
-        self._forget_read()
+        self._forget_block()
         self._index_shard(path)
-        self._journal.truncate(0)
-        self.sync()
+        self._journal.clear()
 
     def close(self) -> None:
-        """Turn the journal into a shard and let the files go."""
+        """Turn the journal into a shard and let the files go; records can still be read."""
         try:
             self.compact()
         finally:
             self._journal.close()
-            self._forget_read()
+            self._forget_block()
+
+    def _write_shard(self, path: Path, keys: Iterable[str]) -> None:
+        """A whole shard of the records of the keys and of all failures."""
+        layouts: dict[_Layout, list[str]] = {}
+        for key in keys:
+            layouts.setdefault(self._places[key].layout, []).append(key)
+        with replaced_file(path) as temporary, h5py.File(temporary, "w") as shard:
+            shard.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+            if self._failures:
+                group = shard.create_group("failures")
+                group["keys"] = np.array(list(self._failures), dtype="S64")
+                group.create_dataset("reasons", data=list(self._failures.values()), dtype=h5py.string_dtype())
+            for number, (layout, members) in enumerate(layouts.items()):
+                self._write_group(shard.create_group(f"records_{number}"), layout, members)
+
+    def _write_group(self, group: h5py.Group, layout: _Layout, keys: Sequence[str]) -> None:
+        group["keys"] = np.array(keys, dtype="S64")
+        checksums = group.create_dataset("checksums", (len(keys), 32), dtype=np.uint8)
+        arrays = group.create_group("arrays")
+        for name, kind, shape in layout:
+            dataset = arrays.create_dataset(name, (len(keys), *shape), dtype=np.dtype(kind))
+            dataset.attrs["unit"] = self._units.get(name, "1")
+        for start in range(0, len(keys), _BLOCK):
+            records = [self.read(key) for key in keys[start:start + _BLOCK]]
+            rows = slice(start, start + len(records))
+            for name, _, _ in layout:
+                arrays[name][rows] = np.stack([record.arrays[name] for record in records])
+            digests = b"".join(_checksum(record) for record in records)
+            checksums[rows] = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32)
 
     # ---- reading ---------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record:
-        """The record of a key.
+        """The record of a key; its arrays are not to be changed.
 
         Raises
         ------
@@ -170,43 +204,43 @@ class Store:
         """
         if key not in self._places:
             return Record(key, failure=self._failures[key])
-        shard, group, row = self._places[key]
-        if shard is None:
-            return self._journal_record(row)
-        arrays, checksums = self._opened(shard, group)
-        record = Record(key, {name: np.asarray(array[row]) for name, array in arrays.items()})
-        if hashlib.sha256(_encoded(record)).digest() != bytes(checksums[row]):
-            raise InputError(f"{shard}: damaged (a record does not have its checksum); remove the file and run again, "
-                             "its tasks are then computed again")
+        place = self._places[key]
+        block = self._read_block(place)
+        record = Record(key, {name: np.asarray(array[place.row]) for name, array in block.arrays.items()})
+        if block.checksums is not None and _checksum(record) != block.checksums[place.row].tobytes():
+            raise InputError(f"{place.shard}: damaged (a record does not have its checksum); remove the file and run "
+                             "again, its tasks are then computed again")
         return record
 
-    def _opened(self, shard: Path, group: str) -> tuple[dict[str, Any], Any]:
-        """Stacked arrays and checksums of a group of records; in memory if they are not too many."""
-        if self._open is None or (self._open.path, self._open.group) != (shard, group):
-            self._forget_read()
-            file = h5py.File(shard, "r")
-            arrays = dict(file[group]["arrays"].items())
-            if sum(dataset.nbytes for dataset in arrays.values()) < _READ_BYTES:
-                arrays = {name: dataset[()] for name, dataset in arrays.items()}
-            self._open = _OpenGroup(shard, group, file, arrays, file[group]["checksums"][()])
-        return self._open.arrays, self._open.checksums
+    def _read_block(self, place: _Place) -> _Block:
+        """The group or the entry of a record; in memory if it is not too long."""
+        if self._block is None or (self._block.shard, self._block.group) != (place.shard, place.group):
+            self._forget_block()
+            if place.shard is None:
+                assert isinstance(place.group, int)
+                self._block = _Block(None, place.group, _stacked_arrays(self._journal.read(place.group)))
+            else:
+                file = h5py.File(place.shard, "r")
+                arrays = dict(file[place.group]["arrays"].items())
+                if sum(dataset.nbytes for dataset in arrays.values()) < _READ_BYTES:
+                    arrays = {name: dataset[()] for name, dataset in arrays.items()}
+                self._block = _Block(place.shard, place.group, arrays, file[place.group]["checksums"][()], file)
+        return self._block
 
-    def _forget_read(self) -> None:
-        if self._open is not None:
-            self._open.file.close()
-            self._open = None
+    def _forget_block(self) -> None:
+        if self._block is not None and self._block.file is not None:
+            self._block.file.close()
+        self._block = None
 
     # ---- the index -------------------------------------------------------------------------------
 
     def _shards(self) -> list[Path]:
         return sorted(self._folder.glob("shard_*.h5"))
 
-    def _note(self, record: Record, place: _Place) -> None:
-        if record.failure:
-            self._failures[record.key] = record.failure
-        else:
-            self._failures.pop(record.key, None)
-            self._places[record.key] = place
+    def _index_entry(self, offset: int, head: Mapping[str, Any]) -> None:
+        layout = tuple((name, kind, tuple(shape)) for name, kind, shape in head["layout"])
+        for row, (key, failure) in enumerate(zip(head["keys"], head["failures"], strict=True)):
+            self._note(key, failure, _Place(None, offset, row, layout))
 
     def _index_shard(self, path: Path) -> None:
         try:
@@ -216,103 +250,49 @@ class Store:
                                      "that wrote it")
                 for name, group in shard.items():
                     keys = group["keys"].asstr()[()]
-                    if name == "failures":
-                        reasons = group["reasons"].asstr()[()]
-                        records = [Record(key, failure=reason) for key, reason in zip(keys, reasons, strict=True)]
-                    else:
-                        records = [Record(key) for key in keys]
-                    for row, record in enumerate(records):
-                        if not (record.failure and record.key in self._places):
-                            self._note(record, (path, name, row))
+                    reasons = group["reasons"].asstr()[()] if name == "failures" else [""] * len(keys)
+                    layout = tuple((array, dataset.dtype.str, dataset.shape[1:])
+                                   for array, dataset in sorted(group.get("arrays", {}).items()))
+                    for row, (key, reason) in enumerate(zip(keys, reasons, strict=True)):
+                        self._note(key, reason, _Place(path, name, row, layout))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{path}: not a readable shard of a campaign ({reason}); remove the file and run again, "
                              "its tasks are then computed again") from None
 
-    def _index_journal(self) -> None:
-        """Note every whole record; cut off what follows the last one."""
-        whole = 0
-        for offset, end, record in self._journal_records():
-            if not (record.failure and record.key in self._places):
-                self._note(Record(record.key, failure=record.failure), (None, "", offset))
-            whole = end
-        self._journal.truncate(whole)
-
-    def _journal_records(self) -> Iterator[tuple[int, int, Record]]:
-        offset, size = 0, self._journal.seek(0, os.SEEK_END)
-        while offset + _HEAD <= size:
-            self._journal.seek(offset)
-            head = self._journal.read(_HEAD)
-            length = int.from_bytes(head[4:12], "little")
-            if head[:4] != _MAGIC or offset + _HEAD + length > size:
-                return
-            payload = self._journal.read(length)
-            if hashlib.sha256(payload).digest() != head[12:]:
-                return
-            yield offset, offset + _HEAD + length, _decoded(payload)
-            offset += _HEAD + length
-
-    def _journal_record(self, offset: int) -> Record:
-        self._journal.seek(offset)
-        head = self._journal.read(_HEAD)
-        return _decoded(self._journal.read(int.from_bytes(head[4:12], "little")))
-
-    # ---- shards ----------------------------------------------------------------------------------
-
-    def _write_shard(self, path: Path, keys: Sequence[str]) -> None:
-        """A whole shard of the records of the keys and of all failures."""
-        layouts: dict[str, list[str]] = {}
-        for key in keys:
-            layouts.setdefault(_layout(self.read(key)), []).append(key)
-        with replaced_file(path) as temporary, h5py.File(temporary, "w") as shard:
-            shard.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
-            if self._failures:
-                group = shard.create_group("failures")
-                group["keys"] = np.array(list(self._failures), dtype="S64")
-                group.create_dataset("reasons", data=list(self._failures.values()), dtype=h5py.string_dtype())
-            for number, members in enumerate(layouts.values()):
-                self._write_layout(shard.create_group(f"records_{number}"), members)
-
-    def _write_layout(self, group: h5py.Group, keys: Sequence[str]) -> None:
-        group["keys"] = np.array(keys, dtype="S64")
-        checksums = group.create_dataset("checksums", (len(keys), 32), dtype=np.uint8)
-        datasets: dict[str, Any] = {}
-        for row, key in enumerate(keys):
-            record = self.read(key)
-            for name, array in record.arrays.items():
-                if row == 0:
-                    shape = (len(keys), *array.shape)
-                    datasets[name] = group.create_dataset(f"arrays/{name}", shape, dtype=array.dtype)
-                    datasets[name].attrs["unit"] = self._units.get(name, "1")
-                datasets[name][row] = array
-            checksums[row] = np.frombuffer(hashlib.sha256(_encoded(record)).digest(), dtype=np.uint8)
-        group.require_group("arrays")
+    def _note(self, key: str, failure: str, place: _Place) -> None:
+        if not failure:
+            self._failures.pop(key, None)
+            self._places[key] = place
+        elif key not in self._places:
+            self._failures[key] = failure
 
 
-def _layout(record: Record) -> str:
-    return json.dumps(_shape_of(record))
+def _layout(arrays: Mapping[str, np.ndarray]) -> _Layout:
+    return tuple((name, array.dtype.str, array.shape) for name, array in sorted(arrays.items()))
 
 
-def _shape_of(record: Record) -> list[list[Any]]:
-    return [[name, array.dtype.str, list(array.shape)] for name, array in sorted(record.arrays.items())]
+def _checksum(record: Record) -> bytes:
+    content = hashlib.sha256(record.key.encode())
+    for name in sorted(record.arrays):
+        content.update(record.arrays[name].tobytes())
+    return content.digest()
 
 
-def _encoded(record: Record) -> bytes:
-    head = json.dumps({"key": record.key, "failure": record.failure, "arrays": _shape_of(record)}).encode()
-    arrays = [np.ascontiguousarray(array).tobytes() for _, array in sorted(record.arrays.items())]
-    return b"".join([len(head).to_bytes(8, "little"), head, *arrays])
-
-
-def _decoded(payload: bytes) -> Record:
+def _head(payload: bytes) -> tuple[dict[str, Any], int]:
+    """Head of an entry of the journal, and where its arrays begin."""
     start = 8 + int.from_bytes(payload[:8], "little")
-    head = json.loads(payload[8:start])
-    arrays = {}
-    for name, kind, shape in head["arrays"]:
-        count = int(np.prod(shape))
-        dtype = np.dtype(kind)
-        arrays[name] = np.frombuffer(payload, dtype, count, start).reshape(shape).copy()
+    return json.loads(payload[8:start]), start
+
+
+def _stacked_arrays(payload: bytes) -> dict[str, np.ndarray]:
+    head, start = _head(payload)
+    arrays, rows = {}, len(head["keys"])
+    for name, kind, shape in head["layout"]:
+        dtype, count = np.dtype(kind), rows * math.prod(shape)
+        arrays[name] = np.frombuffer(payload, dtype, count, start).reshape(rows, *shape)
         start += count * dtype.itemsize
-    return Record(head["key"], arrays, head["failure"])
+    return arrays
 
 
 def _sync_folder(folder: Path) -> None:
@@ -334,11 +314,12 @@ class Memory:
     def __contains__(self, key: str) -> bool:
         return key in self._records
 
-    def add(self, record: Record) -> None:
-        """Keep a record."""
-        self._records[record.key] = record
-        if record.failure:
-            self.failures[record.key] = record.failure
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep records."""
+        for record in records:
+            self._records[record.key] = record
+            if record.failure:
+                self.failures[record.key] = record.failure
 
     def read(self, key: str) -> Record:
         """The record of a key."""

@@ -85,7 +85,7 @@ def filled_journal(folder, count=5):
     """A store whose writer was killed: all in the journal; returns ends of its records."""
     store, ends = Store(folder, {}), []
     for k in range(count):
-        store.add(Record(f"{k:064d}", {"x": np.arange(k + 1.0), "flag": np.array(k % 2 == 0)}))
+        store.add([Record(f"{k:064d}", {"x": np.arange(k + 1.0), "flag": np.array(k % 2 == 0)})])
         ends.append((folder / JOURNAL_FILE).stat().st_size)
     return ends
 
