@@ -5,20 +5,18 @@ Files count by the SHA-256 of their content, not by their path: a folder may be 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcthermo.config.load import structure_files
-from hpcthermo.errors import InputError
+from hpcthermo.file_hash import file_sha256
 
 if TYPE_CHECKING:
     from hpcthermo.config import Job
 
 #: tables and keys that do not change the physics
 _WITHOUT_PHYSICS = ("execution", "output", "title")
-_BLOCK_BYTES = 1 << 20
 
 
 def file_hashes(job: Job) -> dict[str, str]:
@@ -72,21 +70,3 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except (OSError, ValueError):
         return False
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of the content of a file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    return digest.hexdigest()

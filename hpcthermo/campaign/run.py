@@ -126,7 +126,6 @@ def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path |
     Requeue
         If it was stopped.
     """
-    keys = task_keys(function, tasks)
     with ExitStack() as held:
         store: Store | Memory = Memory()
         if folder is not None:
@@ -134,13 +133,20 @@ def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path |
             held.callback(lock.release)
             store = Store(folder, function.units)
         held.callback(store.close)
+        workers = workers or ThisThread()
+        begun = len(store) < len(tasks)
+        if begun:  # processes start while tasks are hashed
+            workers.begin(function)
+        keys = task_keys(function, tasks)
         waiting = {key: task for key, task in zip(keys, tasks, strict=True)
                    if key not in store or (retry_failed and key in store.failures)}
         computed = len(waiting)
         if waiting:
+            if not begun:
+                workers.begin(function)
             total = len(set(keys))
             own = Progress(0, folder, 0, total, counts="tasks") if progress is None and folder is not None else None
-            loop = _Loop(function, waiting, store, workers or ThisThread(), attempts, progress or own, stop)
+            loop = _Loop(function, waiting, store, workers, attempts, progress or own, stop)
             state = "failed"
             try:
                 loop.run(total)
@@ -174,7 +180,6 @@ class _Loop:
         done, name = total - len(self._tasks), self._function.name
         if self._progress is not None:
             self._progress.begin_stage(name, done, 0.0)
-        self._workers.begin(self._function)
         while self._waiting or self._alone or self._under_way:
             if self._stop is not None and self._stop():
                 raise Requeue(f"{name}: stopped with {done} of {total} tasks done; run again to go on")

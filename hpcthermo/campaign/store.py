@@ -107,6 +107,10 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return key in self._places or key in self._failures
 
+    def __len__(self) -> int:
+        """Records with results."""
+        return len(self._places)
+
     @property
     def failures(self) -> Mapping[str, str]:
         """Key -> reason of tasks that failed."""
@@ -313,6 +317,9 @@ class Memory:
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep records."""

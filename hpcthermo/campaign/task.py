@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,28 +50,37 @@ class Inputs:
         InputError
             If a parameter is no value of JSON or an array holds objects or NaN.
         """
-        content = hashlib.sha256()
-        try:
-            content.update(json.dumps([self.parameters, self.files], sort_keys=True, allow_nan=False).encode())
-        except (TypeError, ValueError) as error:
-            raise InputError(f"campaign: parameters of a task are no values of JSON ({error})") from None
+        text = _EMPTY
+        if self.parameters or self.files:
+            try:
+                text = json.dumps([self.parameters, self.files], sort_keys=True, allow_nan=False).encode()
+            except (TypeError, ValueError) as error:
+                raise InputError(f"campaign: parameters of a task are no values of JSON ({error})") from None
+        pieces = [text]
         for name in sorted(self.arrays):
             array = _canonical(name, self.arrays[name])
-            content.update(f"|{name} {array.dtype.str} {array.shape}|".encode())
-            content.update(array.data if array.size else b"")
-        return content.hexdigest()
+            pieces += (f"|{name} {array.dtype.str} {array.shape}|".encode(), array.tobytes())
+        return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+#: no parameters and no files, as JSON
+_EMPTY = b"[{}, {}]"
 
 
 def _canonical(name: str, array: np.ndarray) -> np.ndarray:
-    """C order, little endian, zeros without sign."""
+    """Little endian, zeros without sign."""
     array = np.asarray(array)
-    if array.dtype.kind not in "biufcS":
+    kind = array.dtype.kind
+    if kind not in "biufcS":
         raise InputError(f"campaign: expected numbers in the array {name!r} of a task, got {array.dtype}")
-    if array.dtype.kind in "fc":
+    if kind in "fc":
         if not np.isfinite(array).all():
             raise InputError(f"campaign: expected finite numbers in the array {name!r} of a task, got NaN or infinity")
         array = array + 0.0
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return array if array.dtype.isnative and _LITTLE else array.astype(array.dtype.newbyteorder("<"))
+
+
+_LITTLE = sys.byteorder == "little"
 
 
 class TaskFunction(Protocol):

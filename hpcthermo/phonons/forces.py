@@ -23,8 +23,8 @@ from hpcthermo.campaign.task import Inputs
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.engine import Engine, make_engine
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.file_hash import file_sha256
 from hpcthermo.gpu.backend import Backend, make_backend
-from hpcthermo.identity import file_sha256
 from hpcthermo.potentials.load import load_potential
 
 #: lists hold for displacements up to half of it; a thicker one costs more than it saves
@@ -127,7 +127,8 @@ class SupercellForces:
     def _displacements(self, task: Inputs) -> np.ndarray:
         atoms, vectors = task.arrays["atoms"], task.arrays["vectors"]
         n = len(self.symbols)
-        if len(atoms) != len(vectors) or len(np.unique(atoms)) != len(atoms) or ((atoms < 0) | (atoms >= n)).any():
+        rows = set(atoms.tolist())
+        if not len(vectors) == len(atoms) == len(rows) or min(rows, default=0) < 0 or max(rows, default=0) >= n:
             raise InputError(f"displacements: expected different atoms from 0 to {n - 1} with one vector each, got "
                              f"{len(atoms)} atoms and {len(vectors)} vectors")
         moved = np.zeros((n, 3))
