@@ -20,8 +20,6 @@ PLANCK_EV_S = 4.135667696e-15
 TIME_FS = math.sqrt(ATOMIC_MASS_KG * 1e-20 / ELEMENTARY_CHARGE_C) * 1e15
 #: e^2/(4 pi eps_0), eV A
 COULOMB_EV_A = ELEMENTARY_CHARGE_C * 1e10 / (4.0 * math.pi * VACUUM_PERMITTIVITY_F_PER_M)
-#: h times 1 THz, eV
-QUANTUM_EV_PER_THZ = PLANCK_EV_S * 1e12
 #: hbar in eV times the natural unit of time
 REDUCED_PLANCK = PLANCK_EV_S / (2.0 * math.pi) / (TIME_FS * 1e-15)
 #: 1 eV/A^3 in GPa

@@ -27,7 +27,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.phonons.velocities import CUTOFF_THZ, degenerate_groups
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 
 #: eigenvalues of Phi2(q = 0) below this part of the largest are translations
 _TRANSLATION = 1e-6
@@ -158,15 +158,12 @@ def _mean_over_groups(phonons: Phonons, matrices: np.ndarray) -> np.ndarray:
     """<e_s| M |e_s> for matrices (N, B, B), the mean over degenerate bands, (N, B)."""
     e = phonons.eigenvectors
     values = np.einsum("nas,nas->ns", e.conj(), matrices @ e).real
-    groups = degenerate_groups(phonons.frequencies)
-    same = groups[:, :, None] == groups[:, None, :]
-    mean: np.ndarray = np.einsum("nst,nt->ns", same / same.sum(axis=2, keepdims=True), values)
-    return mean
+    return degenerate_mean(phonons.frequencies, values[..., None])[..., 0]
 
 
 def _relative(phonons: Phonons, changes: np.ndarray) -> np.ndarray:
     """- changes of w^2 (C, N, B) over 2 w^2."""
-    moving = np.abs(phonons.frequencies) > CUTOFF_THZ
+    moving = np.abs(phonons.frequencies) > CUTOFF_FREQUENCY_THZ
     squares = np.where(moving, np.sign(phonons.frequencies) * (phonons.frequencies / FREQUENCY_THZ)**2, 1.0)
     relative: np.ndarray = np.where(moving, -0.5 * changes / squares, 0.0)
     return relative

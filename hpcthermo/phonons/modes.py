@@ -31,3 +31,12 @@ def occupations(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray
         x = PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * at)
         n: np.ndarray = np.where(active, 1.0 / np.expm1(x), 0.0)
     return n
+
+
+def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Heat capacities of modes (n_T, ...), eV/K, from frequencies (...), THz; zero below the cutoff."""
+    n = occupations(frequencies, temperatures)
+    temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
+    x = PLANCK_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
+    capacity: np.ndarray = BOLTZMANN_EV_PER_K * x**2 * n * (n + 1.0)
+    return capacity

@@ -17,11 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal, Phonons
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ
 
-#: bands count as degenerate if their frequencies differ by less, THz
-DEGENERACY_THZ = 1e-4
-#: modes below have no velocity, THz
-CUTOFF_THZ = 1e-4
 #: in which degenerate bands are told apart, Cartesian
 DIRECTION = (1.0, 2.0, 3.0)
 #: (eV/(A amu)) / THz in A/ps
@@ -97,14 +94,14 @@ def _chunks(phonons: Phonons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 def _mode_slopes(harmonic: HarmonicCrystal, q: np.ndarray, f: np.ndarray, e: np.ndarray) -> np.ndarray:
     """<e_s| W |e_s'> in A THz^2/ps, rows and columns of modes below the cutoff zero, (3, N, B, B)."""
     slopes: np.ndarray = _VELOCITY * (e.conj().transpose(0, 2, 1) @ harmonic.slopes(q) @ e)
-    still = f < CUTOFF_THZ
+    still = f < CUTOFF_FREQUENCY_THZ
     slopes.transpose(1, 2, 0, 3)[still] = 0.0
     slopes.transpose(1, 3, 0, 2)[still] = 0.0
     return slopes
 
 
 def _frequency_sums(f: np.ndarray) -> np.ndarray:
-    moving = np.maximum(f, CUTOFF_THZ)
+    moving = np.maximum(f, CUTOFF_FREQUENCY_THZ)
     sums: np.ndarray = moving[:, :, None] + moving[:, None, :]
     return sums
 
@@ -124,5 +121,5 @@ def _group_velocities(harmonic: HarmonicCrystal, along: np.ndarray, q: np.ndarra
         rotation = np.linalg.eigh(slope)[1]
         slopes[:, mixed] = rotation.conj().transpose(0, 2, 1) @ slopes[:, mixed] @ rotation
     diagonal = np.diagonal(slopes, axis1=2, axis2=3).real.transpose(1, 2, 0)
-    velocities: np.ndarray = diagonal / (2.0 * np.maximum(f, CUTOFF_THZ))[..., None]
+    velocities: np.ndarray = diagonal / (2.0 * np.maximum(f, CUTOFF_FREQUENCY_THZ))[..., None]
     return velocities

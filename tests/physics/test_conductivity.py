@@ -8,10 +8,10 @@ from phono3py_oracle import lattice, phono3py_answers
 
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.modes import degenerate_mean
+from hpcthermo.phonons.modes import degenerate_mean, heat_capacities
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
 from hpcthermo.transport.bte.boundary import boundary_linewidths
-from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, heat_capacities, require_sound
+from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.surfaces import corner_weights, surface_integrals

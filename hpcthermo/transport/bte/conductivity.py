@@ -30,9 +30,9 @@ import numpy as np
 
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.modes import occupations
+from hpcthermo.phonons.modes import heat_capacities
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.units import BOLTZMANN_EV_PER_K, CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
+from hpcthermo.units import CONDUCTIVITY_W_PER_M_K
 
 #: components of kappa as users see them, and where they lie in the tensor
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -84,15 +84,6 @@ class Thickness:
     def __str__(self) -> str:
         return (f"sheet of thickness {self.thickness_A:.4f} A in a cell of height {self.height_A:.4f} A: conductivity "
                 f"of the cell times {self.scale:.6f}")
-
-
-def heat_capacities(frequencies: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Heat capacities of modes (n_T, ...), eV/K, from frequencies (...), THz; zero below the cutoff."""
-    n = occupations(frequencies, temperatures)
-    temperatures = np.asarray(temperatures, dtype=np.float64).reshape((-1,) + (1,) * frequencies.ndim)
-    x = PLANCK_EV_PER_THZ * frequencies / (BOLTZMANN_EV_PER_K * temperatures)
-    capacity: np.ndarray = BOLTZMANN_EV_PER_K * x**2 * n * (n + 1.0)
-    return capacity
 
 
 def lifetimes(gamma: np.ndarray) -> np.ndarray:

@@ -61,6 +61,15 @@ def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
     return np.array(list(different.values()))
 
 
+def mesh_tetrahedra(mesh: Mesh) -> np.ndarray:
+    """Indices of the points at the corners of all tetrahedra of a mesh, (6 N, 4)."""
+    steps = tetrahedron_cuts(mesh)[0].T
+    corners = [np.cumsum([np.zeros(3, dtype=int), *steps[list(order)]], axis=0)
+               for order in itertools.permutations(range(3))]
+    indices: np.ndarray = mesh.index(mesh.addresses[:, None, None, :] + np.array(corners))
+    return indices.reshape(-1, 4)
+
+
 def _tetrahedra(cut: np.ndarray) -> frozenset[frozenset[tuple[int, ...]]]:
     """The tetrahedra round a point: of each the other three vertices."""
     found = set()

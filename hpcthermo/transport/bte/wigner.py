@@ -30,8 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ, occupations
-from hpcthermo.transport.bte.conductivity import Thickness, heat_capacities, lifetimes, star_mean
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ, heat_capacities, occupations
+from hpcthermo.transport.bte.conductivity import Thickness, lifetimes, star_mean
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
 
