@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcthermo.config import Job, NemdJob, StaticJob, load_job
+from hpcthermo.config import Job, LatticeDynamicsJob, NemdJob, StaticJob, load_job
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -29,6 +30,9 @@ from hpcthermo.preparation import build_structure, check_ranks, load_job_potenti
 from hpcthermo.probe import Cost, measure_cost
 from hpcthermo.progress import duration_text
 from hpcthermo.skin import CANDIDATES, TRIAL_SECONDS, TRIAL_STEPS
+
+if TYPE_CHECKING:
+    from hpcthermo.lattice_jobs.estimate import LatticeEstimate
 
 _REBUILD_PERIOD_FS = 150.0
 _ATOM_SECONDS = 6e-8
@@ -124,7 +128,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     return stages
 
 
-def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
+def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate:
     """Validate a job file with everything it names, and estimate its cost.
 
     Raises
@@ -133,6 +137,10 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate:
         If the job cannot be run.
     """
     job = load_job(path)
+    if isinstance(job, LatticeDynamicsJob):
+        from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
+
+        return estimate_lattice_job(job, probe)
     check_ranks(job, ranks)
     snapshot = build_structure(job.structure, job.seed)
     potential = load_job_potential(job, snapshot)

@@ -29,15 +29,12 @@ def _finite(value: float | None) -> float | None:
 
 
 Ranks = Annotated[int | None, typer.Option("-n", "--ranks", help="Start this many MPI ranks on this machine.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Results folder; default runs/NAME-OF-JOB.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint, if any.")]
 
 
 @app.command()
-def run(
-    job: JobFile,
-    out: Annotated[Path | None, typer.Option("--out", help="Results folder; default runs/NAME-OF-JOB.")] = None,
-    ranks: Ranks = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint, if any.")] = False,
-) -> None:
+def run(job: JobFile, out: Out = None, ranks: Ranks = None, resume: Resume = False) -> None:
     """Run a job to its report; the same command under mpirun and srun."""
     from hpcthermo.config import load_job
     from hpcthermo.launch import needs_launcher, start_ranks
@@ -49,6 +46,36 @@ def run(
         options = ["--out", str(folder), *(["--resume"] if resume else [])]
         raise typer.Exit(start_ranks(ranks, ["run", str(job), *options]))
     raise typer.Exit(run_job(job, folder, resume))
+
+
+def _run_kind(job: Path, kinds: tuple[str, ...], out: Path | None, resume: bool) -> NoReturn:
+    """Run a job after a look at its kind."""
+    from hpcthermo.config import load_job
+    from hpcthermo.errors import InputError
+    from hpcthermo.run import run_job
+
+    kind = load_job(job).kind
+    if kind not in kinds:
+        raise InputError(f"{job}: expected kind {' or '.join(kinds)}, got {kind}; use `hpcthermo run`")
+    raise typer.Exit(run_job(job, out if out is not None else Path("runs") / job.stem, resume))
+
+
+@app.command()
+def fc(job: JobFile, out: Out = None, resume: Resume = False) -> None:
+    """Force constants of a crystal (kind fc), in the formats of phonopy, phono3py, ShengBTE and TDEP."""
+    _run_kind(job, ("fc",), out, resume)
+
+
+@app.command()
+def phonon(job: JobFile, out: Out = None, resume: Resume = False) -> None:
+    """Dispersion, densities of states and Grueneisen parameters (kind phonon)."""
+    _run_kind(job, ("phonon",), out, resume)
+
+
+@app.command()
+def bte(job: JobFile, out: Out = None, resume: Resume = False) -> None:
+    """Thermal conductivity by the phonon Boltzmann equation (kinds bte and bte_convergence)."""
+    _run_kind(job, ("bte", "bte_convergence"), out, resume)
 
 
 @app.command()

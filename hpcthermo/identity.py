@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
 from hpcthermo.config.load import structure_files
 from hpcthermo.file_hash import file_sha256
 
 if TYPE_CHECKING:
-    from hpcthermo.config import Job
+    from hpcthermo.config import Job, LatticeDynamicsJob
 
 #: tables and keys that do not change the physics
 _WITHOUT_PHYSICS = ("execution", "output", "title")
 
 
-def file_hashes(job: Job) -> dict[str, str]:
-    """SHA-256 of the structure and potential files of a job, by the name the job gives them.
+def file_hashes(job: Job | LatticeDynamicsJob) -> dict[str, str]:
+    """SHA-256 of the structure, potential and crystal files of a job, by the name the job gives them.
 
     Raises
     ------
@@ -51,6 +52,7 @@ def _named_files(job: Mapping[str, Any]) -> list[str]:
     """What may be a path: a text among the potentials is a path or the name of an embedded one."""
     potentials = job["potential"] if isinstance(job["potential"], list) else [job["potential"]]
     names: list[str | None] = [name for _, name in structure_files(job["structure"])]
+    names += [(job.get("crystal") or {}).get(key) for key in CRYSTAL_FILES]
     names += [single.get("path") if isinstance(single, dict) else single for single in potentials]
     return [name for name in names if name is not None]
 

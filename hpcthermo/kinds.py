@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
@@ -19,12 +20,17 @@ class Kind:
     analysis : str
         Results -> the tables ``results`` and ``checks`` of summary.json.
     headlines : tuple of str
-        Results that head the report; the first that is there does.
+        Results that head the report; the first that is there does. A name that ends in * stands for all that begin so.
     """
 
     runner: str
     analysis: str
     headlines: tuple[str, ...]
+
+    def headline(self, results: Iterable[str]) -> str | None:
+        """Name of the result that heads the report, among those that are there."""
+        names = list(results)
+        return next((name for wanted in self.headlines for name in names if fnmatchcase(name, wanted)), None)
 
     def run(self, *arguments: Any) -> None:
         """Call the runner."""
@@ -56,4 +62,10 @@ KINDS: dict[str, Kind] = {
                             "statics.sliding_surface:analyze_sliding_surface", ("sliding_barrier",)),
     "moire_map": Kind("statics.moire_map:run_moire_map", "statics.moire_map:analyze_moire_map",
                       ("moire_period_upper",)),
+    "fc": Kind("lattice_jobs.phonon:run_force_constants", "lattice_jobs.phonon:analyze_force_constants",
+               ("lowest_frequency",)),
+    "phonon": Kind("lattice_jobs.phonon:run_phonon", "lattice_jobs.phonon:analyze_phonon", ("highest_frequency",)),
+    "bte": Kind("lattice_jobs.bte:run_bte", "lattice_jobs.bte:analyze_bte", ("kappa_lbte_xx_*", "kappa_rta_xx_*")),
+    "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
+                            ("kappa_*_extrapolated", "kappa_*")),
 }

@@ -39,6 +39,18 @@ _CAPTIONS = {
     "binding_curve": "Energy of rigid layers against the distance of their mean heights.",
     "sliding_surface": "Energy of shifting the upper layers, above the lowest; dots: computed points.",
     "sliding_distance": "Distance of the layers at each shift.",
+    "dispersion": "Frequencies along the path between points of high symmetry; imaginary ones below zero.",
+    "group_velocity": "Magnitudes of the group velocities.",
+    "grueneisen": "Mode Grueneisen parameters along the path.",
+    "density_of_states": "Density of states per primitive cell and the shares of the elements.",
+    "heat_capacity": "Heat capacity at constant volume, per mole of primitive cells.",
+    "conductivity": "Mean conductivity over the periodic directions.",
+    "scattering_rate": "Scattering rates 1/tau = 4 pi gamma of the modes of the mesh.",
+    "mean_free_path": "Mean free paths |v| tau.",
+    "phase_space": "Weight of the three-phonon processes that conserve energy, of each mode.",
+    "cumulative_path": "Conductivity of all modes with mean free paths up to the abscissa.",
+    "cumulative_frequency": "Conductivity of all modes with frequencies up to the abscissa.",
+    "branch_shares": "Share of each band in the conductivity; blue: the three lowest at each wave vector.",
     "moire_map": "Upper layer coloured by local stacking, distance to the lower layer, interlayer energy and height.",
 }
 
@@ -80,7 +92,7 @@ def write_report(folder: Path, figures: list[Path]) -> Path:
     results, summary = read_results(folder / RESULTS_FILE), read_summary(folder)
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    headline = next((name for name in KINDS[results.kind].headlines if name in summary["results"]), None)
+    headline = KINDS[results.kind].headline(summary["results"])
     text = environment.get_template("report.html").render(
         title=results.job.get("title") or f"hpcthermo {results.kind}",
         kind=results.kind,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config import load_job
+from hpcthermo.config import LatticeDynamicsJob, load_job
 from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
@@ -39,7 +39,8 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     # from here to the report: a signal that comes outside the time loop is heard at its next step
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
-        check_ranks(job, comm.size)
+        if not isinstance(job, LatticeDynamicsJob):
+            check_ranks(job, comm.size)
         KINDS[job.kind].run(job, comm, folder, resume, stop)
     return 0
 

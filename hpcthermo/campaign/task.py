@@ -84,23 +84,23 @@ _LITTLE = sys.byteorder == "little"
 
 
 class TaskFunction(Protocol):
-    """A pure function of a task; an object that can be pickled and is sent to each worker once.
+    """A pure function of a task; an object that can be pickled and is sent to each worker once."""
 
-    Attributes
-    ----------
-    name : str
-    version : int
-        Raised whenever results would change.
-    units : dict of str to str
-        Unit of each array of a record ("1" for pure numbers).
-    thread_safe : bool
-        Whether threads may share one state; otherwise each prepares its own.
-    """
+    @property
+    def name(self) -> str:
+        """What it computes."""
 
-    name: str
-    version: int
-    units: Mapping[str, str]
-    thread_safe: bool
+    @property
+    def version(self) -> int:
+        """Raised whenever results would change."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Unit of each array of a record ("1" for pure numbers)."""
+
+    @property
+    def thread_safe(self) -> bool:
+        """Whether threads may share one state; otherwise each prepares its own."""
 
     @property
     def shared(self) -> Inputs:

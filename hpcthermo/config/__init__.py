@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from hpcthermo.config.job import ElasticJob, Job, LatticeJob, MdJob, MinimizeJob, NemdJob, StaticJob
+from hpcthermo.config.job import (
+    ElasticJob,
+    Job,
+    LatticeDynamicsJob,
+    LatticeJob,
+    MdJob,
+    MinimizeJob,
+    NemdJob,
+    StaticJob,
+)
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
-    "ElasticJob", "Job", "JobFileError", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob", "StaticJob",
-    "load_job", "parse_job",
+    "ElasticJob", "Job", "JobFileError", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob",
+    "StaticJob", "load_job", "parse_job",
 ]

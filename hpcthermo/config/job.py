@@ -7,8 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hpcthermo.config.base import Section, Text
+from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.config.execution import Execution, Output
 from hpcthermo.config.interlayer import BindingCurve, MoireMap, SlidingSurface
+from hpcthermo.config.lattice_dynamics import (
+    BteSection,
+    ConvergenceSection,
+    CrystalFiles,
+    ForceConstantsSection,
+    PhononSection,
+    SingleProcessExecution,
+    TightRelaxation,
+)
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
@@ -18,13 +28,23 @@ from hpcthermo.config.structure import Structure
 Stages = Annotated[tuple[Stage, ...], Field(max_length=1000)]
 
 
-class CommonJob(Section):
+class AnyJob(Section):
     """What every kind of job has."""
 
     title: Text = ""
     """Free text; heads the report."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
     """Seed of all random numbers."""
+
+
+def _potential_spec(potential: Any) -> Any:
+    """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
+    return [spec_of(single) for single in potential] if isinstance(potential, tuple) else spec_of(potential)
+
+
+class CommonJob(AnyJob):
+    """A job that moves atoms."""
+
     structure: Structure
     """Where the atoms come from."""
     potential: Potential
@@ -44,9 +64,7 @@ class CommonJob(Section):
     @property
     def potential_spec(self) -> Any:
         """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
-        if isinstance(self.potential, tuple):
-            return [spec_of(single) for single in self.potential]
-        return spec_of(self.potential)
+        return _potential_spec(self.potential)
 
 
 class NemdJob(CommonJob):
@@ -210,11 +228,94 @@ class MoireMapJob(StaticJob):
         return self.moire_map
 
 
+class LatticeDynamicsJob(AnyJob):
+    """A job about lattice vibrations: from force constants at hand, or from a structure and a potential."""
+
+    kind: str
+    """Kind of job."""
+    crystal: CrystalFiles | None = None
+    """Force constants at hand."""
+    structure: Structure | None = None
+    """Instead: where the atoms come from."""
+    potential: Potential | None = None
+    """Interatomic potential of [structure]."""
+    relaxation: TightRelaxation = TightRelaxation()
+    """Relaxation of [structure] before its force constants."""
+    force_constants: ForceConstantsSection = ForceConstantsSection()
+    """Force constants of [structure]."""
+    phonon: PhononSection = PhononSection()
+    """Path, mesh, non-analytic correction, and what counts as unstable."""
+    campaign: CampaignSection = CampaignSection()
+    """Processes that compute forces and wave vectors."""
+    execution: SingleProcessExecution = SingleProcessExecution()
+    """Device and threads."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Any:
+        if self.crystal is not None and (self.structure is not None or self.potential is not None):
+            raise ValueError("expected either [crystal] (force constants at hand) or [structure] with potential; "
+                             "remove one of them")
+        if self.crystal is None and (self.structure is None or self.potential is None):
+            raise ValueError("expected [crystal] (force constants at hand), or [structure] with potential; add them")
+        return self
+
+    @property
+    def potential_spec(self) -> Any:
+        """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
+        return _potential_spec(self.potential)
+
+
+class ForceConstantsJob(LatticeDynamicsJob):
+    """Force constants from a structure and a potential, or from forces at hand."""
+
+    kind: Literal["fc"]
+    """Kind of job."""
+
+
+class PhononJob(LatticeDynamicsJob):
+    """Dispersion, densities of states, thermal properties and Grueneisen parameters."""
+
+    kind: Literal["phonon"]
+    """Kind of job."""
+
+
+class BoltzmannJob(LatticeDynamicsJob):
+    """A job about the phonon Boltzmann equation."""
+
+    bte: BteSection
+    """Mesh, temperatures and scattering."""
+
+
+class BteJob(BoltzmannJob):
+    """Thermal conductivity by the phonon Boltzmann equation."""
+
+    kind: Literal["bte"]
+    """Kind of job."""
+
+
+class BteConvergenceJob(BoltzmannJob):
+    """Thermal conductivity against mesh, cutoff, supercell and displacement."""
+
+    kind: Literal["bte_convergence"]
+    """Kind of job."""
+    convergence: ConvergenceSection
+    """What to vary."""
+
+    @model_validator(mode="after")
+    def _from_a_potential(self) -> Any:
+        for name in ("supercells", "displacements_A", "cutoffs3_A"):
+            if self.crystal is not None and getattr(self.convergence, name) is not None:
+                raise ValueError(f"convergence.{name}: needs [structure] with potential, and this job has [crystal]; "
+                                 "remove it, or give a structure")
+        return self
+
+
+#: jobs that move atoms
 Job = (NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob | BindingCurveJob | SlidingSurfaceJob
        | MoireMapJob)
 
 #: kind in the job file -> its model
-JOB_KINDS: dict[str, type[Job]] = {
+JOB_KINDS: dict[str, type[Job | LatticeDynamicsJob]] = {
     "nemd": NemdJob,
     "md": MdJob,
     "minimize": MinimizeJob,
@@ -223,4 +324,8 @@ JOB_KINDS: dict[str, type[Job]] = {
     "binding_curve": BindingCurveJob,
     "sliding_surface": SlidingSurfaceJob,
     "moire_map": MoireMapJob,
+    "fc": ForceConstantsJob,
+    "phonon": PhononJob,
+    "bte": BteJob,
+    "bte_convergence": BteConvergenceJob,
 }

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hpcthermo.config.job import JOB_KINDS, Job
+from hpcthermo.config.job import JOB_KINDS, Job, LatticeDynamicsJob
+from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
 from hpcthermo.config.potential import PotentialSpec
 from hpcthermo.config.structure import StructureJob
 from hpcthermo.errors import InputError
@@ -44,7 +45,7 @@ class JobFileError(InputError):
         return type(self), (self.source, self.problems)  # rank 0 sends it to the others
 
 
-def load_job(path: Path) -> Job:
+def load_job(path: Path) -> Job | LatticeDynamicsJob:
     """Job of a TOML file.
 
     Raises
@@ -111,7 +112,10 @@ def read_job_table(path: Path) -> dict[str, Any]:
 def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The table with the files it names relative to `folder` made absolute; a runner then needs no folder."""
     resolved = dict(data)
-    structure, potential = data.get("structure"), data.get("potential")
+    structure, potential, crystal = data.get("structure"), data.get("potential"), data.get("crystal")
+    if isinstance(crystal, dict):
+        resolved["crystal"] = {key: _absolute(item, folder) if key in CRYSTAL_FILES and isinstance(item, str) else item
+                               for key, item in crystal.items()}
     if isinstance(structure, dict) and _depth(structure) <= MAXIMUM_DEPTH:
         resolved["structure"] = _with_absolute_files(structure, folder)
     if isinstance(potential, list):
@@ -164,9 +168,11 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def missing_files(job: Job) -> list[str]:
+def missing_files(job: Job | LatticeDynamicsJob) -> list[str]:
     """One line per file that the job names and that is not there."""
-    named = structure_files(job.structure.model_dump(mode="json"))
+    named = [] if job.structure is None else structure_files(job.structure.model_dump(mode="json"))
+    if isinstance(job, LatticeDynamicsJob) and job.crystal is not None:
+        named += [(f"crystal.{key}", name) for key, name in job.crystal.files.items()]
     potentials = job.potential if isinstance(job.potential, tuple) else (job.potential,)
     for k, single in enumerate(potentials):
         key = f"potential[{k}].path" if isinstance(job.potential, tuple) else "potential.path"
@@ -208,7 +214,7 @@ def read_job_text(path: Path) -> str:
                          ) from None
 
 
-def parse_job(data: dict[str, Any], source: str = "job") -> Job:
+def parse_job(data: dict[str, Any], source: str = "job") -> Job | LatticeDynamicsJob:
     """Job of a table read from TOML.
 
     Raises

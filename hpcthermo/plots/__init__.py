@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcthermo.plots.bte import bte_drawings, convergence_drawings
 from hpcthermo.plots.nemd import nemd_drawings
+from hpcthermo.plots.phonons import phonon_drawings
 from hpcthermo.plots.series import stage_drawings
 from hpcthermo.plots.statics import GRIDS, binding_drawings, elastic_drawings, moire_drawings, sliding_drawings
 from hpcthermo.plots.structure import STRUCTURE_FIGURE, draw_structure
@@ -19,6 +21,7 @@ _DOTS_PER_INCH = 200
 _KINDS: dict[str, Callable[[Results], Drawings]] = {
     "nemd": nemd_drawings, "elastic": elastic_drawings, "binding_curve": binding_drawings,
     "sliding_surface": sliding_drawings, "moire_map": moire_drawings,
+    "fc": phonon_drawings, "phonon": phonon_drawings, "bte": bte_drawings, "bte_convergence": convergence_drawings,
 }
 
 

@@ -298,9 +298,15 @@ def three_phonon_linewidths(mesh: Mesh, phonons: Phonons, third: Interactions | 
     return rates.linewidths(sum_in_order(rates, threads))
 
 
-def sum_in_order(rates: ThreePhononRates, threads: int = 1) -> np.ndarray:
-    """Sum of all tasks' deposits, added in the order of the tasks."""
-    return _sum(_results(rates, threads))
+def sum_in_order(rates: ThreePhononRates, threads: int = 1, note: Callable[[int], None] | None = None) -> np.ndarray:
+    """Sum of all tasks' deposits, added in the order of the tasks.
+
+    Parameters
+    ----------
+    note : callable, optional
+        Told of the number of tasks that are done; what it raises ends the work.
+    """
+    return _sum(_results(rates, threads), note)
 
 
 def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
@@ -311,10 +317,12 @@ def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
         yield from pool.map(rates.task, range(rates.n_tasks))
 
 
-def _sum(parts: Iterator[np.ndarray]) -> np.ndarray:
+def _sum(parts: Iterator[np.ndarray], note: Callable[[int], None] | None = None) -> np.ndarray:
     total = next(parts).copy()
-    for part in parts:
+    for done, part in enumerate(parts, start=2):
         total += part
+        if note is not None:
+            note(done)
     return total
 
 

@@ -1,0 +1,232 @@
+"""Tables of jobs about lattice vibrations: crystals from files, force constants, phonons, the Boltzmann equation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from hpcthermo.config.base import Boolean, Kelvin, Section, Text
+from hpcthermo.config.relaxation import CrystalRelaxation
+from hpcthermo.config.structure import FileName
+
+Count = Annotated[int, Field(ge=1, le=1000, strict=True)]
+MatrixElement = Annotated[int, Field(ge=-1000, le=1000, strict=True)]
+MatrixRow = tuple[MatrixElement, MatrixElement, MatrixElement]
+Displacement = Annotated[float, Field(gt=0.0, le=0.5, strict=True)]
+Terahertz = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
+Cutoff = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
+
+
+def _not_flat(matrix: Any) -> Any:
+    if isinstance(matrix[0], tuple):
+        (a, b, c), (d, e, f), (g, h, i) = matrix
+        if a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) == 0:
+            raise ValueError("expected a matrix with a determinant other than zero; change it")
+    return matrix
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("expected different values; remove the repeated ones")
+    return values
+
+
+def _form(value: Any) -> str:
+    rows = isinstance(value, list | tuple) and len(value) and isinstance(value[0], list | tuple)
+    return "multiples matrix" if rows else "multiples counts"
+
+
+_Counts = Annotated[tuple[Count, Count, Count], Tag("multiples counts")]
+_Matrix = Annotated[tuple[MatrixRow, MatrixRow, MatrixRow], Tag("multiples matrix")]
+#: three counts along the vectors, or a matrix of integers
+Multiples = Annotated[_Counts | _Matrix, Discriminator(_form), AfterValidator(_not_flat)]
+Temperatures = Annotated[tuple[Kelvin, ...], Field(min_length=1, max_length=1000), AfterValidator(_different)]
+
+
+class CrystalFiles(Section):
+    """A crystal with its force constants, from files of phonopy, phono3py, ShengBTE, FourPhonon or TDEP."""
+
+    phonopy_yaml: FileName | None = None
+    """phonopy.yaml or phono3py.yaml: cells, masses; also forces, dielectric constants and Born charges if there."""
+    shengbte_control: FileName | None = None
+    """CONTROL of ShengBTE, instead."""
+    tdep_unit_cell: FileName | None = None
+    """infile.ucposcar of TDEP, instead."""
+    tdep_supercell: FileName | None = None
+    """infile.ssposcar of TDEP."""
+    fc2: FileName | None = None
+    """Second order: fc2.hdf5, FORCE_CONSTANTS, FORCE_CONSTANTS_2ND or TDEP's infile.forceconstant."""
+    fc3: FileName | None = None
+    """Third order: fc3.hdf5, FORCE_CONSTANTS_3RD or TDEP's infile.forceconstant_thirdorder."""
+    fc4: FileName | None = None
+    """Fourth order: FORCE_CONSTANTS_4TH or TDEP's infile.forceconstant_fourthorder."""
+    force_sets: FileName | None = None
+    """FORCE_SETS of phonopy instead of fc2: forces of displaced supercells."""
+    forces_fc3: FileName | None = None
+    """FORCES_FC3 of phono3py instead of fc3 (and of fc2, if that has no file)."""
+    born: FileName | None = None
+    """BORN of phonopy: dielectric constants and Born charges."""
+    periodic: tuple[Boolean, Boolean, Boolean] = (True, True, True)
+    """False along the lattice vector that crosses the vacuum of a sheet."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that are named, by key."""
+        return {key: getattr(self, key) for key in CRYSTAL_FILES if getattr(self, key) is not None}
+
+    @model_validator(mode="after")
+    def _one_cell(self) -> CrystalFiles:
+        cells = [name for name in ("phonopy_yaml", "shengbte_control", "tdep_unit_cell")
+                 if getattr(self, name) is not None]
+        if len(cells) != 1:
+            raise ValueError("expected one of phonopy_yaml, shengbte_control, tdep_unit_cell; give exactly one of them")
+        if self.phonopy_yaml is None and self.fc2 is None:  # phonopy's file may hold forces itself
+            raise ValueError("expected second-order force constants; add fc2")
+        return self
+
+
+#: keys of [crystal] that name files
+CRYSTAL_FILES = tuple(name for name in CrystalFiles.model_fields if name != "periodic")
+
+
+class SingleProcessExecution(Section):
+    """Where a job computes; one process with threads, and further processes by [campaign]."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Forces of displaced cells and scattering rates on the processor or on a GPU."""
+    threads: Annotated[int, Field(ge=0, le=4096, strict=True)] = 0
+    """Threads; 0 takes all cores that this process may use."""
+
+
+class TightRelaxation(CrystalRelaxation):
+    """Relaxation before force constants: tighter than for lattice constants."""
+
+    force_tolerance_eV_per_A: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1e-5
+    """Largest force on an atom at the end; a structure that stays above is refused."""
+    relax: Boolean = True
+    """False: atoms and cell are taken as they are, and refused if forces exceed the tolerance."""
+
+
+class ForceConstantsSection(Section):
+    """Force constants from forces of displaced supercells."""
+
+    order: Literal[2, 3, 4] = 3
+    """Highest order."""
+    supercell: Multiples = (2, 2, 2)
+    """Cells of the structure along its vectors, or a matrix (rows: supercell vectors in units of those)."""
+    supercell2: Multiples | None = None
+    """Of the second order, if larger."""
+    displacement_A: Displacement = 0.03
+    """Of the third and fourth order."""
+    displacement2_A: Displacement = 0.01
+    """Of the second order."""
+    cutoff3_A: Cutoff | None = None
+    """Largest distance between any two of three atoms; without it all of the supercell."""
+    cutoff4_A: Cutoff | None = None
+    """Largest distance between any two of four atoms."""
+    method: Literal["finite_difference", "random"] = "finite_difference"
+    """Displacements one by one, reduced by symmetry, or fits to random displacements of all atoms."""
+    random_cells: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    """Number of random cells; without it twice as many as the unknowns need."""
+    rotational_sum_rules: Boolean | None = None
+    """Invariance under rotations (Born and Huang), so that a sheet's ZA branch is quadratic; by default for sheets."""
+    primitive: Boolean = True
+    """Reduce the structure to its primitive cell first; supercells remain multiples of the given cell."""
+
+    @model_validator(mode="after")
+    def _cutoff4_with_order_4(self) -> ForceConstantsSection:
+        if self.order == 4 and self.method == "finite_difference" and self.cutoff4_A is None:
+            raise ValueError("expected cutoff4_A with order = 4: without it there are too many cells; add it")
+        return self
+
+
+class PhononSection(Section):
+    """Dispersion, densities of states and Grueneisen parameters."""
+
+    path: Text = "auto"
+    """"auto" is the standard path of the crystal; or names of its points, as "GAMMA-X-U|K-GAMMA-L"."""
+    points_per_line: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 51
+    """Wave vectors on each line of the path, its ends included."""
+    mesh: Multiples | None = None
+    """Mesh of the densities of states and thermal properties; without it by mesh_length_A."""
+    mesh_length_A: Annotated[float, Field(ge=1.0, le=1e4, strict=True)] = 80.0
+    """Length that the mesh resolves: divisions N_k with N_k |a_k| of about this."""
+    temperatures_K: Temperatures = (300.0,)
+    """Of heat capacities and thermal Grueneisen parameters."""
+    dos: Boolean = True
+    """Densities of states."""
+    grueneisen: Boolean = True
+    """Mode Grueneisen parameters, where third-order force constants are at hand."""
+    grueneisen_volume_change_percent: Annotated[float, Field(gt=0.0, le=5.0, strict=True)] | None = None
+    """Also from volumes changed by this both ways (from a structure and a potential only)."""
+    nac: Literal["gonze", "wang", "none"] = "gonze"
+    """Non-analytic correction, where dielectric constants and Born charges are known."""
+    imaginary_limit_THz: Annotated[float, Field(ge=0.0, le=10.0, strict=True)] = 0.05
+    """A mode below minus this is an instability: a check that fails in a phonon job, and refused in a bte job."""
+
+
+class BteSection(Section):
+    """The phonon Boltzmann equation."""
+
+    mesh: Multiples | None = None
+    """Divisions of the mesh of wave vectors, or a matrix of a generalised mesh."""
+    mesh_length_A: Annotated[float, Field(ge=1.0, le=1e4, strict=True)] | None = None
+    """Instead: the length that the mesh resolves, N_k |a_k|."""
+    symmetry: Boolean = True
+    """Use the crystal's symmetry; false: of wave vectors only time reversal."""
+    temperatures_K: Temperatures = (300.0,)
+    """All are computed in one pass."""
+    method: Literal["rta", "lbte"] = "rta"
+    """Relaxation times, or also the full linear equation."""
+    solver: Literal["cg", "direct"] = "cg"
+    """Of the full equation: conjugate gradients, or pseudo-inverse of the whole matrix (small meshes)."""
+    delta: Literal["tetrahedron", "adaptive_gaussian", "gaussian"] = "tetrahedron"
+    """How energy conservation is integrated."""
+    sigma_THz: Terahertz | None = None
+    """Standard deviation of delta = "gaussian"."""
+    isotopes: Boolean = True
+    """Scattering by the natural isotope mixture."""
+    boundary_length_um: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
+    """Scattering at boundaries this far apart, |v| / L."""
+    coherence: Boolean = True
+    """The coherence (Wigner) part of the conductivity."""
+    normal_umklapp: Boolean = False
+    """Linewidths of normal and of Umklapp processes apart."""
+    thickness_A: Annotated[float, Field(gt=0.0, le=1e4, strict=True)] | None = None
+    """Thickness of a sheet, whose conductivity is that of its cell times (cell height / thickness)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BteSection:
+        if (self.mesh is None) == (self.mesh_length_A is None):
+            raise ValueError("expected either mesh (divisions) or mesh_length_A; give exactly one of them")
+        if (self.delta == "gaussian") != (self.sigma_THz is not None):
+            raise ValueError('expected sigma_THz with delta = "gaussian", and only with it; add or remove it')
+        return self
+
+
+Meshes = Annotated[tuple[Multiples, ...], Field(min_length=3, max_length=50), AfterValidator(_different)]
+
+
+class ConvergenceSection(Section):
+    """What the conductivity is watched against, one at a time; [bte] and [force_constants] have the other values."""
+
+    meshes: Meshes | None = None
+    """At least three, from coarse to fine."""
+    cutoffs3_A: Annotated[tuple[Cutoff, ...], Field(min_length=2, max_length=50), AfterValidator(_different)] | None = (
+        None)
+    """Cutoffs of the third order."""
+    supercells: Annotated[tuple[Multiples, ...], Field(min_length=2, max_length=20),
+                          AfterValidator(_different)] | None = None
+    """Supercells of the force constants."""
+    displacements_A: Annotated[tuple[Displacement, ...], Field(min_length=2, max_length=20),
+                               AfterValidator(_different)] | None = None
+    """Displacements of the third order."""
+    tolerance_percent: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 2.0
+    """Converged: the last value lies this close to the extrapolated one, or to the one before."""
+
+    @model_validator(mode="after")
+    def _something(self) -> ConvergenceSection:
+        if all(getattr(self, name) is None for name in ("meshes", "cutoffs3_A", "supercells", "displacements_A")):
+            raise ValueError("expected one of meshes, cutoffs3_A, supercells, displacements_A; add one")
+        return self

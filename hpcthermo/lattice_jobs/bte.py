@@ -1,0 +1,168 @@
+"""``kind = "bte"``: thermal conductivity, from force constants or a potential to a report.
+
+results.h5 has, beside the groups of a phonon job (phonon.py),
+
+    mesh          divisions, matrix, wave vectors of the irreducible points and their weights
+    modes         frequency, velocity, heat capacity, linewidths, mean free path, phase space: points x bands
+    kappa         temperature, rta, lbte, coherence, branch: tensors by temperature
+    cumulative    conductivity up to a mean free path or a frequency
+    checks        the numbers behind the verdicts
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcthermo.lattice_jobs.phonon import crystal_quantities, harmonic_checks, phonon_quantities, sum_rule_quantities
+from hpcthermo.lattice_jobs.run import LatticeRun
+from hpcthermo.lattice_jobs.source import ForceConstants, force_constants_of
+from hpcthermo.results import Quantity, Results, Table, entry
+from hpcthermo.tensors import COMPONENTS
+from hpcthermo.transport.bte.conductivity import heat_capacities
+from hpcthermo.transport.bte.solution import Solution, solve
+
+if TYPE_CHECKING:
+    from hpcthermo.domain.comm import Communicator
+    from hpcthermo.run import Stop
+
+UNIT = "W m^-1 K^-1"
+#: tensors in results.h5 -> what they are called in summary.json
+_TENSORS = {"rta": "rta", "lbte": "lbte", "coherence": "coherence"}
+#: the conductivity may change so much, relatively, under rotations of the crystal
+SYMMETRY_TOLERANCE = 1e-6
+#: the full solution lies within these multiples of the one by relaxation times; outside, something is wrong
+_FULL_BY_RTA = (0.5, 20.0)
+
+
+def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
+    """Force constants, phonons, conductivity, to a report."""
+    with LatticeRun(job, comm, folder, resume, stop) as run:
+        constants = force_constants_of(run, 3)
+        solution = solve(constants.dynamics, job.bte, nac=job.phonon.nac,
+                         imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
+                         device=job.execution.device, stage=run.stage, phase_space=True)
+        quantities, attributes = phonon_quantities(run, constants, job.phonon)
+        quantities |= bte_quantities(solution, constants)
+        attributes["kappa"] = {"thickness": str(solution.relaxation_time.thickness or "bulk"),
+                               "isotopes": "natural mixture" if job.bte.isotopes else "none",
+                               **{f"full_{name}": value for name, value in solution.full_facts.items()}}
+        run.stage("report")
+        run.finish(quantities, attributes, {**constants.facts, **bte_facts(job, solution)})
+
+
+def bte_facts(job: Any, solution: Solution) -> dict[str, Any]:
+    """What must be said with the numbers."""
+    mesh = solution.mesh
+    facts = {"mesh": " x ".join(str(d) for d in mesh.divisions), "mesh_points": mesh.n_points,
+             "irreducible_points": len(mesh.irreducible[0]), "delta": job.bte.delta, "method": job.bte.method,
+             "isotopes": "natural mixture" if job.bte.isotopes else "none",
+             "solution_seconds": {name: float(s) for name, s in solution.seconds.items()}}
+    if solution.relaxation_time.thickness is not None:
+        facts["thickness"] = str(solution.relaxation_time.thickness)
+    return facts
+
+
+def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Quantity]:
+    """A solution as datasets of results.h5."""
+    mesh, rta = solution.mesh, solution.relaxation_time
+    points, weights = mesh.irreducible
+    temperatures = rta.temperatures
+    table: dict[str, tuple[Any, str, str]] = {
+        "mesh/divisions": (mesh.divisions, "1", ""),
+        "mesh/matrix": (mesh.matrix, "1", "M q is a vector of integers"),
+        "mesh/q": (mesh.q[points], "1", "irreducible points, fractional"),
+        "mesh/weight": (weights, "1", "points of the mesh that each stands for"),
+        "modes/frequency": (rta.frequencies, "THz", "irreducible points, bands"),
+        "modes/velocity": (solution.velocities, "A/ps", "irreducible points, bands, x y z"),
+        "modes/heat_capacity": (heat_capacities(rta.frequencies, temperatures), "eV/K", "temperatures, points, bands"),
+        "modes/mean_free_path": (rta.mean_free_paths, "A", "temperatures, points, bands"),
+        "modes/linewidth": (solution.linewidths["three_phonon"].transpose(1, 0, 2), "THz",
+                            "of three phonons, half width at half maximum; temperatures, points, bands"),
+        "modes/kappa_rta": (rta.modes, UNIT, "contribution of each mode, mean over its star; sum over modes with "
+                                             "weights, divided by the points of the mesh, is kappa"),
+        "kappa/temperature": (temperatures, "K", ""),
+        "kappa/rta": (rta.kappa, UNIT, "relaxation times; temperatures, x y z, x y z"),
+        "kappa/branch": (rta.by_branch, UNIT, "relaxation times; temperatures, bands by frequency, tensor"),
+        "checks/lowest_frequency": (float(solution.phonons.frequencies.min()), "THz", "on the mesh"),
+        "checks/asymmetry": (solution.soundness["asymmetry"], "1", "change of kappa by rotations of the crystal"),
+        "checks/lowest_eigenvalue": (solution.soundness["lowest_eigenvalue_by_highest"], "1",
+                                     "of kappa, by the highest"),
+    }
+    for name, description in (("normal", "of normal processes"), ("umklapp", "of Umklapp processes")):
+        if name in solution.linewidths:
+            table[f"modes/{name}_linewidth"] = (solution.linewidths[name].transpose(1, 0, 2), "THz", description)
+    for name in ("isotope", "boundary"):
+        if name in solution.linewidths:
+            table[f"modes/{name}_linewidth"] = (solution.linewidths[name], "THz", "points, bands")
+    if solution.phase_space is not None:
+        table["modes/phase_space"] = (solution.phase_space.transpose(1, 0, 2), "1/THz^4",
+                                      "weighted, of three phonons; temperatures, points, bands")
+    if solution.full is not None:
+        table["kappa/lbte"] = (solution.full, UNIT, "full equation")
+        table["checks/residual"] = (float(solution.full_facts.get("residual", 0.0)), "1", "of the full equation")
+    if solution.coherence is not None:
+        table["kappa/coherence"] = (solution.coherence.kappa, UNIT, "between bands (Wigner)")
+    table |= _cumulative(solution)
+    found = {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}
+    return found | crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
+
+
+def _cumulative(solution: Solution) -> dict[str, tuple[Any, str, str]]:
+    rta = solution.relaxation_time
+    paths = rta.mean_free_paths[rta.mean_free_paths > 0.0]
+    lengths = np.geomspace(max(paths.min(), 1e-2), paths.max() * 1.001, 200) if len(paths) else np.ones(1)
+    frequencies = np.linspace(0.0, 1.001 * rta.frequencies.max(), 200)
+    return {
+        "cumulative/path": (0.1 * lengths, "nm", ""),
+        "cumulative/path_kappa": (rta.cumulative_by_path(lengths), UNIT, "temperatures, paths, tensor"),
+        "cumulative/frequency": (frequencies, "THz", ""),
+        "cumulative/frequency_kappa": (rta.cumulative_by_frequency(frequencies), UNIT,
+                                       "temperatures, frequencies, tensor"),
+    }
+
+
+# ---- from results.h5 to summary.json -------------------------------------------------------------
+
+
+def analyze_bte(results: Results) -> tuple[Table, Table]:
+    """Conductivities by component and temperature, and the checks that go with them."""
+    kappa = {name: quantity.values for name, quantity in results.group("kappa").items()}
+    table: Table = {}
+    for name, label in _TENSORS.items():
+        if name in kappa:
+            for t, temperature in enumerate(kappa["temperature"]):
+                for component, (row, column) in COMPONENTS.items():
+                    key = f"kappa_{label}_{component}_{temperature:g}K"
+                    table[key] = entry(float(kappa[name][t, row, column]), UNIT)
+    return table, harmonic_checks(results) | _kappa_checks(results, kappa)
+
+
+def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
+    checks: Table = {}
+    found = {name: float(quantity.values) for name, quantity in results.group("checks").items()
+             if quantity.values.ndim == 0}
+
+    def check(name: str, passed: bool, detail: str) -> None:
+        checks[name] = {"passed": bool(passed), "detail": detail}
+
+    check("tensor_symmetry", found["asymmetry"] <= SYMMETRY_TOLERANCE,
+          f"rotations of the crystal change the conductivity by {found['asymmetry']:.1e} of its norm")
+    check("positivity", found["lowest_eigenvalue"] > -SYMMETRY_TOLERANCE
+          and all((np.linalg.eigvalsh(kappa[name]) > -1e-6).all() for name in ("rta", "lbte") if name in kappa),
+          f"lowest eigenvalue {found['lowest_eigenvalue']:.3g} of the highest")
+    linewidths = results.quantities["modes/linewidth"].values
+    negative, positive = int((linewidths < 0.0).sum()), int((linewidths > 0.0).sum())
+    check("linewidths", negative == 0 and bool(np.isfinite(linewidths).all()),
+          f"{positive:,} of {linewidths.size:,} three-phonon linewidths are positive, {negative:,} negative")
+    if "lbte" in kappa:
+        carried = np.flatnonzero(results.quantities["crystal/periodic"].values)
+        ratios = (np.trace(kappa["lbte"][:, carried][:, :, carried], axis1=1, axis2=2)
+                  / np.trace(kappa["rta"][:, carried][:, :, carried], axis1=1, axis2=2))
+        inside = ((ratios > _FULL_BY_RTA[0]) & (ratios < _FULL_BY_RTA[1])).all()
+        shown = ", ".join(f"{r:.4f} at {t:g} K" for r, t in zip(ratios[:5], kappa["temperature"][:5], strict=False))
+        check("rta_against_lbte", inside, f"full equation by relaxation times: {shown}")
+        check("lbte_solved", found["residual"] <= 1e-4, f"relative residual {found['residual']:.1e}")
+    return checks

@@ -1,0 +1,191 @@
+"""``kind = "fc"`` and ``kind = "phonon"``: force constants and harmonic phonons, to a report.
+
+results.h5 has
+
+    crystal       cell, positions, symbols, masses, periodic
+    dispersion    frequencies, group velocities and mode Grueneisen parameters along the path
+    dos           densities of states, in total and by element
+    thermal       heat capacity, entropy, free energy and thermal Grueneisen parameters by temperature
+    checks        the numbers behind the verdicts
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.lattice_jobs.run import LatticeRun
+from hpcthermo.lattice_jobs.source import SUM_RULE, ForceConstants, force_constants_of
+from hpcthermo.phonons.dispersion import Path, dispersion, standard_path
+from hpcthermo.phonons.gruneisen import gruneisen_tensors
+from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.phonons.stability import harmonic_crystal
+from hpcthermo.results import Quantity, Results, Table, entry
+
+if TYPE_CHECKING:
+    from hpcthermo.config.lattice_dynamics import PhononSection
+    from hpcthermo.domain.comm import Communicator
+    from hpcthermo.phonons.crystal import Crystal
+    from hpcthermo.run import Stop
+
+Quantities = dict[str, Quantity]
+Attributes = dict[str, dict[str, Any]]
+
+#: the three acoustic modes at the centre of the zone lie this close to zero, THz
+ACOUSTIC_LIMIT_THZ = 0.05
+
+
+def run_force_constants(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
+    """Force constants, their files, and the phonons that show whether they are any good."""
+    with LatticeRun(job, comm, folder, resume, stop) as run:
+        constants = force_constants_of(run, job.force_constants.order)
+        quantities, attributes = phonon_quantities(run, constants, job.phonon)
+        quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
+        run.finish(quantities, attributes, constants.facts)
+
+
+def run_phonon(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
+    """Harmonic phonons, and Grueneisen parameters where there are third-order force constants."""
+    with LatticeRun(job, comm, folder, resume, stop) as run:
+        order = 3 if job.phonon.grueneisen and (job.crystal is None or job.crystal.fc3 or job.crystal.forces_fc3) else 2
+        constants = force_constants_of(run, order)
+        quantities, attributes = phonon_quantities(run, constants, job.phonon)
+        quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
+        run.finish(quantities, attributes, constants.facts)
+
+
+# ---- what goes into results.h5 -------------------------------------------------------------------
+
+
+def phonon_quantities(run: LatticeRun, constants: ForceConstants,
+                      settings: PhononSection) -> tuple[Quantities, Attributes]:
+    """Dispersion with velocities and Grueneisen parameters, and the acoustic modes at the centre of the zone."""
+    run.stage("dispersion")
+    dynamics = constants.dynamics
+    harmonic = harmonic_crystal(dynamics, settings.nac)
+    found = dispersion(harmonic, path_of(dynamics.crystal, settings.path), settings.points_per_line)
+    table: dict[str, tuple[Any, str, str]] = {
+        "dispersion/q": (found.q, "1", "fractional"),
+        "dispersion/distance": (found.distances, "1/A", "along the path, without 2 pi"),
+        "dispersion/line": (found.lines, "1", "line of the path"),
+        "dispersion/frequency": (found.frequencies, "THz", "points, bands; imaginary ones negative"),
+        "dispersion/branch": (found.branches, "1", "place of each branch in the order of frequencies"),
+        "dispersion/velocity": (found.velocities, "A/ps", "points, bands, x y z"),
+        "checks/acoustic_frequencies": (harmonic.phonons(np.zeros((1, 3))).frequencies[0, :3], "THz", "at q = 0"),
+    }
+    if settings.grueneisen and 3 in dynamics.force_constants:
+        phonons = Phonons(found.q, found.frequencies, found.eigenvectors)
+        tensors = gruneisen_tensors(harmonic, dynamics.third, phonons)
+        table["dispersion/grueneisen"] = (np.trace(tensors, axis1=2, axis2=3) / 3.0, "1", "of the modes, trace / 3")
+    attributes: Attributes = {"dispersion": {"labels": json.dumps([[float(at), name] for at, name in found.ticks])}}
+    return {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}, attributes
+
+
+def path_of(crystal: Crystal, text: str) -> Path:
+    """The standard path, or lines between its points.
+
+    Raises
+    ------
+    InputError
+        If a point is none of the standard path.
+    """
+    standard = standard_path(crystal)
+    if text == "auto":
+        return standard
+    points = {name: end for ends, names in zip(standard.ends, standard.names, strict=True)
+              for end, name in zip(ends, names, strict=True)}
+    lines = [(a, b) for piece in text.split("|") for a, b in pairwise(piece.split("-"))]
+    unknown = [name for line in lines for name in line if name not in points]
+    if unknown or not lines:
+        example = "-".join(standard.names[0])
+        raise InputError(f"phonon.path: expected names of points out of {', '.join(points)}, as {example!r}, got "
+                         f"{text[:60]!r}; correct it")
+    return Path(np.array([[points[a], points[b]] for a, b in lines]), tuple(lines))
+
+
+def crystal_quantities(crystal: Crystal) -> Quantities:
+    """The primitive cell."""
+    return {
+        "crystal/cell": Quantity(crystal.cell, "A", "rows"),
+        "crystal/positions": Quantity(crystal.positions, "1", "fractional"),
+        "crystal/symbols": Quantity(np.array(crystal.symbols, dtype="S"), "1"),
+        "crystal/masses": Quantity(crystal.masses, "amu"),
+        "crystal/periodic": Quantity(np.array(crystal.periodic, dtype=np.int64), "1"),
+    }
+
+
+def sum_rule_quantities(constants: ForceConstants) -> Quantities:
+    """Violations of the acoustic sum rules by order, and what is left of forces."""
+    orders = sorted(constants.sums)
+    found: Quantities = {
+        "checks/sum_rule_orders": Quantity(np.array(orders), "1"),
+        "checks/sum_rules": Quantity(np.array([constants.sums[n] for n in orders]), "1",
+                                     "largest sum over an atom, by the largest element, of those used"),
+        "checks/sum_rules_before": Quantity(np.array([constants.found_sums[n] for n in orders]), "1",
+                                            "the same before projection"),
+    }
+    if constants.relaxed is not None:
+        found["checks/largest_force"] = Quantity(np.array(constants.relaxed.largest_force), "eV/A", "at rest")
+        found["checks/largest_stress"] = Quantity(np.array(constants.relaxed.largest_stress), "GPa", "at rest")
+        found["checks/energy"] = Quantity(np.array(constants.relaxed.energy), "eV", "per primitive cell")
+    return found
+
+
+# ---- from results.h5 to summary.json -------------------------------------------------------------
+
+
+def harmonic_checks(results: Results) -> Table:
+    """Verdicts on force constants and frequencies."""
+    found = {name: quantity.values for name, quantity in results.group("checks").items()}
+    checks: Table = {}
+    before = dict(zip(found["sum_rule_orders"], found["sum_rules_before"], strict=True))
+    for order, violation in zip(found["sum_rule_orders"], found["sum_rules"], strict=True):
+        checks[f"acoustic_sum_rule_{order}"] = {
+            "passed": bool(violation <= SUM_RULE),
+            "detail": f"largest sum {violation:.1e} of the largest force constant, {before[order]:.1e} before "
+                      "projection"}
+    limit = float(results.job["phonon"]["imaginary_limit_THz"])
+    lowest = min(float(values.min()) for values in (found.get("lowest_frequency"), _frequencies(results))
+                 if values is not None)
+    checks["stability"] = {"passed": lowest >= -limit,
+                           "detail": f"lowest frequency {lowest:.4f} THz on path and mesh, limit -{limit:g}"}
+    if "acoustic_frequencies" in found:
+        largest = float(np.abs(found["acoustic_frequencies"]).max())
+        checks["acoustic_modes"] = {"passed": largest <= ACOUSTIC_LIMIT_THZ,
+                                    "detail": f"at the centre of the zone within {largest:.1e} THz of zero"}
+    return checks
+
+
+def _frequencies(results: Results) -> np.ndarray | None:
+    quantity = results.quantities.get("dispersion/frequency")
+    return None if quantity is None else quantity.values
+
+
+def analyze_phonon(results: Results) -> tuple[Table, Table]:
+    """Extreme frequencies, heat capacity, Grueneisen parameters, and the checks."""
+    table: Table = {}
+    frequencies = _frequencies(results)
+    if frequencies is not None:
+        table["highest_frequency"] = entry(float(frequencies.max()), "THz")
+        table["lowest_frequency"] = entry(float(frequencies.min()), "THz")
+    thermal = results.group("thermal")
+    for name, quantity in thermal.items():
+        if name != "temperature":
+            for temperature, value in zip(thermal["temperature"].values, quantity.values, strict=True):
+                table[f"{name}_{temperature:g}K"] = entry(float(value), quantity.unit)
+    return table, harmonic_checks(results)
+
+
+def analyze_force_constants(results: Results) -> tuple[Table, Table]:
+    """What the force constants are, after those of the phonons they give."""
+    table, checks = analyze_phonon(results)
+    for name in ("largest_force", "largest_stress", "energy"):
+        quantity = results.quantities.get(f"checks/{name}")
+        if quantity is not None:
+            table[name] = entry(float(quantity.values), quantity.unit)
+    return table, checks

@@ -1,0 +1,173 @@
+"""The run of a job about lattice vibrations: one process in its folder, from the lock to the report.
+
+Nothing here moves in time: work is a list of tasks. Forces of displaced cells are kept as they come
+(campaign.py), so that a run that was stopped goes on with `--resume` and repeats none of them; what follows them takes
+minutes at most and is done again.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hpcthermo.dynamics.lock import FolderLock
+from hpcthermo.dynamics.stop import STOP, Requeue
+from hpcthermo.errors import InputError
+from hpcthermo.identity import file_hashes
+from hpcthermo.log import close_logging, get_logger, set_up_logging
+from hpcthermo.progress import Progress
+from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, versions, write_results
+
+if TYPE_CHECKING:
+    from hpcthermo.config import LatticeDynamicsJob
+    from hpcthermo.domain.comm import Communicator
+
+#: forces of displaced cells, in the results folder
+CAMPAIGN_FOLDER = "campaign"
+
+#: (tasks done of the present stage) -> None
+Note = Callable[[int], None]
+
+
+class LatticeRun:
+    """The run of one job in its folder; a context manager that gives the folder back.
+
+    Parameters
+    ----------
+    job : LatticeDynamicsJob
+    comm : Communicator
+        Of one rank.
+    folder : Path
+        Results folder.
+    resume : bool
+        Keep the finished tasks of an earlier run.
+    stop : callable, optional
+        See `hpcthermo.dynamics.stop.StopFlag`.
+
+    Raises
+    ------
+    InputError
+        If there are several ranks, or the folder is in use or holds an unfinished run.
+    """
+
+    def __init__(self, job: LatticeDynamicsJob, comm: Communicator, folder: Path, resume: bool,
+                 stop: Callable[[], int] | None = None) -> None:
+        if comm.size > 1:
+            raise InputError(f"kind {job.kind} computes in one process with threads, got {comm.size} ranks; start it "
+                             "without a launcher, and give workers in [campaign]")
+        self.job, self.folder = job, folder
+        self.stop = stop
+        self.progress = Progress(0, folder, 1, 1, "tasks")
+        self.lock = FolderLock(folder, comm)
+        self.seconds: dict[str, float] = {}
+        self._start = self._stage_start = time.monotonic()
+        self._stage = ""
+        try:
+            set_up_logging(0, folder)
+            if not resume:
+                _forget_finished_run(folder)
+            self.hashes = file_hashes(job)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def __enter__(self) -> LatticeRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None,
+                 _traceback: TracebackType | None) -> None:
+        state = "finished" if kind is None else "checkpointed" if issubclass(kind, Requeue) else "failed"
+        self.progress.finish(state)
+        self.lock.release()
+        close_logging()
+
+    @property
+    def campaign_folder(self) -> Path:
+        """Where forces of displaced cells are kept."""
+        return self.folder / CAMPAIGN_FOLDER
+
+    @property
+    def threads(self) -> int:
+        """Threads that the job asks for, or all cores of this process."""
+        return self.job.execution.threads or len(os.sched_getaffinity(0))
+
+    def stage(self, name: str, tasks: int = 1) -> Note:
+        """Begin a stretch of work.
+
+        Parameters
+        ----------
+        tasks : int
+            Of which it consists.
+
+        Returns
+        -------
+        callable
+            To be told how many of them are done; raises `Requeue` if a signal has asked to stop.
+        """
+        self._end_stage()
+        self._stage, self._stage_start = name, time.monotonic()
+        self.progress.finish("running")
+        self.progress = Progress(0, self.folder, 1, tasks, "tasks")
+        self.progress.begin_stage(name, 0, 0.0)
+
+        def note(done: int) -> None:
+            self.progress.update(done)
+            self.require_going_on()
+
+        self.require_going_on()
+        return note
+
+    def require_going_on(self) -> None:
+        """Raise `Requeue` if a signal has asked to stop."""
+        if self.stop is not None and self.stop() == STOP:
+            raise Requeue(f"{self.folder}: stopped on request; finished tasks are kept, continue with --resume")
+
+    def finish(self, quantities: Mapping[str, Quantity], attributes: Mapping[str, Mapping[str, Any]],
+               facts: Mapping[str, Any]) -> None:
+        """Write results.h5, summary, figures and report."""
+        from hpcthermo.report import finish_results
+
+        self._end_stage()
+        self.lock.require()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        run = {
+            "ranks": 1, "threads": self.threads, "device": self.job.execution.device, "precision": "double",
+            "seed": self.job.seed, "input_sha256": self.hashes, "timings_s": self.seconds,
+            "wall_seconds": time.monotonic() - self._start, "processor_seconds": used.ru_utime + used.ru_stime,
+            "peak_memory_MiB": used.ru_maxrss / 1024.0, "versions": versions(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts,
+        }
+        results = Results(self.job.kind, self.job.model_dump(mode="json"), run, dict(quantities),
+                          {name: dict(table) for name, table in attributes.items()})
+        write_results(self.folder / RESULTS_FILE, results)
+        print(finish_results(self.folder))
+        get_logger().info("report: %s", self.folder / "report.html")
+
+    def _end_stage(self) -> None:
+        if self._stage:
+            now = time.monotonic()
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._stage_start
+            self._stage_start = now
+
+
+def _forget_finished_run(folder: Path) -> None:
+    """Remove the results of a run that has ended.
+
+    Raises
+    ------
+    InputError
+        If the folder holds an unfinished run.
+    """
+    campaign = folder / CAMPAIGN_FOLDER
+    if campaign.exists() and not (folder / RESULTS_FILE).exists():
+        raise InputError(f"{folder}: holds an unfinished run (forces in {CAMPAIGN_FOLDER}); continue it with --resume, "
+                         "give another --out, or remove the folder")
+    shutil.rmtree(campaign, ignore_errors=True)
+    for name in (RESULTS_FILE, SUMMARY_FILE, "report.html"):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,230 @@
+"""From a [structure] and a potential to the relaxed primitive cell.
+
+Relaxation follows forces that have the symmetry of the structure, so it keeps that symmetry but for rounding. What is
+left of rounding is averaged out with the operations found before: positions are the mean over all operations, and the
+metric G of the cell is the mean of W^T G W, W the rotations in fractional coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcthermo.domain.comm import SingleProcess
+from hpcthermo.domain.grid import frame_cell
+from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.dynamics.relax import relax
+from hpcthermo.engine import make_engine
+from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import make_backend
+from hpcthermo.phonons.crystal import Crystal
+
+if TYPE_CHECKING:
+    from hpcthermo.config.lattice_dynamics import TightRelaxation
+    from hpcthermo.potentials.base import Potential
+
+#: a structure that is to be relaxed has its symmetry to this, A
+_ROUGH_TOLERANCE = 1e-3
+#: what averaging may move, A; more is no rounding
+_LARGEST_CORRECTION = 1e-2
+#: height of a cell without a vector across a sheet: its extent and this, A
+_VACUUM = 20.0
+
+
+@dataclass(frozen=True)
+class RelaxedCrystal:
+    """A relaxed primitive cell.
+
+    Attributes
+    ----------
+    crystal : Crystal
+    layers : (n,) ndarray of int
+        Layer of each atom, for potentials that act between layers; -1 without layers.
+    given_cell : (3, 3) ndarray of int
+        Vectors of the cell of [structure] in units of the primitive ones.
+    energy : float
+        Per primitive cell, eV.
+    largest_force : float
+        eV/A.
+    largest_stress : float
+        Deviation of the free components from the target, GPa.
+    steps : int
+        Force calls of the relaxation.
+    """
+
+    crystal: Crystal
+    layers: np.ndarray
+    given_cell: np.ndarray
+    energy: float
+    largest_force: float
+    largest_stress: float
+    steps: int
+
+
+def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightRelaxation, primitive: bool,
+                    device: str = "cpu") -> RelaxedCrystal:
+    """Reduce a structure to its primitive cell and relax it.
+
+    Parameters
+    ----------
+    primitive : bool
+        False: the cell is taken as it is.
+
+    Raises
+    ------
+    InputError
+        If the structure is a molecule or a wire, or is not relaxed in the end.
+    """
+    crystal, kinds, given_cell = _reduced(snapshot, primitive)
+    operations = _operations(crystal, kinds)
+    done = _relaxed(crystal, kinds, snapshot, potential, relaxation, device)
+    smooth = symmetrized(done.crystal, kinds, operations)
+    moved = np.abs((smooth.positions - done.crystal.positions) @ done.crystal.cell).max(initial=0.0)
+    if max(moved, np.abs(smooth.cell - done.crystal.cell).max()) < _LARGEST_CORRECTION:
+        held = relaxation.model_copy(update={"relax": False})
+        again = _relaxed(smooth, kinds, snapshot, potential, held, device)
+        done = RelaxedCrystal(again.crystal, done.layers, given_cell, again.energy, again.largest_force,
+                              done.largest_stress, done.steps)
+    tolerance = relaxation.force_tolerance_eV_per_A
+    if not done.largest_force <= tolerance:
+        how = ("relax it, or raise relaxation.force_tolerance_eV_per_A" if not relaxation.relax
+               else f"after {done.steps} steps; raise relaxation.steps or the tolerance")
+        raise InputError(f"structure: expected forces of at most {tolerance:g} eV/A, got {done.largest_force:.3g}: it "
+                         f"is not relaxed; {how}")
+    return RelaxedCrystal(done.crystal, done.layers, given_cell, done.energy, done.largest_force, done.largest_stress,
+                          done.steps)
+
+
+def primitive_crystal(snapshot: Snapshot, primitive: bool) -> RelaxedCrystal:
+    """The primitive cell as it is before relaxation; energies and forces are not numbers yet.
+
+    Raises
+    ------
+    InputError
+        If the structure is a molecule or a wire.
+    """
+    crystal, kinds, given_cell = _reduced(snapshot, primitive)
+    layers = _types_and_layers(snapshot)[kinds][:, 1]
+    return RelaxedCrystal(crystal, layers, given_cell, np.nan, np.nan, np.nan, 0)
+
+
+def _reduced(snapshot: Snapshot, primitive: bool) -> tuple[Crystal, np.ndarray, np.ndarray]:
+    """Cell, kinds of its atoms, and the given cell in its units."""
+    if int(snapshot.periodic.sum()) < 2:
+        raise InputError(f"structure: expected a crystal or a sheet, got one that is periodic in "
+                         f"{int(snapshot.periodic.sum())} directions; give a periodic structure")
+    return _primitive(snapshot) if primitive else _as_given(snapshot)
+
+
+def _types_and_layers(snapshot: Snapshot) -> np.ndarray:
+    """Type and layer of each kind of atom."""
+    return np.unique(np.stack([snapshot.types, snapshot.layers], axis=1), axis=0)
+
+
+def _as_given(snapshot: Snapshot) -> tuple[Crystal, np.ndarray, np.ndarray]:
+    """The whole structure as a crystal, the kind (type and layer) of each atom, and the identity."""
+    positions = snapshot.positions + snapshot.images @ snapshot.cell
+    cell = frame_cell(snapshot.cell)
+    for axis in np.flatnonzero(np.linalg.norm(snapshot.cell, axis=1) == 0.0):
+        extent = float(np.ptp(positions @ cell[axis]))
+        cell[axis] *= extent + _VACUUM
+    kinds = np.unique(np.stack([snapshot.types, snapshot.layers], axis=1), axis=0, return_inverse=True)[1].ravel()
+    symbols = tuple(snapshot.species[t] for t in snapshot.types)
+    crystal = Crystal(cell, positions @ np.linalg.inv(cell), symbols, snapshot.masses[snapshot.types],
+                      tuple(bool(p) for p in snapshot.periodic))  # type: ignore[arg-type]
+    return crystal, kinds, np.eye(3, dtype=int)
+
+
+def _primitive(snapshot: Snapshot) -> tuple[Crystal, np.ndarray, np.ndarray]:
+    """The primitive cell, kinds of its atoms, and the given cell in its units."""
+    import spglib
+
+    given, kinds, identity = _as_given(snapshot)
+    whole: Any = (given.cell, given.positions, kinds)
+    found: Any = spglib.standardize_cell(whole, to_primitive=True, no_idealize=True, symprec=_ROUGH_TOLERANCE)
+    if found is None or len(found[2]) == given.n_atoms:
+        return given, kinds, identity
+    cell, positions, numbers = found
+    change = _change_of_axes(given, cell)
+    if change is None:
+        return given, kinds, identity
+    cell, positions = change @ cell, positions @ np.linalg.inv(change)
+    ratio = given.cell @ np.linalg.inv(cell)
+    first = [int(np.flatnonzero(kinds == number)[0]) for number in numbers]
+    crystal = Crystal(np.array(cell), np.array(positions), tuple(given.symbols[i] for i in first),
+                      given.masses[first], given.periodic)
+    return crystal, np.asarray(numbers), np.rint(ratio).astype(int)
+
+
+def _change_of_axes(given: Crystal, cell: np.ndarray) -> np.ndarray | None:
+    """Matrix on primitive vectors after which the one across a sheet is what it was; None if none is across."""
+    if all(given.periodic):
+        return np.eye(3)
+    across = given.periodic.index(False)
+    for sign in (1.0, -1.0):
+        for k in np.flatnonzero(np.abs(sign * cell - given.cell[across]).max(axis=1) < _ROUGH_TOLERANCE):
+            # cyclic order keeps right hands; a reversed vector asks for an exchange of the two others
+            rows = np.roll(np.eye(3), across - int(k), axis=0)
+            rows[across] *= sign
+            if sign < 0.0:
+                rows[[(across + 1) % 3, (across + 2) % 3]] = rows[[(across + 2) % 3, (across + 1) % 3]]
+            return rows
+    return None
+
+
+def _relaxed(crystal: Crystal, kinds: np.ndarray, snapshot: Snapshot, potential: Potential,
+             relaxation: TightRelaxation, device: str) -> RelaxedCrystal:
+    """The crystal after a relaxation, or as it is, with what its forces are."""
+    pairs = _types_and_layers(snapshot)[kinds]
+    atoms = Snapshot.create(crystal.cell, crystal.periodic, snapshot.species, snapshot.masses,
+                            crystal.positions @ crystal.cell, pairs[:, 0], layers=pairs[:, 1])
+    engine = make_engine(atoms, potential, SingleProcess(), make_backend(device, "double"))
+    stress, steps = 0.0, 1
+    if relaxation.relax:
+        outcome = relax(engine, steps=relaxation.steps, **relaxation.minimizer_options)
+        stress, steps = outcome.largest_stress, outcome.steps
+    else:
+        engine.compute()
+    system, host = engine.system, engine.backend.to_host
+    n = system.n_owned
+    order = np.argsort(host(system.tags[:n]))
+    forces = host(system.forces)[:n, :3][order]
+    if not np.isfinite(forces).all():
+        raise InputError("structure: expected finite forces, got NaN or infinity; look for atoms at one place")
+    positions = (host(system.positions[:n]) + host(system.images[:n]) @ system.cell)[order]
+    moved = Crystal(np.array(system.cell), positions @ np.linalg.inv(system.cell), crystal.symbols, crystal.masses,
+                    crystal.periodic)
+    return RelaxedCrystal(moved, pairs[:, 1], np.eye(3, dtype=int), engine.potential_energy(),
+                          float(np.abs(forces).max(initial=0.0)), stress, steps)
+
+
+def _operations(crystal: Crystal, kinds: np.ndarray) -> Any:
+    """Rotations and translations of the crystal as it is before relaxation; None if spglib finds none."""
+    import spglib
+
+    whole: Any = (crystal.cell, crystal.positions, kinds)
+    return spglib.get_symmetry(whole, symprec=_ROUGH_TOLERANCE)
+
+
+def symmetrized(crystal: Crystal, kinds: np.ndarray, operations: Any) -> Crystal:
+    """The crystal with its positions and metric averaged over operations."""
+    if operations is None:
+        return crystal
+    rotations, translations = operations["rotations"], operations["translations"]
+    # x G x^T is the length; rotations act on columns
+    metric = np.einsum("gji,jk,gkl->il", rotations, crystal.cell @ crystal.cell.T, rotations) / len(rotations)
+    inverse = np.linalg.inv(crystal.cell)
+    squares, axes = np.linalg.eigh(inverse @ metric @ inverse.T)
+    cell = crystal.cell @ (axes * np.sqrt(squares)) @ axes.T
+    total = np.zeros_like(crystal.positions)
+    for rotation, translation in zip(rotations, translations, strict=True):
+        images = crystal.positions @ rotation.T + translation
+        apart = images[:, None, :] - crystal.positions[None, :, :]
+        apart -= np.rint(apart)
+        distance = np.linalg.norm(apart @ crystal.cell, axis=2)
+        distance[kinds[:, None] != kinds[None, :]] = np.inf
+        target = distance.argmin(axis=1)
+        total[target] += crystal.positions[target] + apart[np.arange(len(target)), target]
+    return Crystal(cell, total / len(rotations), crystal.symbols, crystal.masses, crystal.periodic)

@@ -1,0 +1,138 @@
+"""Figures of the phonon Boltzmann equation: rates, phase space, conductivity and what carries it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcthermo.plots.phonons import dots, found, phonon_drawings
+from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, Axes, Drawings
+from hpcthermo.results import Results
+
+#: linewidths in results.h5 -> name and colour
+_RATES = {"linewidth": ("three phonons", BLUE), "normal_linewidth": ("normal", GREEN),
+          "umklapp_linewidth": ("Umklapp", ORANGE), "isotope_linewidth": ("isotopes", RED),
+          "boundary_linewidth": ("boundaries", GREY)}
+_PARTS = {"rta": ("relaxation times", BLUE, "o-"), "lbte": ("full equation", RED, "s-"),
+          "coherence": ("coherence", GREEN, "^-")}
+_DIAGONAL = (("xx", BLUE), ("yy", RED), ("zz", GREEN))
+
+
+def bte_drawings(results: Results) -> Drawings:
+    """Figures of a conductivity, after those of the phonons."""
+    drawings: Drawings = {"conductivity": lambda axes: draw_conductivity(axes, results)}
+    drawings |= phonon_drawings(results)
+    modes = found(results, "modes")
+    drawings["scattering_rate"] = lambda axes: draw_rates(axes, results)
+    drawings["mean_free_path"] = lambda axes: draw_paths(axes, results)
+    if "phase_space" in modes:
+        drawings["phase_space"] = lambda axes: draw_phase_space(axes, results)
+    drawings["cumulative_path"] = lambda axes: draw_cumulative(axes, results, "path")
+    drawings["cumulative_frequency"] = lambda axes: draw_cumulative(axes, results, "frequency")
+    drawings["branch_shares"] = lambda axes: draw_branches(axes, results)
+    return drawings
+
+
+def room_temperature(results: Results) -> tuple[int, float]:
+    """Index and value of the temperature nearest 300 K, K."""
+    temperatures = found(results, "kappa")["temperature"]
+    index = int(np.abs(temperatures - 300.0).argmin())
+    return index, float(temperatures[index])
+
+
+def draw_conductivity(axes: Axes, results: Results) -> None:
+    """Mean of the in-plane or all diagonal components against temperature, for each way of solving."""
+    kappa = found(results, "kappa")
+    order = np.argsort(kappa["temperature"])
+    carried = np.flatnonzero(results.quantities["crystal/periodic"].values)
+    for name, (label, color, style) in _PARTS.items():
+        if name in kappa:
+            mean = kappa[name][:, carried, carried].mean(axis=1)
+            axes.plot(kappa["temperature"][order], mean[order], style, ms=4, color=color, label=label)
+    if len(order) > 1:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.set_xlabel("temperature (K)")
+    axes.set_ylabel("mean conductivity (W/(m K))")
+    axes.legend()
+
+
+def draw_rates(axes: Axes, results: Results) -> None:
+    """Scattering rates 1/tau = 4 pi gamma against frequency, near 300 K."""
+    modes = found(results, "modes")
+    index, temperature = room_temperature(results)
+    for name, (label, color) in _RATES.items():
+        if name in modes:
+            gamma = modes[name][index] if modes[name].ndim == 3 else modes[name]
+            shown = gamma > 0.0
+            dots(axes, modes["frequency"][shown], 4.0 * np.pi * gamma[shown], color, label)
+    axes.set_yscale("log")
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"scattering rate at {temperature:g} K (1/ps)")
+    axes.legend(markerscale=4)
+
+
+def draw_paths(axes: Axes, results: Results) -> None:
+    """Mean free paths against frequency, near 300 K."""
+    modes = found(results, "modes")
+    index, temperature = room_temperature(results)
+    paths = modes["mean_free_path"][index]
+    shown = paths > 0.0
+    dots(axes, modes["frequency"][shown], 0.1 * paths[shown], BLUE)
+    axes.set_yscale("log")
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"mean free path at {temperature:g} K (nm)")
+
+
+def draw_phase_space(axes: Axes, results: Results) -> None:
+    """Weighted three-phonon phase space of each mode against frequency, near 300 K."""
+    modes = found(results, "modes")
+    index, temperature = room_temperature(results)
+    space = modes["phase_space"][index]
+    shown = space > 0.0
+    dots(axes, modes["frequency"][shown], space[shown], BLUE)
+    axes.set_yscale("log")
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"weighted phase space at {temperature:g} K (1/THz$^4$)")
+
+
+def draw_cumulative(axes: Axes, results: Results, kind: str) -> None:
+    """Conductivity of all modes up to a mean free path or a frequency, near 300 K."""
+    cumulative = found(results, "cumulative")
+    index, temperature = room_temperature(results)
+    for k, (name, color) in enumerate(_DIAGONAL):
+        axes.plot(cumulative[kind], cumulative[f"{kind}_kappa"][index, :, k, k], color=color, label=name)
+    if kind == "path":
+        axes.set_xscale("log")
+    axes.set_xlabel("mean free path (nm)" if kind == "path" else "frequency (THz)")
+    axes.set_ylabel(f"conductivity up to there at {temperature:g} K (W/(m K))")
+    axes.legend()
+
+
+def draw_branches(axes: Axes, results: Results) -> None:
+    """Shares of the bands (counted by frequency) in the conductivity near 300 K."""
+    index, temperature = room_temperature(results)
+    branch = np.trace(found(results, "kappa")["branch"][index], axis1=1, axis2=2)
+    share = 100.0 * branch / max(float(branch.sum()), 1e-300)
+    axes.bar(1 + np.arange(len(share)), share, color=[BLUE] * 3 + [GREY] * (len(share) - 3))
+    axes.set_xlabel("band, by frequency")
+    axes.set_ylabel(f"share of the conductivity at {temperature:g} K (%)")
+
+
+def convergence_drawings(results: Results) -> Drawings:
+    """One figure for each thing that was varied."""
+    names = sorted({name.partition("/")[0] for name in results.group("convergence")})
+    return {f"convergence_{name}": (lambda axes, name=name: draw_convergence(axes, results, name))  # type: ignore[misc]
+            for name in names}
+
+
+def draw_convergence(axes: Axes, results: Results, name: str) -> None:
+    """Conductivity against what was varied, with the extrapolation where there is one."""
+    data = found(results, f"convergence/{name}")
+    facts = results.attributes[f"convergence/{name}"]
+    axes.plot(data["abscissa"], data["kappa"], "o-", ms=4, color=BLUE, label=str(facts["method"]))
+    if "extrapolated" in data:
+        axes.plot([0.0], data["extrapolated"], "s", ms=5, color=RED, label="extrapolated")
+        axes.set_xlim(left=0.0)
+    axes.set_xlabel(str(facts["abscissa"]))
+    axes.set_ylabel(f"mean conductivity at {float(facts['temperature_K']):g} K (W/(m K))")
+    axes.legend()

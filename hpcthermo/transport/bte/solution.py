@@ -1,0 +1,217 @@
+"""From force constants to the conductivity: the steps of a bte job as one function.
+
+    phonons on the mesh -> group velocities -> linewidths (three phonons, isotopes, boundaries)
+    -> conductivity by relaxation times -> full equation -> coherences
+
+Everything that a user can be told about the result, checks included, is in `Solution`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import Backend, make_backend
+from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
+from hpcthermo.phonons.stability import Correction, harmonic_crystal, require_stable
+from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
+from hpcthermo.transport.bte.boundary import boundary_linewidths
+from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
+from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
+from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
+from hpcthermo.transport.bte.smearing import Gaussian, adaptive_gaussian, fixed_gaussian
+from hpcthermo.transport.bte.strength import CubicStrength
+from hpcthermo.transport.bte.wigner import Coherences, coherences
+
+if TYPE_CHECKING:
+    from hpcthermo.config.lattice_dynamics import BteSection
+
+#: A in a micrometre
+_MICROMETRE = 1e4
+
+
+@dataclass
+class Solution:
+    """The conductivity of a crystal and what it came from.
+
+    Attributes
+    ----------
+    mesh : Mesh
+    phonons : Phonons
+        On the whole mesh.
+    velocities : (I, B, 3) ndarray
+        A/ps, at irreducible points.
+    linewidths : dict of str to ndarray
+        THz: "three_phonon" (I, n_T, B), "isotope" and "boundary" (I, B), "normal" and "umklapp" (I, n_T, B).
+    total_linewidths : (I, n_T, B) ndarray
+        Of all together.
+    relaxation_time : Conductivity
+    full : (n_T, 3, 3) ndarray or None
+        Conductivity of the full equation, W/(m K).
+    full_facts : dict
+        How it was solved.
+    coherence : Coherences or None
+    phase_space : (I, n_T, B) ndarray or None
+        Weighted, 1/THz^4.
+    soundness : dict of str to float
+        Of the tensors, from `require_sound`.
+    seconds : dict of str to float
+        By step.
+    """
+
+    mesh: Mesh
+    phonons: Phonons
+    velocities: np.ndarray
+    linewidths: dict[str, np.ndarray]
+    total_linewidths: np.ndarray
+    relaxation_time: Conductivity
+    full: np.ndarray | None = None
+    full_facts: dict[str, Any] = field(default_factory=dict)
+    coherence: Coherences | None = None
+    phase_space: np.ndarray | None = None
+    soundness: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool = True) -> Mesh:
+    """The mesh of a job: divisions, a matrix, or the length that it resolves.
+
+    Raises
+    ------
+    InputError
+        If a sheet is divided along its vacuum, or the mesh has not the symmetry of the crystal.
+    """
+    along = np.array(crystal.periodic)
+    if mesh is None:
+        assert length_A is not None
+        divisions = np.maximum(1, np.rint(length_A / np.linalg.norm(crystal.cell, axis=1)).astype(int))
+        return Mesh.create(crystal, np.where(along, divisions, 1), symmetric)
+    matrix = np.array(mesh)
+    plain = matrix if matrix.ndim == 1 else np.diag(matrix)
+    off = np.zeros((3, 3)) if matrix.ndim == 1 else matrix - np.diag(plain)
+    if (plain[~along] != 1).any() or off[~along].any() or off[:, ~along].any():
+        raise InputError("mesh: expected 1 along the direction in which the sheet is not periodic, got "
+                         f"{matrix.tolist()}")
+    return Mesh.create(crystal, matrix, symmetric)
+
+
+def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = "gonze",
+          imaginary_limit_THz: float = 0.05, threads: int = 1, device: str = "cpu",
+          stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False) -> Solution:
+    """Solve the Boltzmann equation of a crystal.
+
+    Parameters
+    ----------
+    stage : callable, optional
+        (name, tasks) -> what is told of the tasks that are done.
+    phase_space : bool
+        Also the three-phonon phase space.
+
+    Raises
+    ------
+    InputError
+        If the mesh or the crystal is not usable.
+    PhysicsError
+        If the conductivity is no sound tensor.
+    """
+    clock = _Clock(stage)
+    clock.begin("phonons")
+    crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
+    mesh = mesh_of(crystal, settings.mesh, settings.mesh_length_A, settings.symmetry)
+    thickness = Thickness.of(crystal, settings.thickness_A)
+    harmonic = harmonic_crystal(dynamics, nac)
+    phonons = mesh_phonons(harmonic, mesh)
+    require_stable(phonons.frequencies, mesh.q, imaginary_limit_THz)
+    points = mesh.irreducible[0]
+    irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    velocities = little_group_average(irreducible.q, group_velocities(harmonic, irreducible), mesh.rotations,
+                                      mesh.cartesian_rotations)
+
+    backend = make_backend(device, "mixed")
+    gaussian = _gaussian(settings, mesh, harmonic, phonons)
+    strength = CubicStrength(mesh, phonons, dynamics.third, backend)
+    rates = ThreePhononRates(mesh, phonons, strength, temperatures, gaussian=gaussian, split=settings.normal_umklapp,
+                             backend=backend)
+    note = clock.begin("three-phonon linewidths", rates.n_tasks)
+    found = rates.linewidths(sum_in_order(rates, threads, note))
+    linewidths = {"three_phonon": found}
+    if settings.normal_umklapp:
+        normal, umklapp = np.split(found, 2)
+        linewidths = {"three_phonon": normal + umklapp, "normal": normal, "umklapp": umklapp}
+    clock.begin("other scattering")
+    if settings.isotopes:
+        linewidths["isotope"] = isotope_linewidths(mesh, phonons, natural_mass_variances(crystal.symbols))
+    if settings.boundary_length_um is not None:
+        linewidths["boundary"] = boundary_linewidths(velocities, settings.boundary_length_um * _MICROMETRE)
+    total = linewidths["three_phonon"].copy()
+    for name in ("isotope", "boundary"):
+        if name in linewidths:
+            total += linewidths[name][:, None, :]
+
+    clock.begin("conductivity")
+    frequencies = irreducible.frequencies
+    conductivity = Conductivity.relaxation_time(mesh, frequencies, velocities, total, temperatures, thickness)
+    solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, seconds=clock.seconds)
+    solution.soundness = require_sound(mesh, conductivity.kappa, temperatures)
+    if settings.coherence:
+        solution.coherence = coherences(mesh, frequencies, velocities, velocity_matrices(harmonic, irreducible), total,
+                                        temperatures, thickness=thickness)
+    if phase_space:
+        clock.begin("phase space")
+        solution.phase_space = _phase_space(mesh, phonons, gaussian, backend, temperatures, threads)
+    if settings.method == "lbte":
+        clock.begin("full equation")
+        _solve_full(solution, rates, settings, threads)
+    clock.end()
+    return solution
+
+
+class _Clock:
+    """Announces steps and counts their seconds."""
+
+    def __init__(self, stage: Callable[[str, int], Callable[[int], None]] | None) -> None:
+        self._stage, self.seconds = stage, dict[str, float]()
+        self._name, self._start = "", 0.0
+
+    def begin(self, name: str, tasks: int = 1) -> Callable[[int], None]:
+        self.end()
+        self._name, self._start = name, time.perf_counter()
+        return (lambda _: None) if self._stage is None else self._stage(name, tasks)
+
+    def end(self) -> None:
+        if self._name:
+            self.seconds[self._name] = time.perf_counter() - self._start
+
+
+def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons) -> Gaussian | None:
+    """Widths of the energy conservation; None for tetrahedra."""
+    if settings.delta == "tetrahedron":
+        return None
+    if settings.delta == "gaussian":
+        assert settings.sigma_THz is not None
+        return fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz)
+    return adaptive_gaussian(mesh, group_velocities(harmonic, phonons))
+
+
+def _phase_space(mesh: Mesh, phonons: Phonons, gaussian: Gaussian | None, backend: Backend, temperatures: np.ndarray,
+                 threads: int) -> np.ndarray:
+    """Weighted phase space (I, n_T, B) of three-phonon processes, 1/THz^4.
+
+    That of W. Li and N. Mingo, Phys. Rev. B 89, 184304 (2014): the sum of a linewidth with 1/(f f1 f2) in place of the
+    strength, by the number of points.
+    """
+    rates = ThreePhononRates(mesh, phonons, PhaseSpace(phonons), temperatures, gaussian=gaussian, backend=backend)
+    return rates.linewidths(sum_in_order(rates, threads)) / (rates.prefactor * mesh.n_points)
+
+
+def _solve_full(solution: Solution, rates: ThreePhononRates, settings: BteSection, threads: int) -> None:
+    raise InputError('bte.method: expected "rta", got "lbte"; the full equation is solved by another version')
