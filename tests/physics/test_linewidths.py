@@ -11,9 +11,11 @@ from scipy.interpolate import BSpline
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, occupations
+from hpcthermo.phonons.nonanalytic import NonAnalytic
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order, three_phonon_linewidths
 from hpcthermo.transport.bte.smearing import adaptive_gaussian, fixed_gaussian
@@ -37,13 +39,17 @@ def silicon_by_phono3py():
     return phono3py_transport([("si", runs)])[0]
 
 
-def problem(answer, mesh):
+def problem(answer, mesh, nac=False):
     """Mesh, phonons, plain strengths and third-order force constants of phono3py."""
     crystal = Crystal(answer["primitive_cell"], answer["primitive_positions"], tuple(answer["primitive_symbols"]),
                       answer["masses"])
     supercell = Supercell.match(crystal, answer["cell"], answer["positions"], answer["symbols"], answer["origin_of"])
     mesh = Mesh.create(crystal, mesh)
-    phonons = HarmonicCrystal(crystal, Interactions.second(supercell, answer["fc2"])).phonons(mesh.q)
+    nonanalytic = None
+    if nac:
+        response = DielectricResponse(answer["nac"]["born"], answer["nac"]["dielectric"], answer["nac"]["factor"])
+        nonanalytic = NonAnalytic(response, supercell)
+    phonons = HarmonicCrystal(crystal, Interactions.second(supercell, answer["fc2"]), nonanalytic).phonons(mesh.q)
     third = Interactions.third(supercell, answer["fc3"])
     return mesh, phonons, DenseStrength(phonons, third, crystal.masses), third
 
@@ -185,13 +191,15 @@ def test_linewidths_of_silicon_are_those_of_phono3py(silicon_by_phono3py):
 
 @pytest.mark.slow
 def test_linewidths_on_larger_meshes_are_those_of_phono3py():
-    answers = phono3py_transport([("si", [{"mesh": [11, 11, 11]}]), ("nacl", [{"mesh": [9, 9, 9]}])])
-    for answer, divisions in zip(answers, ((11, 11, 11), (9, 9, 9)), strict=True):
-        mesh, phonons, _, third = problem(answer, divisions)
+    salt = [{"mesh": [9, 9, 9]}, {"mesh": [9, 9, 9], "nac": True}]
+    answers = phono3py_transport([("si", [{"mesh": [11, 11, 11]}]), ("nacl", salt)])
+    for answer, number, divisions in ((answers[0], 0, 11), (answers[1], 0, 9), (answers[1], 1, 9)):
+        mesh, phonons, _, third = problem(answer, (divisions,) * 3, nac=number == 1)
+        run = answer["runs"][number]
         for precision in ("double", "mixed"):
             ours = three_phonon_linewidths(mesh, phonons, third, [300.0], threads=2,
                                            backend=make_backend("cpu", precision))
-            assert_same_linewidths(mesh, ours, answer["runs"][0], answer["runs"][0]["gamma"])
+            assert_same_linewidths(mesh, ours, run, run["gamma"])
 
 
 def test_any_number_of_threads_gives_the_same_bits_and_temperatures_do_not_meet(silicon_by_phono3py):

@@ -222,12 +222,13 @@ DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int
     return waiting;
 }
 
-// Triplets [begin, end) of one first point. gamma (slots, B, temperatures) += deposits, in strength times 1/THz.
+// Triplets [begin, end) of one first point. gamma (slots, B, temperatures) += deposits, in strength times 1/THz; null: the
+// processes are listed only. More than `room` processes are counted, not listed.
 KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* point2, const int* slots,
                 const double* multiplicities, const double* strengths, int n_bands, int n_points, int n_cuts, int stride,
                 const double* frequencies, const double* widths, const REAL* rows, const REAL* low, const REAL* high,
-                const REAL* from, const REAL* to, double reach, double norm, const int* band_numbers, int n_temperatures,
-                const double* occupations, double* amounts_scratch, int* candidate_scratch, REAL* lane_scratch, double* gamma,
+                const REAL* from, const REAL* to, const int* band_numbers, const double* occupations, double reach,
+                double norm, int n_temperatures, double* amounts_scratch, int* candidate_scratch, REAL* lane_scratch, double* gamma,
                 int room, int* n_listed, int* listed_legs, unsigned* listed_modes, double* listed_amounts)
 {
     const Energies energies = {n_bands, n_points, n_cuts, stride, frequencies, widths, rows, low, high, from, to, reach, norm};
@@ -253,7 +254,7 @@ KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* po
         weigh(energies, sums, points, heads, thirds, waiting, scratch_rows, scratch);
         for (int leg = 0; leg < 3; ++leg) {
             const int slot = slots[3 * triplet + leg];
-            if (slot < 0) continue;
+            if (slot < 0 || !gamma) continue;
             const double *x = amounts + leg * n_amounts, *y = x + n_bands * n_bands, *z = y + n_bands * n_bands;
             const double* n1 = occupations + (int64_t)points[leg + 1] * n_bands * n_temperatures;
             const double* n2 = occupations + (int64_t)points[leg + 2] * n_bands * n_temperatures;

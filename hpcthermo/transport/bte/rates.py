@@ -33,7 +33,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Strength(Protocol):
         """Told of the first points that this thread asks for next."""
         ...
 
-    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> np.ndarray:
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> Any:
         """S of triplets (T,) with one first point, (T, B, B, B), eV^2; a mean over degenerate bands of each leg."""
         ...
 
@@ -144,7 +144,7 @@ class ThreePhononRates:
     split : bool
         Normal and Umklapp processes apart.
     backend : Backend, optional
-        A CPU one; ``"double"`` for weights in float64.
+        That of the strength; ``"double"`` for weights in float64. On a GPU sums have no fixed order.
     """
 
     def __init__(self, mesh: Mesh, phonons: Phonons, strength: Strength, temperatures: np.ndarray | list[float], *,
@@ -161,32 +161,34 @@ class ThreePhononRates:
         self.symmetry = TripletSymmetry(mesh, permute)
         self._frequencies = f
         self._n_padded = -(-len(at) // _TEMPERATURES_TOGETHER) * _TEMPERATURES_TOGETHER
-        n = np.zeros((*f.shape, self._n_padded))
-        n[..., :len(at)] = occupations(f, at).transpose(1, 2, 0)
-        self._occupations = n
         self._gaussian = gaussian
-        self._widths = None if gaussian is None else np.ascontiguousarray(gaussian.widths, dtype=np.float64)
-        self._set_energies(tetrahedron_cuts(mesh, symmetrised))
+        self._set_tables(tetrahedron_cuts(mesh, symmetrised))
 
-    def _set_energies(self, cuts: np.ndarray) -> None:
-        """Tables of the kernel: rows round each point, and bounds of each mode."""
-        f, lanes = self._frequencies, self.backend.lanes
-        stride = -(-f.shape[1] // lanes) * lanes
+    def _set_tables(self, cuts: np.ndarray) -> None:
+        """Tables of the kernel: frequencies, widths, rows round each point, bounds of each mode, occupations."""
+        f, backend, gaussian = self._frequencies, self.backend, self._gaussian
+        self._stride = -(-f.shape[1] // backend.lanes) * backend.lanes
         active = f > CUTOFF_FREQUENCY_THZ
-        if self._widths is None or self._gaussian is None:
-            rows = neighbour_frequencies(self.mesh, f, cuts)
-            low, high, own_low, own_high = rows.min(axis=(0, 3)), rows.max(axis=(0, 3)), f, f
-            self._n_cuts, self._rows = len(cuts), (rows - f[..., None]).astype(self.backend.real)
+        if gaussian is None:
+            widths, self._n_cuts = None, len(cuts)
+            around = neighbour_frequencies(self.mesh, f, cuts)
+            rows = (around - f[..., None]).astype(backend.real)
+            low, high, own_low, own_high = around.min(axis=(0, 3)), around.max(axis=(0, 3)), f, f
         else:
-            reach = self._gaussian.cutoff * self._widths
-            low, high, own_low, own_high = f - reach, f + reach, f - reach, f + reach
-            self._n_cuts, self._rows = 0, np.zeros(N_PLACES, dtype=self.backend.real)
-        self._low = self._bound(np.where(active, low - _SLACK_THZ, np.inf), stride, np.inf)
-        self._high = self._bound(np.where(active, high + _SLACK_THZ, -np.inf), stride, -np.inf)
-        # out of reach of any pair
-        self._from = self._bound(np.where(active, own_low, _BEYOND_THZ), f.shape[1], 0.0)
-        self._to = self._bound(np.where(active, own_high, _BEYOND_THZ), f.shape[1], 0.0)
-        self._numbers = np.arange(stride, dtype=np.int32)
+            widths, self._n_cuts = np.ascontiguousarray(gaussian.widths, dtype=np.float64), 0
+            rows = np.zeros(N_PLACES, dtype=backend.real)
+            low, high = f - gaussian.cutoff * widths, f + gaussian.cutoff * widths
+            own_low, own_high = low, high
+        bounds = (self._bound(np.where(active, low - _SLACK_THZ, np.inf), self._stride, np.inf),
+                  self._bound(np.where(active, high + _SLACK_THZ, -np.inf), self._stride, -np.inf),
+                  # out of reach of any pair
+                  self._bound(np.where(active, own_low, _BEYOND_THZ), f.shape[1], 0.0),
+                  self._bound(np.where(active, own_high, _BEYOND_THZ), f.shape[1], 0.0))
+        n = np.zeros((*f.shape, self._n_padded))
+        n[..., :len(self.temperatures)] = occupations(f, self.temperatures).transpose(1, 2, 0)
+        numbers = np.arange(self._stride, dtype=np.int32)
+        self._tables = [None if table is None else backend.from_host(table)
+                        for table in (f, widths, rows, *bounds, numbers, n)]
 
     def _bound(self, values: np.ndarray, stride: int, padding: float) -> np.ndarray:
         padded = np.full((len(values), stride), padding, dtype=self.backend.real)
@@ -223,7 +225,7 @@ class ThreePhononRates:
         """
         n_slots = self.symmetry.n_irreducible * (2 if self.split else 1)
         n_bands = self._frequencies.shape[1]
-        gamma = np.zeros((n_slots, n_bands, self._n_padded))
+        gamma = self.backend.xp.zeros((n_slots, n_bands, self._n_padded))
         slots, points = self.slots(task), self.mesh.irreducible[0]
         size = max(1, STRENGTH_BYTES // (8 * n_bands**3))
         for begin in range(0, len(slots), POINTS_TOGETHER):
@@ -235,44 +237,41 @@ class ThreePhononRates:
                     triplets = self._with_umklapp_apart(triplets)
                 for part in _parts(triplets, size):
                     self._deposit(part, gamma, collect)
-        return gamma[..., :len(self.temperatures)]
+        return self.backend.to_host(gamma)[..., :len(self.temperatures)]
 
     def _with_umklapp_apart(self, triplets: Triplets) -> Triplets:
         beyond = ~is_normal(self.mesh, triplets)[:, None] & (triplets.slots >= 0)
         slots = triplets.slots + np.where(beyond, self.symmetry.n_irreducible, 0).astype(np.int32)
         return Triplets(triplets.point0, triplets.point1, triplets.point2, slots, triplets.multiplicities)
 
-    def _deposit(self, part: Triplets, gamma: np.ndarray, collect: Callable[[Processes], None] | None) -> None:
-        f, backend, gaussian = self._frequencies, self.backend, self._gaussian
-        n_bands, lanes, slices = f.shape[1], backend.lanes, backend.scratch_slices
+    def _deposit(self, part: Triplets, gamma: Any, collect: Callable[[Processes], None] | None) -> None:
+        backend, gaussian, n_bands = self.backend, self._gaussian, self._frequencies.shape[1]
+        triplets = [backend.from_host(np.ascontiguousarray(x))
+                    for x in (part.point1, part.point2, part.slots, part.multiplicities)]
         strengths = self.strength.of(part.point0, part.point1, part.point2)
-        amounts = np.empty((slices, 3 * (2 * n_bands + 1) * n_bands))
-        candidates = np.empty((slices, 2 * _CAPACITY + 3 * lanes), dtype=np.int32)
-        scratch = np.empty((slices, 4 * lanes), dtype=backend.real)
+        slices, empty = backend.scratch_slices, backend.xp.empty
+        scratch = (empty((slices, 3 * (2 * n_bands + 1) * n_bands), dtype=np.float64),
+                   empty((slices, 2 * _CAPACITY + 3 * backend.lanes), dtype=np.int32),
+                   empty((slices, 4 * backend.lanes), dtype=backend.real))
         reach = gaussian.cutoff if gaussian else 0.0
         norm = 1.0 / (math.sqrt(2.0 * math.pi) * gaussian.integral) if gaussian else 0.0
 
-        def launch(room: int, gamma: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-            listed = np.zeros(1, dtype=np.int32)
-            legs, modes = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.uint32)
-            listed_amounts = np.empty(room)
-            backend.launch("linewidths", "deposit", 0, len(part), part.point0, part.point1, part.point2, part.slots,
-                           part.multiplicities, strengths, n_bands, len(f), self._n_cuts, self._low.shape[1], f,
-                           self._widths, self._rows, self._low, self._high, self._from, self._to, reach, norm,
-                           self._numbers, self._n_padded, self._occupations, amounts, candidates, scratch, gamma, room,
-                           listed, legs, modes, listed_amounts, per="scratch")
-            return int(listed[0]), legs, modes, listed_amounts
+        def launch(room: int, gamma: Any) -> tuple[int, list[Any]]:
+            count = backend.from_host(np.zeros(1, dtype=np.int32))
+            listed = [empty(room, dtype=kind) for kind in (np.int32, np.uint32, np.float64)]
+            backend.launch("linewidths", "deposit", 0, len(part), part.point0, *triplets, strengths, n_bands,
+                           self.mesh.n_points, self._n_cuts, self._stride, *self._tables, reach, norm, self._n_padded,
+                           *scratch, gamma, room, count, *listed, per="scratch")
+            return int(backend.to_host(count)[0]), listed
 
         if collect is None:
             launch(0, gamma)
             return
         room = len(part) * 3 * n_bands**3 // 8 + 1024
-        before = gamma.copy()
-        found, legs, modes, listed_amounts = launch(room, gamma)
+        found, listed = launch(room, gamma)
         if found > room:
-            gamma[...] = before
-            found, legs, modes, listed_amounts = launch(found, gamma)
-        collect(Processes(part, legs[:found].copy(), modes[:found].copy(), listed_amounts[:found].copy()))
+            found, listed = launch(found, None)
+        collect(Processes(part, *(backend.to_host(x)[:found].copy() for x in listed)))
 
     def linewidths(self, total: np.ndarray) -> np.ndarray:
         """Linewidths (I, n_T, B), THz, from the sum of all tasks' deposits (or (2 I, n_T, B), normal and Umklapp)."""

@@ -1,0 +1,50 @@
+"""Linewidths on the emulated GPU against the CPU."""
+
+import numpy as np
+import pytest
+from emulated_gpu import EmulatedGpuBackend
+
+from hpcthermo.gpu.backend import make_backend
+from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
+from hpcthermo.transport.bte.smearing import fixed_gaussian
+
+
+class OnDevice:
+    """A strength of the host whose values are brought to the device."""
+
+    def __init__(self, strength, backend):
+        self.strength, self.backend = strength, backend
+
+    def prepare(self, points):
+        self.strength.prepare(points)
+
+    def of(self, point0, point1, point2):
+        return self.backend.from_host(self.strength.of(point0, point1, point2))
+
+
+@pytest.mark.parametrize(("delta", "from_last"), [("tetrahedra", False), ("tetrahedra", True), ("gaussian", False)])
+def test_deposits_and_processes_are_those_of_the_cpu(delta, from_last):
+    crystal = Crystal(np.diag([3.0, 4.0, 5.0]), np.array([[0.0, 0, 0]]), ("Ar",), np.array([40.0]))
+    mesh = Mesh.create(crystal, (3, 2, 2))
+    random = np.random.default_rng(2).uniform(1.0, 9.0, (mesh.n_points, 3))
+    phonons = Phonons(mesh.q, np.sort(random[mesh.permutations].mean(axis=0) * 3 - 8, axis=1), np.zeros((12, 3, 3)))
+    gaussian = fixed_gaussian(phonons.frequencies.shape, 0.7, 3.0) if delta == "gaussian" else None
+    totals, amounts = [], []
+    for backend in (make_backend("cpu", "double"), EmulatedGpuBackend("double", from_last)):
+        listed = []
+        strength = OnDevice(PhaseSpace(phonons), backend)
+        rates = ThreePhononRates(mesh, phonons, strength, [100.0, 200.0, 300.0, 400.0, 500.0], gaussian=gaussian,
+                                 backend=backend)
+        totals.append(sum_in_order(rates))
+        for task in range(rates.n_tasks):
+            rates.task(task, listed.append)
+        amounts.append([dict(zip(zip(p.legs.tolist(), p.modes.tolist(), strict=True), p.amounts, strict=True))
+                        for p in listed])
+    assert totals[0].max() > 0
+    assert totals[1] == pytest.approx(totals[0], rel=1e-11)
+    for here, there in zip(*amounts, strict=True):
+        assert here.keys() == there.keys()
+        assert list(there.values()) == pytest.approx([here[k] for k in there], rel=1e-11)
