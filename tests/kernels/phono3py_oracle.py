@@ -122,7 +122,7 @@ def main() -> None:
               "origin_of": np.array(primitive.p2s_map), "fc2": np.array(loaded.fc2), "fc3": np.array(loaded.fc3)}
     nac_params = loaded.nac_params
     if nac_params is not None:
-        inputs |= {"born": np.array(nac_params.born), "dielectric": np.array(nac_params.dielectric)}
+        inputs |= {name: np.array(nac_params[name]) for name in ("born", "dielectric", "factor")}
     answers = {name: _answer(loaded, settings, nac_params) for name, settings in request["calls"].items()}
     pickle.dump({"inputs": inputs, "answers": answers}, output)
 

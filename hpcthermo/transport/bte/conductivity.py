@@ -119,7 +119,7 @@ class Conductivity:
     modes : (n_T, I, B, 3, 3) ndarray
         Contribution of each mode, mean over its star, W/(m K).
     mean_free_paths : (n_T, I, B) ndarray
-        |v| tau, A.
+        |v| tau, or |L| of the full equation, A.
     thickness : Thickness or None
         Of a sheet.
     """
@@ -144,15 +144,20 @@ class Conductivity:
         gamma : (I, n_T, B) array
             All scattering together, half widths at half maximum, THz.
         """
-        weights = mesh.irreducible[1]
         tau = lifetimes(gamma).transpose(1, 0, 2)
+        return cls.of_displacements(mesh, frequencies, velocities, velocities * tau[..., None], temperatures,
+                                    thickness)
+
+    @classmethod
+    def of_displacements(cls, mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, displacements: np.ndarray,
+                         temperatures: np.ndarray, thickness: Thickness | None = None) -> Conductivity:
+        """From how far each mode carries heat, L (n_T, I, B, 3), A: k = C (v L^T + L v^T) / 2 V, its path is |L|."""
+        products = velocities[..., :, None] * displacements[..., None, :]
         capacity = heat_capacities(frequencies, temperatures)
         scale = CONDUCTIVITY_W_PER_M_K / mesh.crystal.volume * (thickness.scale if thickness else 1.0)
-        products = velocities[..., :, None] * velocities[..., None, :]
-        modes = scale * (capacity * tau)[..., None, None] * star_mean(mesh, products)
-        paths = np.linalg.norm(velocities, axis=2) * tau
-        return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, weights, modes, paths,
-                   thickness)
+        modes = star_mean(mesh, 0.5 * scale * capacity[..., None, None] * (products + products.swapaxes(-1, -2)))
+        return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, mesh.irreducible[1], modes,
+                   np.linalg.norm(displacements, axis=3), thickness)
 
     @property
     def _shares(self) -> np.ndarray:

@@ -196,6 +196,11 @@ class ThreePhononRates:
         return padded
 
     @property
+    def n_bands(self) -> int:
+        """B."""
+        return int(self._frequencies.shape[1])
+
+    @property
     def prefactor(self) -> float:
         """Pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
         return math.pi / (2.0 * PLANCK_EV_PER_THZ**2 * self.mesh.n_points)

@@ -1,0 +1,249 @@
+r"""The collision matrix of three-phonon processes, as a list.
+
+On a field F of vectors, one for each mode, that turns with the crystal (F at S q is S applied to F at q, -F at -q),
+
+    (M F)_a = K sum over processes of a   (amount/2) [ F_b / sinh(x_c) + F_c / sinh(x_b) ]        x = h f / 2 k_B T
+
+    symbol   is
+    K        pi / 2 h^2 N (`ThreePhononRates.prefactor`)
+    amount   strength, weight and multiplicity of a process of modes a, b, c, eV^2/THz; no temperature is in it
+    F        given at the irreducible points, (I, B, 3)
+
+Each process is held once, as its three modes and its amount: 21 bytes, for all temperatures. A process of an
+irreducible point stands for its images under the little group of that point, so M is projected on it: M = P M0 P,
+with P the mean over the rotations that map a point onto itself or an equivalent one. P also takes means over
+degenerate bands, so that M does not depend on their eigenvectors.
+
+Weights of tetrahedra differ a little between the three legs of one process. So M is not symmetric on a finite mesh, and
+its symmetric part in the scalar product (F, G) = sum_i |star of i| F_i . G_i is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.rates import Processes, ThreePhononRates
+from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
+
+
+@dataclass(frozen=True)
+class Stars:
+    """How fields at irreducible points and on the whole mesh go together.
+
+    Attributes
+    ----------
+    sizes : (I,) ndarray
+        Points of each star.
+    slots : (N,) ndarray
+        Irreducible point (0 .. I - 1) of each point.
+    onto : (N,) ndarray
+        Rotation that takes a point onto its irreducible one.
+    from_irreducible : (N, 3, 3) ndarray
+        Cartesian rotation that takes the irreducible point onto each point.
+    projections : (I, 3, 3) ndarray
+        Means over the rotations that leave an irreducible point where it is.
+    """
+
+    sizes: np.ndarray
+    slots: np.ndarray
+    onto: np.ndarray
+    from_irreducible: np.ndarray
+    projections: np.ndarray
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Stars:
+        """Those of a mesh."""
+        points, sizes = mesh.irreducible
+        onto, rotations = mesh.to_representative, mesh.cartesian_rotations
+        stays = (mesh.permutations[:, points] == points).astype(float)
+        projections = np.einsum("gi,gab->iab", stays / stays.sum(axis=0), rotations)
+        return cls(sizes, np.searchsorted(points, mesh.representative), onto, rotations[onto].transpose(0, 2, 1),
+                   projections)
+
+    def spread(self, fields: np.ndarray) -> np.ndarray:
+        """Fields (I, B, 3, K) on the whole mesh, (N, B, 3, K)."""
+        everywhere: np.ndarray = self.from_irreducible[:, None] @ fields[self.slots]
+        return everywhere
+
+    def gather(self, fields: np.ndarray) -> np.ndarray:
+        """The transpose of `spread`: sums over stars of fields (N, B, 3, K) turned back, (I, B, 3, K)."""
+        back = self.from_irreducible.transpose(0, 2, 1)[:, None] @ fields
+        order = np.argsort(self.slots, kind="stable")
+        sums: np.ndarray = np.add.reduceat(back[order], np.r_[0, np.cumsum(self.sizes)[:-1]], axis=0)
+        return sums
+
+
+
+@dataclass(frozen=True)
+class Collisions:
+    """Processes, in the order of the modes at irreducible points that they belong to.
+
+    Attributes
+    ----------
+    starts : (I B + 1,) ndarray
+        Where the processes of each mode a begin.
+    first, second : (K,) ndarray of int32
+        Modes b and c, as (point of the mesh) B + band.
+    kinds : (K,) ndarray of uint8
+        0: f = f_b + f_c; 1: f + f_b = f_c; 2: f + f_c = f_b.
+    amounts : (K,) ndarray
+        Strength, weight and multiplicity, eV^2/THz.
+    """
+
+    starts: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    kinds: np.ndarray
+    amounts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.amounts)
+
+    @cached_property
+    def modes(self) -> np.ndarray:
+        """Mode a of each process, (slot) B + band."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+class CollisionMatrix:
+    """M at one temperature, on fields (I, B, 3) or (I, B, 3, K).
+
+    Parameters
+    ----------
+    collisions : Collisions
+    stars : Stars
+    frequencies : (N, B) ndarray
+        On the whole mesh, THz.
+    prefactor : float
+        K.
+    """
+
+    def __init__(self, collisions: Collisions, stars: Stars, frequencies: np.ndarray, prefactor: float,
+                 temperature: float) -> None:
+        self._stars, self._n_bands = stars, frequencies.shape[1]
+        self._frequencies = frequencies[np.unique(stars.slots, return_index=True)[1]]
+        partner = inverse_sinh(frequencies, temperature).ravel()
+        columns = np.stack([collisions.first, collisions.second], axis=1)
+        half = 0.5 * prefactor * collisions.amounts[:, None]
+        values = half * partner[columns[:, ::-1]]
+        shape = (len(collisions.starts) - 1, frequencies.size)
+        self._matrix = csr_matrix((values.ravel(), columns.ravel(), 2 * collisions.starts), shape=shape)
+        self._transposed = self._matrix.T
+
+    def __call__(self, fields: np.ndarray) -> np.ndarray:
+        """The symmetric part of M on fields, THz times their unit."""
+        stars, shape = self._stars, fields.shape
+        projected = self._project(fields.reshape(*shape[:3], -1))
+        forward = self._matrix @ stars.spread(projected).reshape(self._matrix.shape[1], -1)
+        sizes = stars.sizes[:, None, None, None]
+        backward = self._transposed @ (sizes * projected).reshape(self._matrix.shape[0], -1)
+        whole = stars.gather(backward.reshape(-1, self._n_bands, 3, projected.shape[3]))
+        both = forward.reshape(projected.shape) + whole / sizes
+        return 0.5 * self._project(both).reshape(shape)
+
+    def _project(self, fields: np.ndarray) -> np.ndarray:
+        """P on fields (I, B, 3, K)."""
+        return degenerate_mean(self._frequencies, self._stars.projections[:, None] @ fields)
+
+
+def inverse_sinh(frequencies: np.ndarray, temperature: float) -> np.ndarray:
+    """1/sinh(h f / 2 k_B T); zero below the cutoff frequency."""
+    active = frequencies > CUTOFF_FREQUENCY_THZ
+    x = 0.5 * PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * temperature)
+    inverse: np.ndarray = np.where(active, 2.0 * np.exp(-x) / -np.expm1(-2.0 * x), 0.0)
+    return inverse
+
+
+def collect_collisions(rates: ThreePhononRates, threads: int = 1) -> tuple[np.ndarray, Collisions]:
+    """Linewidths and processes in one pass, with the tasks on threads of this process.
+
+    Returns
+    -------
+    gamma : (I, n_T, B) ndarray
+        THz.
+    collisions : Collisions
+        In an order that does not depend on the number of threads.
+    """
+    if rates.split:
+        raise ValueError("processes are listed without the division into normal and Umklapp ones")
+    stars = Stars.of(rates.mesh)
+    total: np.ndarray | float = 0.0
+    parts: list[tuple[np.ndarray, ...]] = []
+    for deposits, found in _results(rates, stars, threads):
+        total = total + deposits
+        parts += found
+    rows, first, second, kinds, amounts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(rows, kind="stable")
+    n_bands = rates.n_bands
+    starts = np.r_[0, np.cumsum(np.bincount(rows, minlength=len(stars.sizes) * n_bands))]
+    collisions = Collisions(starts, first[order], second[order], kinds[order], amounts[order])
+    return rates.linewidths(np.asarray(total)), collisions
+
+
+def _results(rates: ThreePhononRates, stars: Stars,
+             threads: int) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, ...]]]]:
+    def task(number: int) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
+        parts: list[tuple[np.ndarray, ...]] = []
+        deposits = rates.task(number, lambda found: parts.append(_modes(found, rates.mesh, stars, rates.n_bands)))
+        return deposits, parts
+
+    if threads == 1:
+        yield from map(task, range(rates.n_tasks))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(task, range(rates.n_tasks))
+
+
+def _modes(processes: Processes, mesh: Mesh, stars: Stars, n_bands: int) -> tuple[np.ndarray, ...]:
+    """Modes a, b, c, kinds and amounts of processes, turned so that a lies at an irreducible point."""
+    triplets = processes.triplets
+    points = np.stack([np.full(len(triplets), triplets.point0), triplets.point1, triplets.point2], axis=1)
+    # by leg: the point itself, the next and the one after, cyclically
+    own, following, last = points, points[:, [1, 2, 0]], points[:, [2, 0, 1]]
+    turn = stars.onto[own]
+    base = [(stars.slots[own] * n_bands).astype(np.int32).ravel(),
+            (mesh.permutations[turn, following] * n_bands).astype(np.int32).ravel(),
+            (mesh.permutations[turn, last] * n_bands).astype(np.int32).ravel()]
+    code, c = np.divmod(processes.modes, np.uint32(n_bands))
+    code, b = np.divmod(code, np.uint32(n_bands))
+    kind, a = np.divmod(code, np.uint32(n_bands))
+    modes = [start[processes.legs] + band.astype(np.int32) for start, band in zip(base, (a, b, c), strict=True)]
+    return *modes, kind.astype(np.uint8), processes.amounts
+
+
+def energy_imbalance(mesh: Mesh, collisions: Collisions, frequencies: np.ndarray, gamma: np.ndarray,
+                     prefactor: float, temperature: float) -> float:
+    """How well processes conserve energy: 0 if they do.
+
+    On a scalar field that is even in q the partners of a mode count with signs, and f/sinh(x) is a null vector then:
+
+        0 = 2 gamma_a phi_a + K sum (amount) [ s_b phi_b / sinh(x_c) + s_c phi_c / sinh(x_b) ]        phi = f / sinh(x)
+
+    with s = -1 for the modes that the process makes, else +1. Exact deltas leave nothing; weights of a finite mesh
+    leave this norm, relative to that of the first term.
+
+    Parameters
+    ----------
+    frequencies : (N, B) array
+        On the whole mesh, THz.
+    gamma : (I, B) array
+        At this temperature, THz.
+    """
+    partner = inverse_sinh(frequencies, temperature).ravel()
+    phi = frequencies.ravel() * partner
+    sign_b, sign_c = np.array([-1.0, 1.0, -1.0])[collisions.kinds], np.array([-1.0, -1.0, 1.0])[collisions.kinds]
+    b, c = collisions.first, collisions.second
+    terms = collisions.amounts * (sign_b * phi[b] * partner[c] + sign_c * phi[c] * partner[b])
+    gained = prefactor * np.bincount(collisions.modes, weights=terms, minlength=gamma.size)
+    points, sizes = mesh.irreducible
+    lost = 2.0 * gamma.ravel() * phi.reshape(frequencies.shape)[points].ravel()
+    weights = np.repeat(sizes, frequencies.shape[1])
+    return float(np.sqrt((weights * (lost + gained) ** 2).sum() / (weights * lost**2).sum()))

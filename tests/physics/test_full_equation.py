@@ -1,0 +1,155 @@
+"""The full Boltzmann equation: phono3py, conjugate gradients against the direct solution, energy, symmetry."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from phono3py_oracle import lattice, phono3py_answers
+
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.gpu.backend import make_backend
+from hpcthermo.phonons.dielectric import DielectricResponse
+from hpcthermo.phonons.harmonic import HarmonicCrystal
+from hpcthermo.phonons.modes import degenerate_mean, occupations
+from hpcthermo.phonons.nonanalytic import NonAnalytic
+from hpcthermo.phonons.velocities import group_velocities, little_group_average
+from hpcthermo.transport.bte import direct
+from hpcthermo.transport.bte.collisions import CollisionMatrix, Stars, collect_collisions, energy_imbalance
+from hpcthermo.transport.bte.conductivity import Conductivity, require_sound
+from hpcthermo.transport.bte.lbte import conjugate_gradients, solve
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.rates import ThreePhononRates, sum_in_order
+from hpcthermo.transport.bte.smearing import fixed_gaussian
+from hpcthermo.transport.bte.strength import CubicStrength
+
+TEMPERATURES = [200.0, 400.0]
+
+
+def problem(found, divisions, harmonic=None, temperatures=TEMPERATURES, sigma=None, threads=1):
+    harmonic = harmonic or found.harmonic
+    mesh = Mesh.create(found.crystal, divisions)
+    phonons = harmonic.phonons(mesh.q)
+    points = mesh.irreducible[0]
+    there = type(phonons)(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    velocities = little_group_average(there.q, group_velocities(harmonic, there), mesh.rotations,
+                                      mesh.cartesian_rotations)
+    backend = make_backend("cpu", "mixed")
+    gaussian = None if sigma is None else fixed_gaussian(phonons.frequencies.shape, sigma)
+    rates = ThreePhononRates(mesh, phonons, CubicStrength(mesh, phonons, found.third, backend), temperatures,
+                             gaussian=gaussian, backend=backend)
+    gamma, collisions = collect_collisions(rates, threads)
+    return SimpleNamespace(mesh=mesh, frequencies=phonons.frequencies, velocities=velocities, rates=rates, gamma=gamma,
+                           collisions=collisions, temperatures=temperatures,
+                           approximate=Conductivity.relaxation_time(mesh, there.frequencies, velocities, gamma,
+                                                                    temperatures))
+
+
+def solved(problem, **options):
+    return solve(problem.mesh, problem.frequencies, problem.velocities, problem.gamma, problem.temperatures,
+                 problem.collisions, problem.rates.prefactor, **options)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return phono3py_answers("si", **{f"mesh{n}": {"mesh": [n, n, n], "temperatures": TEMPERATURES, "is_LBTE": True}
+                                     for n in (3, 4)})
+
+
+@pytest.fixture(scope="module")
+def silicon(answers):
+    return problem(lattice(answers.inputs), (3, 3, 3))
+
+
+@pytest.mark.oracle
+def test_full_equation_is_phono3pys(answers, silicon):
+    full = solved(silicon)
+    np.testing.assert_allclose(silicon.approximate.kappa[:, 0, 0], answers.mesh3.kappa_RTA[0, :, 0], rtol=5e-6)
+    np.testing.assert_allclose(full.conductivity.kappa[:, 0, 0], answers.mesh3.kappa[0, :, 0], rtol=5e-6)
+    assert require_sound(silicon.mesh, full.conductivity.kappa, np.array(TEMPERATURES))["asymmetry"] < 1e-12
+    # even divisions: phono3py leaves out what flows in bands that cross at the zone boundary
+    even = problem(lattice(answers.inputs), (4, 4, 4))
+    found = solved(even, keep_crossing=False).conductivity.kappa[:, 0, 0]
+    np.testing.assert_allclose(found, answers.mesh4.kappa[0, :, 0], rtol=5e-6)
+
+
+@pytest.mark.oracle
+def test_conjugate_gradients_are_the_direct_solution_from_below(silicon):
+    full, whole = solved(silicon), solved(silicon, solver=direct.pseudo_inverse)
+    np.testing.assert_allclose(full.conductivity.kappa, whole.conductivity.kappa, rtol=1e-9, atol=1e-9)
+    for by_steps, at_once in zip(full.solved, whole.solved, strict=True):
+        assert by_steps.residual < 1e-8
+        assert (np.diff(by_steps.variational) > -1e-13).all()
+        assert by_steps.variational[-1] == pytest.approx(at_once.variational[-1], rel=1e-12)
+    # without collisions of the others the approximation is left
+    nothing = conjugate_gradients(lambda field: 0.0 * field, np.ones((2, 3)), np.ones((2, 3, 3)), np.array([1, 4]))
+    assert nothing.steps == 0
+    assert (nothing.field == 1).all()
+
+
+@pytest.mark.oracle
+def test_matrix_is_symmetric_and_does_not_depend_on_threads(answers, silicon):
+    stars = Stars.of(silicon.mesh)
+    matrix = CollisionMatrix(silicon.collisions, stars, silicon.frequencies, silicon.rates.prefactor, 300.0)
+    points, n_bands = len(stars.sizes), silicon.frequencies.shape[1]
+    one, other = np.random.default_rng(0).standard_normal((2, points, n_bands, 3))
+    weights = stars.sizes[:, None, None]
+    assert (weights * one * matrix(other)).sum() == pytest.approx((weights * matrix(one) * other).sum(), rel=1e-12)
+    # what a gained field is does not depend on the eigenvectors of degenerate bands, nor break the little groups
+    mixed = degenerate_mean(silicon.frequencies[silicon.mesh.irreducible[0]], one)
+    np.testing.assert_allclose(matrix(mixed), matrix(one), atol=1e-12)
+    again = problem(lattice(answers.inputs), (3, 3, 3), threads=2)
+    assert (again.gamma == silicon.gamma).all()
+    assert (solved(again).conductivity.kappa == solved(silicon).conductivity.kappa).all()
+    np.testing.assert_array_equal(silicon.rates.linewidths(sum_in_order(silicon.rates)), silicon.gamma)
+
+
+@pytest.mark.oracle
+def test_processes_hold_the_linewidths_and_conserve_energy(answers, silicon):
+    n = occupations(silicon.frequencies, np.array(TEMPERATURES)).reshape(2, -1)
+    held = silicon.collisions
+    b, c, kind = held.first, held.second, held.kinds
+    for t in range(2):
+        factor = np.choose(kind, [n[t, b] + n[t, c] + 1.0, n[t, b] - n[t, c], n[t, c] - n[t, b]])
+        points = silicon.mesh.irreducible[0]
+        sums = silicon.rates.prefactor * np.bincount(held.modes, weights=held.amounts * factor,
+                                                     minlength=len(points) * silicon.frequencies.shape[1])
+        mean = degenerate_mean(silicon.frequencies[points], sums.reshape(len(points), -1, 1))[..., 0]
+        np.testing.assert_allclose(mean, silicon.gamma[:, t], rtol=1e-9, atol=1e-12)
+    imbalances = []
+    for case in (silicon, problem(lattice(answers.inputs), (3, 3, 3), sigma=0.4),
+                 problem(lattice(answers.inputs), (3, 3, 3), sigma=0.1)):
+        imbalances.append([energy_imbalance(case.mesh, case.collisions, case.frequencies, case.gamma[:, t],
+                                            case.rates.prefactor, temperature)
+                           for t, temperature in enumerate(TEMPERATURES)])
+    assert np.max(imbalances) < 0.05
+    # narrower deltas leave less
+    assert (np.array(imbalances[1]) > 1.5 * np.array(imbalances[2])).all()
+    # a wrong sign or factor would leave all
+    wrong = energy_imbalance(silicon.mesh, held, silicon.frequencies, 2.0 * silicon.gamma[:, 0],
+                             silicon.rates.prefactor, TEMPERATURES[0])
+    assert wrong > 0.4
+
+
+def test_indefinite_and_huge_matrices_are_refused():
+    with pytest.raises(PhysicsError, match="positive eigenvalues"):
+        conjugate_gradients(lambda field: -2.0 * field, np.ones((1, 3)), np.ones((1, 3, 3)), np.array([1]))
+    with pytest.raises(InputError, match="conjugate gradients"):
+        direct.dense_matrix(lambda field: field, np.ones((4000, 6)), np.ones(4000))
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize(("material", "divisions"), [("si", 11), ("nacl", 9)])
+def test_acceptance_meshes(material, divisions):
+    mesh = [divisions] * 3
+    answers = phono3py_answers(material, full={"mesh": mesh, "temperatures": [300.0], "is_LBTE": True, "nac": True})
+    found = lattice(answers.inputs)
+    harmonic = None
+    if material == "nacl":
+        inputs = answers.inputs
+        response = DielectricResponse(inputs.born, inputs.dielectric, float(inputs.factor))
+        harmonic = HarmonicCrystal(found.crystal, found.second, NonAnalytic(response, found.supercell, "gonze"))
+    case = problem(found, mesh, harmonic, [300.0])
+    full = solved(case)
+    assert case.approximate.kappa[0, 0, 0] == pytest.approx(answers.full.kappa_RTA[0, 0, 0], rel=1e-4)
+    assert full.conductivity.kappa[0, 0, 0] == pytest.approx(answers.full.kappa[0, 0, 0], rel=1e-4)
