@@ -22,13 +22,11 @@ of f is taken, which rounding cannot change. The alternative is a Gaussian of fi
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.tetrahedron import tetrahedron_cuts
+from hpcthermo.transport.bte.tetrahedron import mesh_tetrahedra
 
 #: step to the sides of a frequency, well above rounding and well below widths of bands, THz
 SIDE_THZ = 1e-6
@@ -36,13 +34,6 @@ SIDE_THZ = 1e-6
 CHUNK = 200_000
 #: a Gaussian is cut off at so many widths
 GAUSSIAN_REACH = 6.0
-
-
-def tetrahedra(mesh: Mesh) -> np.ndarray:
-    """Addresses of the corners of the six tetrahedra of a cell relative to its first point, (6, 4, 3) of int."""
-    steps = tetrahedron_cuts(mesh)[0].T
-    paths = [steps[list(order)] for order in itertools.permutations(range(3))]
-    return np.array([np.concatenate([np.zeros((1, 3), dtype=int), np.cumsum(path, axis=0)]) for path in paths])
 
 
 def corner_weights(corners: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -101,8 +92,7 @@ def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, t
 
 
 def _by_tetrahedra(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    shapes = tetrahedra(mesh)
-    points = mesh.index(mesh.addresses[:, None, None, :] + shapes).reshape(-1, 4)
+    points = mesh_tetrahedra(mesh)
     result = np.zeros((len(targets), values.shape[2]))
     for band in range(frequencies.shape[1]):
         corners = frequencies[points, band]
@@ -121,7 +111,8 @@ def _by_tetrahedra(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, targ
             matrix = csr_matrix((weights.ravel(), (np.repeat(target, 4), ids[which].ravel())),
                                 shape=(len(targets), mesh.n_points))
             result += matrix @ values[:, band]
-    return result / len(shapes)
+    # six tetrahedra by point
+    return result / 6.0
 
 
 def _by_gaussian(frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray, sigma: float) -> np.ndarray:
