@@ -1,0 +1,137 @@
+"""What a campaign of finite displacements asks of a structure, and what it will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.phonons.crystal import Supercell
+from hpcthermo.phonons.displacements import second_order_displacements, shortest_distances, third_order_displacements
+from hpcthermo.phonons.fourth_order import FourthOrder
+from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry
+from hpcthermo.phonons.supercells import SpaceGroup
+from hpcthermo.units import PRESSURE_GPA
+
+#: largest force and stress of a structure that counts as relaxed, eV/A and GPa
+FORCE_LIMIT = 1e-3
+STRESS_LIMIT_GPA = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size of a campaign.
+
+    Attributes
+    ----------
+    n_atoms : int
+        Atoms of a supercell, N_s.
+    cells : dict of int to int
+        Displaced supercells by order; the third order holds single displacements too.
+    force_bytes : int
+        Forces of all cells.
+    compact_third_bytes : int
+        Compact third-order array, 27 n N_s^2 numbers; about three times as much is at work.
+    third_share : float
+        Part of it within the cutoff.
+    """
+
+    n_atoms: int
+    cells: dict[int, int]
+    force_bytes: int
+    compact_third_bytes: int
+    third_share: float
+
+
+def campaign_cost(supercell: Supercell, group: SpaceGroup, third: bool = True, third_cutoff: float | None = None,
+                  fourth: bool = False, fourth_cutoff: float | None = None) -> Cost:
+    """Numbers of displaced supercells and memory, without a calculation."""
+    n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
+    cells = {2: second_order_displacements(supercell, group).n_cells}
+    share = 0.0
+    if third:
+        cells[3] = third_order_displacements(supercell, group, cutoff=third_cutoff).n_cells
+        share = 1.0
+        if third_cutoff is not None:
+            near = np.array([shortest_distances(supercell, j) <= third_cutoff for j in range(n_super)])
+            inside = [np.count_nonzero(near[np.ix_(near[i], near[i])]) for i in supercell.origin_of]
+            share = float(sum(inside)) / (n * n_super**2)
+    if fourth:
+        cells[4] = FourthOrder.plan(supercell, group, fourth_cutoff).dataset.n_cells
+    return Cost(n_super, cells, 24 * n_super * sum(cells.values()), 27 * 8 * n * n_super**2 if third else 0, share)
+
+
+def largest_cutoff(supercell: Supercell) -> float:
+    """Half the shortest width of the supercell along periodic directions, A."""
+    widths = 1.0 / np.linalg.norm(np.linalg.inv(supercell.cell), axis=0)
+    return 0.5 * float(widths[np.array(supercell.crystal.periodic)].min(initial=np.inf))
+
+
+def require_cutoff(supercell: Supercell, cutoff: float | None, what: str) -> None:
+    """Refuse a cutoff beyond which an atom and its image are neighbours of the same atom.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not positive, or beyond half the supercell.
+    """
+    if cutoff is None:
+        return
+    largest = largest_cutoff(supercell)
+    if not 0.0 < cutoff <= largest:
+        raise InputError(f"{what}: expected a cutoff above 0 and up to half the shortest width of the supercell, "
+                         f"{largest:.3f} A, got {cutoff:g} A; give a smaller one, or a larger supercell")
+
+
+def require_relaxed(supercell: Supercell, forces: np.ndarray, stress: np.ndarray | None = None,
+                    force_limit: float = FORCE_LIMIT, stress_limit_GPa: float = STRESS_LIMIT_GPA) -> None:
+    """Refuse a structure that is not at rest: its second derivatives are no phonons.
+
+    Parameters
+    ----------
+    forces : (N, 3) ndarray
+        Of the undisplaced structure, eV/A.
+    stress : (6,) ndarray, optional
+        xx, yy, zz, yz, xz, xy, eV/A^3; components across a sheet do not count.
+    force_limit : float
+        eV/A.
+    stress_limit_GPa : float
+
+    Raises
+    ------
+    PhysicsError
+        If forces or stress are larger.
+    InputError
+        If they are no numbers.
+    """
+    if not np.isfinite(forces).all() or (stress is not None and not np.isfinite(stress).all()):
+        raise InputError("undisplaced supercell: expected forces and stress that are numbers, got others; check the "
+                         "potential and the structure")
+    largest = float(np.linalg.norm(forces, axis=1).max())
+    if largest > force_limit:
+        raise PhysicsError(f"structure: expected forces below {force_limit:g} eV/A, got {largest:.2e}; relax it first "
+                           "(double precision)")
+    if stress is not None:
+        pulled = [index for index, axes in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)))
+                  if all(supercell.crystal.periodic[axis] for axis in axes)]
+        worst = float(np.abs(stress[pulled]).max(initial=0.0)) * PRESSURE_GPA
+        if worst > stress_limit_GPa:
+            raise PhysicsError(f"structure: expected stress below {stress_limit_GPa:g} GPa, got {worst:.3g}; relax its "
+                               "cell first")
+
+
+def require_symmetry(supercell: Supercell) -> None:
+    """Refuse a supercell that lacks rotations of its crystal: force constants would lack them too.
+
+    Raises
+    ------
+    InputError
+        With the numbers of rotations.
+    """
+    crystal = supercell.crystal
+    everything, kept = (len(np.unique(CrystalSymmetry.of(crystal, cell).rotations, axis=0))
+                        for cell in (None, supercell.cell))
+    if kept < everything:
+        raise InputError(f"supercell: expected a shape with the {everything} rotations of the crystal, got one with "
+                         f"{kept}; give equal multiples along equivalent directions")

@@ -1,0 +1,92 @@
+"""Fits to random displacements, cost figures and refusals of campaigns."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from spring_crystal import diamond, rocksalt
+
+from hpcthermo.calculator import Calculator
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.phonons.displacements import third_order_displacements
+from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
+from hpcthermo.phonons.fits import fitted, predicted_forces, random_displacements
+from hpcthermo.phonons.projection import Translations, largest_sum, projected
+from hpcthermo.phonons.requirements import (
+    campaign_cost,
+    largest_cutoff,
+    require_cutoff,
+    require_relaxed,
+    require_symmetry,
+)
+from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
+
+CUBIC = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+
+
+def forces_of(supercell, dataset):
+    places = supercell.positions @ supercell.cell
+    atoms = Atoms("Si8", places, cell=supercell.cell, pbc=True, calculator=Calculator("tersoff_si"))
+    forces = []
+    for displacement in dataset.dense(8):
+        atoms.positions = places + displacement
+        forces.append(atoms.get_forces())
+    return dataset.with_forces(np.array(forces))
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    supercell = build_supercell(diamond(a=5.432), CUBIC)
+    return supercell, SpaceGroup.of(supercell)
+
+
+def test_fit_agrees_with_finite_differences_and_predicts_forces(silicon):
+    supercell, group = silicon
+    fit = fitted(supercell, group, forces_of(supercell, random_displacements(supercell, 40, 0.02, seed=1)))
+    dataset = forces_of(supercell, third_order_displacements(supercell, group, step=0.01))
+    second = projected(supercell, group, second_force_constants(supercell, group, dataset))
+    third = projected(supercell, group, third_force_constants(supercell, group, dataset))
+    assert fit.force_constants[2] == pytest.approx(second, abs=2e-3 * np.abs(second).max())
+    assert fit.force_constants[3] == pytest.approx(third, abs=2e-2 * np.abs(third).max())
+    assert max(largest_sum(values) for values in fit.force_constants.values()) < 1e-10
+    assert fit.held_out_error < 1e-2 * fit.held_out_force
+    # without third order forces are predicted worse
+    test = forces_of(supercell, random_displacements(supercell, 5, 0.02, seed=2))
+    translations = Translations(supercell, group)
+    displacements = test.dense(8)
+    errors = [np.sqrt(np.mean((predicted_forces(supercell, translations, {order: fit.force_constants[order]
+                               for order in orders}, displacements) - test.forces)**2)) for orders in ((2,), (2, 3))]
+    assert errors[1] < 0.2 * errors[0]
+    assert errors[1] == pytest.approx(fit.held_out_error, rel=0.5)
+
+
+def test_too_few_cells_are_refused(silicon):
+    supercell, group = silicon
+    with pytest.raises(InputError, match="with forces"):
+        fitted(supercell, group, random_displacements(supercell, 3, 0.02, seed=1))
+
+
+def test_cost_is_that_of_the_displacements(silicon):
+    supercell, group = silicon
+    cost = campaign_cost(supercell, group, fourth=True)
+    assert cost.cells == {2: 1, 3: third_order_displacements(supercell, group).n_cells, 4: 121}
+    assert cost.compact_third_bytes == np.zeros((2, 8, 8, 3, 3, 3)).nbytes
+    assert cost.third_share == 1.0
+    assert campaign_cost(supercell, group, third_cutoff=2.5).third_share < 0.5
+
+
+def test_unusable_input_is_refused(silicon):
+    supercell, _ = silicon
+    assert largest_cutoff(supercell) == pytest.approx(5.432 / 2)
+    require_cutoff(supercell, 2.7, "fc3")
+    with pytest.raises(InputError, match="half the shortest width"):
+        require_cutoff(supercell, 2.8, "fc3")
+    require_relaxed(supercell, np.zeros((8, 3)), np.zeros(6))
+    with pytest.raises(PhysicsError, match="relax it first"):
+        require_relaxed(supercell, np.full((8, 3), 0.01))
+    with pytest.raises(PhysicsError, match="relax its cell"):
+        require_relaxed(supercell, np.zeros((8, 3)), np.full(6, 0.01))
+    with pytest.raises(InputError, match="numbers"):
+        require_relaxed(supercell, np.full((8, 3), np.nan))
+    require_symmetry(supercell)
+    with pytest.raises(InputError, match="48 rotations"):
+        require_symmetry(build_supercell(rocksalt(), np.array([2, 2, 1])))
