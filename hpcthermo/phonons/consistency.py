@@ -38,7 +38,7 @@ class Violations:
     permutation : float
         Exchange of the first two legs.
     sum_rule : float
-        Acoustic sum rule over the last leg.
+        Acoustic sum rule: over the last leg; of a list, over all legs but the first.
     space_group : float
         Symmetry of the crystal.
     """
@@ -158,10 +158,9 @@ def violations_of_list(found: Interactions, crystal: Crystal,
     exchange = [1, 0, *range(2, order)]
     permutation = largest_difference(found, Interactions(
         atoms[:, exchange], swapped, values.transpose(0, *(1 + leg for leg in exchange))))
-    keys = np.concatenate([atoms[:, :-1], vectors[:, :-1].reshape(len(vectors), -1)], axis=1)
-    unique, which = np.unique(keys, axis=0, return_inverse=True)
-    sums = np.zeros((len(unique), *values.shape[1:]))
-    np.add.at(sums, which.ravel(), values)
+    # over all further legs: the mean over origins keeps this sum, but not that over one leg
+    sums = np.zeros((crystal.n_atoms, *values.shape[1:]))
+    np.add.at(sums, atoms[:, 0], values)
     broken = 0.0
     for rotation, translation in zip(*(operations or space_group_operations(crystal)), strict=True):
         turn = crystal.cell.T @ rotation @ np.linalg.inv(crystal.cell.T)
@@ -214,4 +213,5 @@ def require_of_crystal(found: SupercellForceConstants | Interactions, crystal: C
                          ("with the symmetry of the crystal", broken.space_group)):
         if amount > FOREIGN:
             raise InputError(f"{where}: expected force constants {what}, got a deviation of {100.0 * amount:.0f} % "
-                             "of the largest; are they of another crystal or another order of atoms?")
+                             "of the largest; are they of another crystal, another order of atoms, or a supercell "
+                             "without its symmetry?")

@@ -113,6 +113,9 @@ DAMAGE = {
     "NaN": lambda text: text.replace("0.500000000000000,", ".nan,", 1),
     "positive masses": lambda text: text.replace("mass: 35.5", "mass: -35.5"),
     "images": lambda text: text.replace("0.250000000000000", "0.270000000000000"),
+    "two within": lambda text: text.replace("0.500000000000000,  0.500000000000000,  0.5", "0.0, 0.0, 0.001"),
+    "at most 10,000": lambda text: text.replace("coordinates: [  0.000000000000000", "coordinates: [ 9.0e+9"),
+    "not read": lambda text: text.replace("physical_unit:", "physical_unit: !!python/name:os.system"),
     "independent vectors": lambda text: text.replace("2.8", "0.0"),
 }
 
@@ -122,6 +125,7 @@ def test_damaged_yaml_is_refused_in_one_line(salt, tmp_path, message):
     path = tmp_path / "phonopy.yaml"
     text = (salt[0] / "phonopy.yaml").read_text()
     path.write_text(DAMAGE[message](text))
+    assert path.read_text() != text
     with pytest.raises(InputError, match=message) as refused:
         read_phonopy_yaml(path)
     assert str(path) in str(refused.value)

@@ -9,6 +9,9 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
 
+#: atoms closer than this are the same one written twice, A
+CLOSEST = 0.05
+
 
 def standard_mass(symbol: str, where: str) -> float:
     """Standard atomic weight of an element, amu; numbers after the element (Fe1) are left out."""
@@ -25,6 +28,14 @@ def require_crystal(crystal: Crystal, where: str) -> None:
     if not crystal.volume > 1e-3 * crystal.n_atoms:
         raise InputError(f"{where}.lattice: expected three independent vectors in A, got a volume of "
                          f"{crystal.volume:.3g} A^3; correct the cell")
+    if np.abs(crystal.cell).max() > 1e4 or np.abs(crystal.positions).max() > 1e3:
+        raise InputError(f"{where}: expected a cell of at most 10,000 A and fractional positions, got "
+                         f"{np.abs(crystal.cell).max():.3g} A and {np.abs(crystal.positions).max():.3g}; correct them")
+    apart = crystal.positions[:, None, :] - crystal.positions[None, :, :]
+    distance = np.linalg.norm((apart - np.rint(apart)) @ crystal.cell, axis=2) + np.eye(crystal.n_atoms)
+    if distance.min() < CLOSEST:
+        raise InputError(f"{where}: expected atoms apart from each other, got two within {distance.min():.2g} A; "
+                         "correct the positions")
     if not (crystal.masses > 0.0).all():
         raise InputError(f"{where}: expected positive masses, got {crystal.masses.min():g} amu; correct the masses")
 

@@ -98,7 +98,7 @@ def _namelist(path: Path) -> dict[str, list[tuple[str, str]]]:
     lines = [line for line in lines if not re.match(r"\s*(&\w*|/)\s*$", line)]
     variables: dict[str, list[tuple[str, str]]] = {}
     for name, indices, values in _ASSIGNMENT.findall("\n".join(lines)):
-        variables.setdefault(name.lower(), []).append((indices.strip("()"), values))
+        variables.setdefault(name.lower(), []).append((" ".join(indices.strip("()").split()), values))
     if not variables:
         raise InputError(f"{path}: expected the namelists of CONTROL, got none; give CONTROL of ShengBTE")
     return variables

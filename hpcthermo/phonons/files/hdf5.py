@@ -37,7 +37,7 @@ def is_list(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "interactions" in file
-    except OSError:
+    except (OSError, RuntimeError, KeyError):
         return False
 
 
@@ -106,7 +106,7 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
             values = np.asarray(file[name][()], dtype=np.float64)
             representatives = np.asarray(file["p2s_map"][()]) if "p2s_map" in file else None
             unit = np.ravel(file["physical_unit"][()])[0] if "physical_unit" in file else None
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: expected an HDF5 file of force constants, got a damaged or other file "
                          f"({str(error).splitlines()[0][:80]}); copy it again") from None
     if unit is not None and order == 2:

@@ -86,7 +86,7 @@ def read_phonopy_yaml(path: Path, periodic: tuple[bool, bool, bool] = (True, Tru
         If it is not such a file, or its parts do not belong together.
     """
     content = load_yaml(path)
-    units = _get(content, "physical_unit", {})
+    units = _section(content, "physical_unit")
     scale = length_factor(str(units.get("length", "angstrom")), str(path))
     unit_cell = _cell(content, ("unit_cell", "primitive_cell"), path, scale)
     crystal = _cell(content, ("primitive_cell",), path, scale, periodic) if "primitive_cell" in content else None
@@ -127,9 +127,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _get(content: Mapping[str, Any], key: str, default: Any = None) -> Any:
+def _section(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = content.get(key)
-    return default if value is None else value
+    return value if isinstance(value, dict) else {}
 
 
 def _cell(content: Mapping[str, Any], keys: tuple[str, ...], path: Path, scale: float,
@@ -201,11 +201,11 @@ def _supercell(content: Mapping[str, Any], key: str, crystal: Crystal, unit_cell
 
 
 def _dielectric(content: Mapping[str, Any], crystal: Crystal, path: Path, scale: float) -> DielectricResponse | None:
-    nac = _get(content, "nac", content)
+    nac = _section(content, "nac") or content
     charges, dielectric = nac.get("born_effective_charge"), nac.get("dielectric_constant")
     if charges is None and dielectric is None:
         return None
-    factor = nac.get("unit_conversion_factor", _get(content, "phono3py", _get(content, "phonopy", {})).get(
+    factor = nac.get("unit_conversion_factor", (_section(content, "phono3py") or _section(content, "phonopy")).get(
         "nac_unit_conversion_factor"))
     where = f"{path}: "
     response = (numbers(charges if charges is not None else [], (crystal.n_atoms, 3, 3),
@@ -222,7 +222,7 @@ def _force_constants(content: Mapping[str, Any], supercell: Supercell, path: Pat
     if not isinstance(stored, dict):
         return None
     where = f"{path}: force_constants"
-    unit = str(_get(content, "physical_unit", {}).get("force_constants", "eV/angstrom^2"))
+    unit = str(_section(content, "physical_unit").get("force_constants", "eV/angstrom^2"))
     shape = numbers(stored.get("shape", []), (2,), f"{where}.shape").astype(int)
     values = numbers(stored.get("elements", []), (int(shape[0]), int(shape[1]), 3, 3), f"{where}.elements")
     return SupercellForceConstants.of(supercell, values * force_constant_factor(unit, 2, where), None, where)

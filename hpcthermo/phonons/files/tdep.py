@@ -21,7 +21,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text, without_comments
+from hpcthermo.phonons.files.cells import require_crystal
+from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text, require_finite, without_comments
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.structure.write import write_text
 
@@ -106,5 +107,12 @@ def read_poscar(path: Path, periodic: tuple[bool, bool, bool] = (True, True, Tru
     except Exception as error:  # ASE raises whatever parsing runs into
         raise InputError(f"{path}: expected a POSCAR, got something else ({str(error).splitlines()[0][:60]}); give "
                          "infile.ucposcar") from None
-    return Crystal(np.array(atoms.cell), atoms.get_scaled_positions(wrap=False), tuple(atoms.get_chemical_symbols()),
-                   atomic_masses[atoms.numbers], periodic)
+    cell = np.array(atoms.cell)
+    if not abs(np.linalg.det(cell)) > 0.0:
+        raise InputError(f"{path}: expected three independent lattice vectors, got {cell.tolist()}; correct the cell")
+    crystal = Crystal(cell, atoms.get_scaled_positions(wrap=False), tuple(atoms.get_chemical_symbols()),
+                      atomic_masses[atoms.numbers], periodic)
+    require_finite(cell, str(path))
+    require_finite(crystal.positions, str(path))
+    require_crystal(crystal, str(path))
+    return crystal
