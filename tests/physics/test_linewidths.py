@@ -229,12 +229,14 @@ def test_listed_processes_make_up_the_linewidths(silicon_by_phono3py):
     assert deposits == pytest.approx(total, rel=1e-11)
 
 
-def test_on_a_hexagonal_mesh_the_cut_into_tetrahedra_decides_whether_permuted_legs_agree():
-    mesh = Mesh.create(WURTZITE, (4, 4, 3))
+@pytest.mark.parametrize(("crystal", "mesh"), [(WURTZITE, (4, 4, 3)), (SILICON, GENERALISED)])
+def test_off_face_centred_meshes_the_cut_into_tetrahedra_decides_whether_permuted_legs_agree(crystal, mesh):
+    mesh = Mesh.create(crystal, mesh)
+    shape = (mesh.n_points, crystal.n_bands)
     # frequencies with the symmetry of the crystal; phase space needs nothing else
-    random = np.random.default_rng(5).uniform(3.0, 12.0, (mesh.n_points, 12))
+    random = np.random.default_rng(5).uniform(3.0, 12.0, shape)
     frequencies = np.sort(random[mesh.permutations].mean(axis=0) * 3 - 15, axis=1)
-    phonons = Phonons(mesh.q, frequencies, np.zeros((mesh.n_points, 12, 12), dtype=complex))
+    phonons = Phonons(mesh.q, frequencies, np.zeros((*shape, crystal.n_bands), dtype=complex))
 
     def difference(symmetrised):
         found = [three_phonon_linewidths(mesh, phonons, PhaseSpace(phonons), [300.0], permute=permute,

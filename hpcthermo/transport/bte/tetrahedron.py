@@ -45,13 +45,18 @@ def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
     symmetrised : bool
         All cuts that the point group makes of the first.
     """
-    # steps of the mesh, as columns in Cartesian coordinates
-    steps = mesh.crystal.reciprocal.T @ mesh.basis / mesh.divisions
+    from ase.geometry import minkowski_reduce
+
+    # steps of the mesh in addresses, columns; of a mesh given by a matrix the shortest ones, whatever its normal form
+    steps = np.eye(3, dtype=int)
+    cartesian = mesh.crystal.reciprocal.T @ mesh.basis / mesh.divisions
+    if np.count_nonzero(mesh.matrix) > 3:
+        steps = np.rint(minkowski_reduce(cartesian.T)[1]).astype(int).T
     signs = [np.array([1, *rest]) for rest in itertools.product((1, -1), repeat=2)]
     # of equally short diagonals the first
-    lengths = [np.linalg.norm(steps @ sign) for sign in signs]
+    lengths = [np.linalg.norm(cartesian @ steps @ sign) for sign in signs]
     shortest = signs[int(np.flatnonzero(lengths < min(lengths) * (1 + 1e-6))[0])]
-    first = np.diag(shortest)
+    first = steps * shortest
     if not symmetrised:
         return first[None]
     inverse = np.linalg.inv(mesh.basis)
