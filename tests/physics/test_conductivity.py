@@ -86,6 +86,9 @@ def test_cumulative_conductivity_ends_at_kappa_and_limits_are_met(silicon):
     np.testing.assert_allclose(by_frequency[1, 0], low, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(by_frequency[:, 1], found.kappa, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(found.by_branch.sum(axis=1), found.kappa, rtol=1e-12, atol=1e-12)
+    middles, spectrum = found.spectral(silicon.mesh, 100)
+    np.testing.assert_allclose(spectrum.sum(axis=1) * (middles[1] - middles[0]), found.kappa, rtol=1e-9, atol=1e-9)
+    assert (spectrum[:, :, 0, 0] >= 0).all()
     # walls so close that they alone scatter
     length = 1e-5
     walls = conductivity(silicon, boundary_linewidths(silicon.velocities, length)[:, None] * (silicon.gamma > 0))

@@ -19,6 +19,7 @@ from hpcthermo.transport.bte.conductivity import Conductivity, require_sound
 from hpcthermo.transport.bte.lbte import conjugate_gradients, solve
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import ThreePhononRates, sum_in_order
+from hpcthermo.transport.bte.self_energy import at_bands, self_energy
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
 
@@ -51,8 +52,9 @@ def solved(problem, **options):
 
 @pytest.fixture(scope="module")
 def answers():
-    return phono3py_answers("si", **{f"mesh{n}": {"mesh": [n, n, n], "temperatures": TEMPERATURES, "is_LBTE": True}
-                                     for n in (3, 4)})
+    return phono3py_answers("si", self_energy={"mesh": [5, 5, 5], "points": [1, 7], "temperatures": TEMPERATURES},
+                            **{f"mesh{n}": {"mesh": [n, n, n], "temperatures": TEMPERATURES, "is_LBTE": True}
+                               for n in (3, 4)})
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,46 @@ def test_processes_hold_the_linewidths_and_conserve_energy(answers, silicon):
     wrong = energy_imbalance(silicon.mesh, held, silicon.frequencies, 2.0 * silicon.gamma[:, 0],
                              silicon.rates.prefactor, TEMPERATURES[0])
     assert wrong > 0.4
+
+
+@pytest.mark.oracle
+def test_self_energy_is_phono3pys_and_analytic(answers):
+    found = lattice(answers.inputs)
+    mesh = Mesh.create(found.crystal, (5, 5, 5))
+    phonons = found.harmonic.phonons(mesh.q)
+    strength = CubicStrength(mesh, phonons, found.third, make_backend("cpu", "double"))
+    for q, shifts in zip(answers.self_energy.q, answers.self_energy.shifts[0].swapaxes(0, 1), strict=True):
+        point = int(mesh.index(np.rint(5 * q).astype(int)))
+        ours, _ = at_bands(mesh, phonons, strength, point, TEMPERATURES, 0.05)
+        np.testing.assert_allclose(ours, shifts, rtol=2e-5, atol=1e-8)
+    # Kramers and Kronig: the shift is the transform of the linewidth, which is odd in the frequency
+    grid = np.arange(0.25, 400.0, 0.5)
+    whole = self_energy(mesh, phonons, strength, point, [300.0], grid, 1.0)
+    at = 20
+    between = whole.frequencies[at] + 0.25
+    transform = 2.0 / np.pi * 0.5 * (whole.gamma[0] * grid / (between**2 - grid**2)).sum(axis=1)
+    there = self_energy(mesh, phonons, strength, point, [300.0], np.array([between]), 1.0)
+    np.testing.assert_allclose(transform, there.shifts[0, :, 0], rtol=2e-2)
+    with pytest.raises(InputError, match="width_THz"):
+        self_energy(mesh, phonons, strength, point, [300.0], grid, 0.0)
+
+
+@pytest.mark.oracle
+def test_lines_are_lorentzians_of_the_linewidth(answers):
+    found = lattice(answers.inputs)
+    mesh = Mesh.create(found.crystal, (5, 5, 5))
+    phonons = found.harmonic.phonons(mesh.q)
+    strength = CubicStrength(mesh, phonons, found.third, make_backend("cpu", "double"))
+    grid = np.linspace(0.005, 60.0, 12_000)
+    spectrum = self_energy(mesh, phonons, strength, 7, [300.0], grid, 0.3)
+    optical = spectrum.bands > 10.0
+    area = np.trapezoid(spectrum.spectral_functions, grid, axis=2)[0, optical]
+    np.testing.assert_allclose(area, 1.0, atol=0.03)
+    shifts, gamma = at_bands(mesh, phonons, strength, 7, [300.0], 0.3)
+    peaks = grid[spectrum.spectral_functions[0].argmax(axis=1)]
+    np.testing.assert_allclose(peaks[optical], (spectrum.bands + shifts[0])[optical], atol=0.03)
+    height = spectrum.spectral_functions[0].max(axis=1)[optical]
+    np.testing.assert_allclose(height, 1.0 / (np.pi * gamma[0, optical]), rtol=0.2)
 
 
 def test_indefinite_and_huge_matrices_are_refused():

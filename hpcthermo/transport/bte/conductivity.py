@@ -30,8 +30,10 @@ import numpy as np
 
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.modes import heat_capacities
+from hpcthermo.phonons.density_of_states import density_of_states
+from hpcthermo.phonons.modes import degenerate_mean, heat_capacities
 from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.tetrahedron import mesh_tetrahedra
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K
 
 #: components of kappa as users see them, and where they lie in the tensor
@@ -185,6 +187,25 @@ class Conductivity:
         """Conductivity of modes up to `frequencies` (W,), THz, without interpolation: (n_T, W, 3, 3)."""
         everywhere = np.broadcast_to(self.frequencies, self.mean_free_paths.shape)
         return self._cumulative(everywhere, frequencies)
+
+    def spectral(self, mesh: Mesh, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
+        """Conductivity by frequency, with linear tetrahedra, in bins whose sum times their width is kappa.
+
+        Returns
+        -------
+        frequencies : (F,) ndarray
+            Middles of bins, THz.
+        spectrum : (n_T, F, 3, 3) ndarray
+            W/(m K THz).
+        """
+        slots = np.searchsorted(mesh.irreducible[0], mesh.representative)
+        tetrahedra = mesh_tetrahedra(mesh)
+        spectra = []
+        for modes in self.modes:
+            shares = degenerate_mean(self.frequencies, modes.reshape(*self.frequencies.shape, 9))
+            density = density_of_states(self.frequencies[slots], tetrahedra, bins, shares[slots])
+            spectra.append(density.projected.T.reshape(bins, 3, 3))
+        return density.frequencies, np.array(spectra)
 
     def _cumulative(self, keys: np.ndarray, limits: np.ndarray) -> np.ndarray:
         result = np.zeros((len(self.temperatures), len(limits), 3, 3))
