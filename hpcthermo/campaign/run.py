@@ -91,7 +91,11 @@ class Records:
             If a task failed.
         """
         self.require_all()
-        return np.stack([record.arrays[array] for record in self])
+        first = self[0].arrays[array]
+        stacked = np.empty((len(self), *first.shape), dtype=first.dtype)
+        for index, record in enumerate(self):
+            stacked[index] = record.arrays[array]
+        return stacked
 
 
 def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path | None = None,

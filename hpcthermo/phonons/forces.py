@@ -32,6 +32,30 @@ _SKIN_A = 0.5
 #: of half the skin, so that rounding never rebuilds a list
 _SAFE = 0.98
 
+#: a worker process with its libraries, and its engine per atom of the supercell with ghosts and lists (measured, NEP)
+_PROCESS_BYTES = 95e6
+_ENGINE_BYTES = 8e3
+
+
+def campaign_bytes(n_atoms: int, n_cells: int, processes: int) -> float:
+    """Estimate of the memory a campaign takes on this machine, with its forces in memory at the end.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Of a supercell.
+    n_cells : int
+    processes : int
+        Workers here, besides this process.
+
+    Notes
+    -----
+    Potentials of other codes (MACE and the like) take their own memory in each worker, which is not counted.
+    """
+    forces = 24.0 * n_atoms * n_cells
+    read_at_once = min(forces, 2.56e8)  # a group of a shard while records are read
+    return (1 + processes) * (_PROCESS_BYTES + _ENGINE_BYTES * n_atoms) + forces + read_at_once
+
 
 def displacement_task(atoms: Sequence[int] | np.ndarray, vectors: np.ndarray) -> Inputs:
     """A task that displaces some atoms of the supercell.

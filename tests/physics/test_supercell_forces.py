@@ -9,7 +9,7 @@ from hpcthermo.calculator import Calculator
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.forces import SupercellForces, displacement_task
+from hpcthermo.phonons.forces import SupercellForces, campaign_bytes, displacement_task
 
 SI = bulk("Si", "diamond", 5.43, cubic=True).repeat(2)
 
@@ -86,3 +86,9 @@ def test_bad_displacements_and_atoms_on_top_of_each_other_fail_with_a_reason():
     assert "not" in records.failures[2] or "finite" in records.failures[2]
     with pytest.raises(InputError, match="Ge"):
         run_campaign(forces_in(bulk("Ge", cubic=True), "tersoff_si"), tasks)
+
+
+def test_memory_grows_with_what_is_kept():
+    few, many = campaign_bytes(252, 100, 2), campaign_bytes(252, 100_000, 2)
+    assert 24 * 252 * 99_900 <= many - few <= 2 * 24 * 252 * 99_900
+    assert 1e8 < few < 1e9
