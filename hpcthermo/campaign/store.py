@@ -21,10 +21,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -42,14 +42,13 @@ _SHARD_BYTES = 128 << 20
 #: groups of records that are shorter are read at once, bytes
 _READ_BYTES = 256 << 20
 #: records written to a shard at once
-_BLOCK = 256
+_BLOCK = 1024
 
 #: name, type and shape of each array of a record
 _Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a record is: a row of a group of a shard, or of the entry at an offset of the journal (no shard)."""
 
     shard: Path | None
@@ -186,13 +185,28 @@ class Store:
         for name, kind, shape in layout:
             dataset = arrays.create_dataset(name, (len(keys), *shape), dtype=np.dtype(kind))
             dataset.attrs["unit"] = self._units.get(name, "1")
-        for start in range(0, len(keys), _BLOCK):
-            records = [self.read(key) for key in keys[start:start + _BLOCK]]
-            rows = slice(start, start + len(records))
-            for name, _, _ in layout:
-                arrays[name][rows] = np.stack([record.arrays[name] for record in records])
-            digests = b"".join(_checksum(record) for record in records)
-            checksums[rows] = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32)
+        row = 0
+        for members, block, rows in self._runs(keys):
+            here = slice(row, row + len(members))
+            pieces = {name: block.arrays[name][rows] for name, _, _ in layout}
+            for name, piece in pieces.items():
+                arrays[name][here] = piece
+            checksums[here] = block.checksums[rows] if block.checksums is not None else _checksums(members, pieces)
+            row = here.stop
+
+    def _runs(self, keys: Sequence[str]) -> Iterator[tuple[Sequence[str], _Block, slice]]:
+        """The keys in pieces that are rows after one another of one block."""
+        begin = 0
+        while begin < len(keys):
+            first = self._places[keys[begin]]
+            end = begin + 1
+            while end < len(keys) and end - begin < _BLOCK:
+                place = self._places[keys[end]]
+                if (place.shard, place.group, place.row) != (first.shard, first.group, first.row + end - begin):
+                    break
+                end += 1
+            yield keys[begin:end], self._read_block(first), slice(first.row, first.row + end - begin)
+            begin = end
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -211,7 +225,7 @@ class Store:
         place = self._places[key]
         block = self._read_block(place)
         record = Record(key, {name: np.asarray(array[place.row]) for name, array in block.arrays.items()})
-        if block.checksums is not None and _checksum(record) != block.checksums[place.row].tobytes():
+        if block.checksums is not None and _checksum(key, record.arrays) != block.checksums[place.row].tobytes():
             raise InputError(f"{place.shard}: damaged (a record does not have its checksum); remove the file and run "
                              "again, its tasks are then computed again")
         return record
@@ -276,11 +290,14 @@ def _layout(arrays: Mapping[str, np.ndarray]) -> _Layout:
     return tuple((name, array.dtype.str, array.shape) for name, array in sorted(arrays.items()))
 
 
-def _checksum(record: Record) -> bytes:
-    content = hashlib.sha256(record.key.encode())
-    for name in sorted(record.arrays):
-        content.update(record.arrays[name].tobytes())
-    return content.digest()
+def _checksum(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    return hashlib.sha256(b"".join([key.encode(), *(arrays[name].tobytes() for name in sorted(arrays))])).digest()
+
+
+def _checksums(keys: Sequence[str], stacked: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Checksum of each row, (n, 32) uint8."""
+    digests = [_checksum(key, {name: array[row] for name, array in stacked.items()}) for row, key in enumerate(keys)]
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
 
 
 def _head(payload: bytes) -> tuple[dict[str, Any], int]:
