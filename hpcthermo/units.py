@@ -22,6 +22,8 @@ TIME_FS = math.sqrt(ATOMIC_MASS_KG * 1e-20 / ELEMENTARY_CHARGE_C) * 1e15
 COULOMB_EV_A = ELEMENTARY_CHARGE_C * 1e10 / (4.0 * math.pi * VACUUM_PERMITTIVITY_F_PER_M)
 #: hbar in eV times the natural unit of time
 REDUCED_PLANCK = PLANCK_EV_S / (2.0 * math.pi) / (TIME_FS * 1e-15)
+#: 1 eV per cell in J/mol
+JOULE_PER_MOL = ELEMENTARY_CHARGE_C * 6.02214076e23
 #: 1 eV/A^3 in GPa
 PRESSURE_GPA = ELEMENTARY_CHARGE_C * 1e30 * 1e-9
 #: 1 eV/(natural time) in eV/ps

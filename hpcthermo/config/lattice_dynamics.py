@@ -63,6 +63,8 @@ class CrystalFiles(Section):
     """Fourth order: FORCE_CONSTANTS_4TH or TDEP's infile.forceconstant_fourthorder."""
     force_sets: FileName | None = None
     """FORCE_SETS of phonopy instead of fc2: forces of displaced supercells."""
+    forces_fc2: FileName | None = None
+    """FORCES_FC2 of phono3py instead of fc2."""
     forces_fc3: FileName | None = None
     """FORCES_FC3 of phono3py instead of fc3 (and of fc2, if that has no file)."""
     born: FileName | None = None
@@ -131,6 +133,8 @@ class ForceConstantsSection(Section):
     """Number of random cells; without it twice as many as the unknowns need."""
     rotational_sum_rules: Boolean | None = None
     """Invariance under rotations (Born and Huang), so that a sheet's ZA branch is quadratic; by default for sheets."""
+    formats: Annotated[tuple[Literal["phonopy", "shengbte", "tdep"], ...], AfterValidator(_different)] = ("phonopy",)
+    """Files to write: phonopy's and phono3py's, ShengBTE's and FourPhonon's, TDEP's."""
     primitive: Boolean = True
     """Reduce the structure to its primitive cell first; supercells remain multiples of the given cell."""
 

@@ -22,7 +22,8 @@ from hpcthermo.lattice_jobs.source import ForceConstants, force_constants_of
 from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.tensors import COMPONENTS
 from hpcthermo.transport.bte.conductivity import heat_capacities
-from hpcthermo.transport.bte.solution import Solution, solve
+from hpcthermo.transport.bte.kappa_file import kappa_file_name, write_kappa_file
+from hpcthermo.transport.bte.solution import MICROMETRE, Solution, solve
 
 if TYPE_CHECKING:
     from hpcthermo.domain.comm import Communicator
@@ -50,7 +51,17 @@ def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop
                                "isotopes": "natural mixture" if job.bte.isotopes else "none",
                                **{f"full_{name}": value for name, value in solution.full_facts.items()}}
         run.stage("report")
+        write_kappa(run, solution)
         run.finish(quantities, attributes, {**constants.facts, **bte_facts(job, solution)})
+
+
+def write_kappa(run: LatticeRun, solution: Solution) -> None:
+    """Write kappa-m*.hdf5, which phono3py's own tools read."""
+    length = run.job.bte.boundary_length_um
+    run.lock.require()
+    write_kappa_file(run.folder / kappa_file_name(solution.mesh), solution.mesh, solution.relaxation_time,
+                     solution.linewidths["three_phonon"], solution.linewidths.get("isotope"), solution.full,
+                     None if length is None else MICROMETRE * length)
 
 
 def bte_facts(job: Any, solution: Solution) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Q
         table["modes/phase_space"] = (solution.phase_space.transpose(1, 0, 2), "1/THz^4",
                                       "weighted, of three phonons; temperatures, points, bands")
     if solution.full is not None:
-        table["kappa/lbte"] = (solution.full, UNIT, "full equation")
+        table["kappa/lbte"] = (solution.full.kappa, UNIT, "full equation")
         table["checks/residual"] = (float(solution.full_facts.get("residual", 0.0)), "1", "of the full equation")
     if solution.coherence is not None:
         table["kappa/coherence"] = (solution.coherence.kappa, UNIT, "between bands (Wigner)")

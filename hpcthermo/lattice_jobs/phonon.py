@@ -20,17 +20,25 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.lattice_jobs.run import LatticeRun
-from hpcthermo.lattice_jobs.source import SUM_RULE, ForceConstants, force_constants_of
+from hpcthermo.lattice_jobs.source import SUM_RULE, ForceConstants, force_constants_of, write_force_constants
+from hpcthermo.phonons.density_of_states import density_of_states, shares_of_atoms
 from hpcthermo.phonons.dispersion import Path, dispersion, standard_path
-from hpcthermo.phonons.gruneisen import gruneisen_tensors
-from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.phonons.gruneisen import gruneisen_tensors, total_gruneisen
+from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.modes import heat_capacities
 from hpcthermo.phonons.stability import harmonic_crystal
+from hpcthermo.phonons.thermal import thermal_properties
 from hpcthermo.results import Quantity, Results, Table, entry
+from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
+from hpcthermo.transport.bte.solution import mesh_of
+from hpcthermo.transport.bte.tetrahedron import mesh_tetrahedra
+from hpcthermo.units import JOULE_PER_MOL
 
 if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import PhononSection
     from hpcthermo.domain.comm import Communicator
     from hpcthermo.phonons.crystal import Crystal
+    from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
     from hpcthermo.run import Stop
 
 Quantities = dict[str, Quantity]
@@ -43,7 +51,9 @@ ACOUSTIC_LIMIT_THZ = 0.05
 def run_force_constants(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
     """Force constants, their files, and the phonons that show whether they are any good."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
-        constants = force_constants_of(run, job.force_constants.order)
+        constants = force_constants_of(run, 2 if job.crystal is not None else job.force_constants.order)
+        if job.crystal is not None:
+            write_force_constants(run, constants)
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         run.finish(quantities, attributes, constants.facts)
@@ -52,8 +62,8 @@ def run_force_constants(job: Any, comm: Communicator, folder: FilePath, resume: 
 def run_phonon(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
     """Harmonic phonons, and Grueneisen parameters where there are third-order force constants."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
-        order = 3 if job.phonon.grueneisen and (job.crystal is None or job.crystal.fc3 or job.crystal.forces_fc3) else 2
-        constants = force_constants_of(run, order)
+        computed = 3 if job.phonon.grueneisen and job.force_constants.order > 2 else 2
+        constants = force_constants_of(run, 2 if job.crystal is not None else computed)
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         run.finish(quantities, attributes, constants.facts)
@@ -82,8 +92,45 @@ def phonon_quantities(run: LatticeRun, constants: ForceConstants,
         phonons = Phonons(found.q, found.frequencies, found.eigenvectors)
         tensors = gruneisen_tensors(harmonic, dynamics.third, phonons)
         table["dispersion/grueneisen"] = (np.trace(tensors, axis1=2, axis2=3) / 3.0, "1", "of the modes, trace / 3")
+    if settings.dos:
+        table |= _mesh_quantities(run, harmonic, dynamics, settings)
     attributes: Attributes = {"dispersion": {"labels": json.dumps([[float(at), name] for at, name in found.ticks])}}
     return {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}, attributes
+
+
+def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics,
+                     settings: PhononSection) -> dict[str, tuple[Any, str, str]]:
+    """Densities of states and thermal properties on a mesh."""
+    run.stage("densities of states")
+    crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
+    mesh = mesh_of(crystal, settings.mesh, None if settings.mesh is not None else settings.mesh_length_A)
+    phonons = mesh_phonons(harmonic, mesh)
+    shares = shares_of_atoms(phonons)
+    elements = list(dict.fromkeys(crystal.symbols))
+    of_element = np.repeat(np.array(crystal.symbols)[:, None] == np.array(elements), 3, axis=0).astype(float)
+    dos = density_of_states(phonons.frequencies, mesh_tetrahedra(mesh), shares=shares @ of_element)
+    thermal = thermal_properties(phonons.frequencies, temperatures)
+    table: dict[str, tuple[Any, str, str]] = {
+        "dos/frequency": (dos.frequencies, "THz", "middles of bins"),
+        "dos/total": (dos.total, "1/THz", "per primitive cell"),
+        "thermal/temperature": (temperatures, "K", ""),
+        "thermal/heat_capacity": (JOULE_PER_MOL * thermal.heat_capacity, "J mol^-1 K^-1",
+                                  "at constant volume, per mole of primitive cells"),
+        "thermal/entropy": (JOULE_PER_MOL * thermal.entropy, "J mol^-1 K^-1", "per mole of primitive cells"),
+        "thermal/free_energy": (1e-3 * JOULE_PER_MOL * thermal.free_energy, "kJ mol^-1",
+                                "of the phonons, zero-point energy included"),
+        "checks/mesh_lowest_frequency": (float(phonons.frequencies.min()), "THz", "on the mesh of the densities"),
+    }
+    for element, projected in zip(elements, dos.projected, strict=True):
+        table[f"dos/element/{element}"] = (projected, "1/THz", "share of the element")
+    if settings.grueneisen and 3 in dynamics.force_constants:
+        points, weights = mesh.irreducible
+        irreducible = Phonons(phonons.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+        tensors = gruneisen_tensors(harmonic, dynamics.third, irreducible)
+        capacities = heat_capacities(irreducible.frequencies, temperatures) * weights[:, None]
+        total = total_gruneisen(np.trace(tensors, axis1=2, axis2=3) / 3.0, capacities)
+        table["thermal/grueneisen"] = (total, "1", "sum of C gamma by sum of C")
+    return table
 
 
 def path_of(crystal: Crystal, text: str) -> Path:
@@ -150,8 +197,8 @@ def harmonic_checks(results: Results) -> Table:
             "detail": f"largest sum {violation:.1e} of the largest force constant, {before[order]:.1e} before "
                       "projection"}
     limit = float(results.job["phonon"]["imaginary_limit_THz"])
-    lowest = min(float(values.min()) for values in (found.get("lowest_frequency"), _frequencies(results))
-                 if values is not None)
+    lowest = min(float(values.min()) for values in (found.get("lowest_frequency"), found.get("mesh_lowest_frequency"),
+                                                    _frequencies(results)) if values is not None)
     checks["stability"] = {"passed": lowest >= -limit,
                            "detail": f"lowest frequency {lowest:.4f} THz on path and mesh, limit -{limit:g}"}
     if "acoustic_frequencies" in found:

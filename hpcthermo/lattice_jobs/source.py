@@ -21,9 +21,12 @@ from hpcthermo.phonons.displacements import (
     third_order_displacements,
 )
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
+from hpcthermo.phonons.fourth_order import FourthOrder
+from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
 from hpcthermo.phonons.projection import largest_sum, projected
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, relaxed_crystal
+from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class ForceConstants:
 
 
 def force_constants_of(run: LatticeRun, order: int) -> ForceConstants:
-    """Force constants of a job, up to an order (more where they are at hand).
+    """Force constants of a job, up to an order (more where they are at hand), and their files.
 
     Raises
     ------
@@ -74,42 +77,50 @@ def force_constants_of(run: LatticeRun, order: int) -> ForceConstants:
     if run.job.crystal is not None:
         return force_constants_at_hand(run, order)
     relaxed = relaxed_structure(run)
-    section = run.job.force_constants
-    return computed_force_constants(run, relaxed, section, min(order, section.order))
+    constants = computed_force_constants(run, relaxed, run.job.force_constants, order)
+    write_force_constants(run, constants)
+    return constants
+
+
+def write_force_constants(run: LatticeRun, constants: ForceConstants) -> None:
+    """Write the files that the job asks for."""
+    from hpcthermo.phonons.files.export import write_phonopy_files, write_shengbte_files, write_tdep_files
+
+    writers = {"phonopy": write_phonopy_files, "shengbte": write_shengbte_files, "tdep": write_tdep_files}
+    for name in run.job.force_constants.formats:
+        run.lock.require()
+        for path in writers[name](constants.dynamics, run.folder):
+            get_logger().info("wrote %s", path)
 
 
 # ---- from files ----------------------------------------------------------------------------------
 
 
 def force_constants_at_hand(run: LatticeRun, order: int) -> ForceConstants:
-    """Force constants of the files of [crystal]; those of the third order are asked for with order 3."""
+    """Force constants of the files of [crystal].
+
+    Raises
+    ------
+    InputError
+        If files cannot be used, belong to different crystals, or hold too low an order.
+    """
     from hpcthermo.phonons.files.load import load_lattice_dynamics
 
     crystal = run.job.crystal
     assert crystal is not None
     run.stage("read force constants")
     dynamics = load_lattice_dynamics(**crystal.files, periodic=crystal.periodic)
-    constants = dict(dynamics.force_constants)
-    for wanted in (2, 3):
-        if wanted <= order and wanted not in constants:
-            constants[wanted] = _from_forces(dynamics, wanted)
-    dynamics = LatticeDynamics(dynamics.crystal, constants, dynamics.dielectric, dynamics.datasets, dynamics.sources)
-    sums = {n: _relative_sum(found) for n, found in constants.items() if isinstance(found, SupercellForceConstants)}
-    facts = {"sources": dict(dynamics.sources)}
-    return ForceConstants(dynamics, None, facts, sums, sums)
+    for wanted in range(2, order + 1):
+        if wanted not in dynamics.force_constants:
+            raise InputError(f"crystal: expected force constants of order {wanted}, got none; add fc{wanted}")
+    sums = {n: _relative_sum(found) for n, found in dynamics.force_constants.items()}
+    return ForceConstants(dynamics, None, {"sources": dict(dynamics.sources)}, sums, sums)
 
 
-def _from_forces(dynamics: LatticeDynamics, order: int) -> SupercellForceConstants:
-    """Force constants from the forces that came with a crystal."""
-    dataset = dynamics.datasets.get(order, dynamics.datasets.get(3))
-    if dataset is None or dataset.forces is None:
-        raise InputError(f"crystal: expected force constants of order {order} or forces from which to find them, got "
-                         f"none; give fc{order}")
-    raise InputError(f"crystal: expected force constants of order {order}, got forces only; make fc{order}.hdf5 first")
-
-
-def _relative_sum(found: SupercellForceConstants) -> float:
-    return largest_sum(found.values) / max(float(np.abs(found.values).max()), 1e-300)
+def _relative_sum(found: SupercellForceConstants | Interactions) -> float:
+    """Largest violation of the acoustic sum rules by the largest element."""
+    largest = largest_acoustic_sum(found) if isinstance(found, Interactions) else largest_sum(found.values)
+    return largest / max(float(np.abs(found.values).max()), 1e-300)
 
 
 # ---- from a structure and a potential ------------------------------------------------------------
@@ -152,11 +163,14 @@ class Displaced:
     supercell : Supercell
     group : SpaceGroup
     dataset : DisplacementDataset
+    fourth : FourthOrder or None
+        How force constants of the fourth order follow from it.
     """
 
     supercell: Supercell
     group: SpaceGroup
     dataset: DisplacementDataset
+    fourth: FourthOrder | None = None
 
 
 def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, order: int) -> Displaced:
@@ -171,13 +185,17 @@ def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, ord
     matrix = np.array(matrix, dtype=int)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
     supercell = build_supercell(relaxed.crystal, matrix @ relaxed.given_cell)
-    require_cutoff(supercell, section.cutoff3_A, "cutoff3_A")
     group = SpaceGroup.of(supercell)
     if order == 2:
         dataset = second_order_displacements(supercell, group, section.displacement2_A)
-    else:
+        return Displaced(supercell, group, dataset)
+    if order == 3:
+        require_cutoff(supercell, section.cutoff3_A, "cutoff3_A")
         dataset = third_order_displacements(supercell, group, section.displacement_A, section.cutoff3_A)
-    return Displaced(supercell, group, dataset)
+        return Displaced(supercell, group, dataset)
+    require_cutoff(supercell, section.cutoff4_A, "cutoff4_A")
+    plan = FourthOrder.plan(supercell, group, section.cutoff4_A, section.displacement_A)
+    return Displaced(supercell, group, plan.dataset, plan)
 
 
 def require_cutoff(supercell: Supercell, cutoff: float | None, key: str) -> None:
@@ -201,29 +219,60 @@ def require_cutoff(supercell: Supercell, cutoff: float | None, key: str) -> None
 def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                              order: int) -> ForceConstants:
     """Force constants of a relaxed crystal, by a campaign of displaced supercells."""
-    constants: dict[int, SupercellForceConstants] = {}
+    constants: dict[int, SupercellForceConstants | Interactions] = {}
+    supercells: dict[int, Supercell] = {}
     found_sums: dict[int, float] = {}
     facts: dict[str, Any] = {}
-    for n in range(2, min(order, 3) + 1):
+    for n in range(2, order + 1):
         run.stage(f"displacements of order {n}")
         displaced = displaced_cells(relaxed, section, n)
         dataset, computed = forces_of(run, relaxed, displaced, f"forces of order {n}")
         run.stage(f"force constants of order {n}")
-        if n == 2:
-            values = second_force_constants(displaced.supercell, displaced.group, dataset)
-        else:
-            values = third_force_constants(displaced.supercell, displaced.group, dataset, section.cutoff3_A)
-        found = SupercellForceConstants(displaced.supercell, values)
+        found = _found(displaced, dataset, section, n)
         found_sums[n] = _relative_sum(found)
-        if n == 2 or section.cutoff3_A is None:
-            values = projected(displaced.supercell, displaced.group, values)
-            found = SupercellForceConstants(displaced.supercell, values)
-        constants[n] = found
+        constants[n] = _projected(relaxed, displaced, found, section.rotational_sum_rules, facts)
+        supercells[n] = displaced.supercell
         facts[f"supercell_atoms_{n}"] = displaced.supercell.n_atoms
         facts[f"displaced_cells_{n}"] = dataset.n_cells
         facts[f"displaced_cells_computed_{n}"] = computed
     sums = {n: _relative_sum(found) for n, found in constants.items()}
-    return ForceConstants(LatticeDynamics(relaxed.crystal, constants), relaxed, facts, found_sums, sums)
+    dynamics = LatticeDynamics(relaxed.crystal, constants, supercells=supercells)
+    return ForceConstants(dynamics, relaxed, facts, found_sums, sums)
+
+
+def _found(displaced: Displaced, dataset: DisplacementDataset, section: ForceConstantsSection,
+           order: int) -> SupercellForceConstants | Interactions:
+    """Force constants as finite differences give them."""
+    supercell, group = displaced.supercell, displaced.group
+    if displaced.fourth is not None:
+        return displaced.fourth.interactions(dataset)
+    if order == 2:
+        return SupercellForceConstants(supercell, second_force_constants(supercell, group, dataset))
+    values = third_force_constants(supercell, group, dataset, section.cutoff3_A)
+    constants = SupercellForceConstants(supercell, values)
+    return constants if section.cutoff3_A is None else constants.interactions()
+
+
+def _projected(relaxed: RelaxedCrystal, displaced: Displaced, found: SupercellForceConstants | Interactions,
+               rotational: bool | None, facts: dict[str, Any]) -> SupercellForceConstants | Interactions:
+    """Force constants that obey symmetry, permutations and sum rules.
+
+    Without cutoff the three are projected in closed form; lists with a cutoff, and the rotational sum rules of sheets,
+    by least change.
+    """
+    rotational = not all(relaxed.crystal.periodic) if rotational is None else rotational
+    if isinstance(found, SupercellForceConstants):
+        values = projected(displaced.supercell, displaced.group, found.values)
+        found = SupercellForceConstants(displaced.supercell, values)
+        if found.order != 2 or not rotational:
+            return found
+    done = with_sum_rules(relaxed.crystal, found if isinstance(found, Interactions) else found.interactions(),
+                          rotational=rotational)
+    order = done.interactions.order
+    facts[f"sum_rules_relative_change_{order}"] = done.relative_change
+    if order == 2:
+        facts["rotational_sums_eV_per_A"] = {"before": done.rotational_before, "after": done.rotational_after}
+    return done.interactions
 
 
 def force_function(job: LatticeDynamicsJob, displaced: Displaced, layers: np.ndarray) -> SupercellForces:
@@ -258,11 +307,13 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
     from hpcthermo.campaign.workers import ThisThread, start_workers
     from hpcthermo.phonons.forces import displacement_task
 
-    supercell, dataset = displaced.supercell, displaced.dataset
+    dataset = displaced.dataset
     tasks = [displacement_task(np.zeros(0, dtype=int), np.zeros((0, 3)))]  # at rest
-    for displacements in dataset.dense(supercell.n_atoms):
-        atoms = np.flatnonzero(displacements.any(axis=1))
-        tasks.append(displacement_task(atoms, displacements[atoms]))
+    for moved, vectors in zip(dataset.atoms, dataset.vectors, strict=True):
+        atoms, place = np.unique(moved[moved >= 0], return_inverse=True)
+        total = np.zeros((len(atoms), 3))
+        np.add.at(total, place, vectors[moved >= 0])  # an atom may stand twice
+        tasks.append(displacement_task(atoms, total))
     function, section = force_function(run.job, displaced, relaxed.layers), run.job.campaign
     run.stage(stage, len(tasks))
     short = section.where == "local" and section.workers == "auto" and (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import BteSection
 
 #: A in a micrometre
-_MICROMETRE = 1e4
+MICROMETRE = 1e4
 
 
 @dataclass
@@ -151,7 +151,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     if settings.isotopes:
         linewidths["isotope"] = isotope_linewidths(mesh, phonons, natural_mass_variances(crystal.symbols))
     if settings.boundary_length_um is not None:
-        linewidths["boundary"] = boundary_linewidths(velocities, settings.boundary_length_um * _MICROMETRE)
+        linewidths["boundary"] = boundary_linewidths(velocities, settings.boundary_length_um * MICROMETRE)
     total = linewidths["three_phonon"].copy()
     for name in ("isotope", "boundary"):
         if name in linewidths:
