@@ -19,14 +19,16 @@ import numpy as np
 from hpcthermo.lattice_jobs.phonon import crystal_quantities, harmonic_checks, phonon_quantities, sum_rule_quantities
 from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import ForceConstants, force_constants_of
+from hpcthermo.phonons.modes import heat_capacities
 from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.tensors import COMPONENTS
-from hpcthermo.transport.bte.conductivity import heat_capacities
+from hpcthermo.transport.bte.conductivity import Thickness
 from hpcthermo.transport.bte.kappa_file import kappa_file_name, write_kappa_file
-from hpcthermo.transport.bte.solution import MICROMETRE, Solution, solve
+from hpcthermo.transport.bte.solution import MICROMETRE, Solution, mesh_of, solve
 
 if TYPE_CHECKING:
     from hpcthermo.domain.comm import Communicator
+    from hpcthermo.phonons.crystal import Crystal
     from hpcthermo.run import Stop
 
 UNIT = "W m^-1 K^-1"
@@ -34,6 +36,8 @@ UNIT = "W m^-1 K^-1"
 _TENSORS = {"rta": "rta", "lbte": "lbte", "coherence": "coherence"}
 #: the conductivity may change so much, relatively, under rotations of the crystal
 SYMMETRY_TOLERANCE = 1e-6
+#: weights of a finite mesh may leave so much energy, relatively (exact deltas: none)
+ENERGY_IMBALANCE = 0.1
 #: the full solution lies within these multiples of the one by relaxation times; outside, something is wrong
 _FULL_BY_RTA = (0.5, 20.0)
 
@@ -41,7 +45,11 @@ _FULL_BY_RTA = (0.5, 20.0)
 def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Force constants, phonons, conductivity, to a report."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
-        constants = force_constants_of(run, 3)
+        def check(crystal: Crystal) -> None:
+            mesh_of(crystal, job.bte.mesh, job.bte.mesh_length_A, job.bte.symmetry)
+            Thickness.of(crystal, job.bte.thickness_A)
+
+        constants = force_constants_of(run, 3, check)
         solution = solve(constants.dynamics, job.bte, nac=job.phonon.nac,
                          imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
                          device=job.execution.device, stage=run.stage, phase_space=True)
@@ -51,17 +59,16 @@ def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop
                                "isotopes": "natural mixture" if job.bte.isotopes else "none",
                                **{f"full_{name}": value for name, value in solution.full_facts.items()}}
         run.stage("report")
-        write_kappa(run, solution)
+        write_kappa(run, solution, job.bte.boundary_length_um)
         run.finish(quantities, attributes, {**constants.facts, **bte_facts(job, solution)})
 
 
-def write_kappa(run: LatticeRun, solution: Solution) -> None:
+def write_kappa(run: LatticeRun, solution: Solution, length_um: float | None) -> None:
     """Write kappa-m*.hdf5, which phono3py's own tools read."""
-    length = run.job.bte.boundary_length_um
     run.lock.require()
     write_kappa_file(run.folder / kappa_file_name(solution.mesh), solution.mesh, solution.relaxation_time,
                      solution.linewidths["three_phonon"], solution.linewidths.get("isotope"), solution.full,
-                     None if length is None else MICROMETRE * length)
+                     None if length_um is None else MICROMETRE * length_um)
 
 
 def bte_facts(job: Any, solution: Solution) -> dict[str, Any]:
@@ -113,7 +120,8 @@ def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Q
                                       "weighted, of three phonons; temperatures, points, bands")
     if solution.full is not None:
         table["kappa/lbte"] = (solution.full.kappa, UNIT, "full equation")
-        table["checks/residual"] = (float(solution.full_facts.get("residual", 0.0)), "1", "of the full equation")
+        for name in ("residual", "energy_imbalance"):
+            table[f"checks/{name}"] = (float(solution.full_facts[name]), "1", "of the full equation")
     if solution.coherence is not None:
         table["kappa/coherence"] = (solution.coherence.kappa, UNIT, "between bands (Wigner)")
     table |= _cumulative(solution)
@@ -176,4 +184,8 @@ def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
         shown = ", ".join(f"{r:.4f} at {t:g} K" for r, t in zip(ratios[:5], kappa["temperature"][:5], strict=False))
         check("rta_against_lbte", inside, f"full equation by relaxation times: {shown}")
         check("lbte_solved", found["residual"] <= 1e-4, f"relative residual {found['residual']:.1e}")
+        imbalance = found["energy_imbalance"]
+        check("energy_conservation", imbalance <= ENERGY_IMBALANCE,
+              f"processes leave {100.0 * imbalance:.2f} % of the energy that modes lose, limit "
+              f"{100.0 * ENERGY_IMBALANCE:g} %")
     return checks

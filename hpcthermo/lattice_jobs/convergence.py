@@ -87,7 +87,7 @@ def _temperature(temperatures: tuple[float, ...]) -> tuple[int, float]:
 
 def _mean(solution: Solution) -> float:
     index, _ = _temperature(tuple(solution.relaxation_time.temperatures))
-    tensor = (solution.relaxation_time.kappa if solution.full is None else solution.full)[index]
+    tensor = (solution.full or solution.relaxation_time).kappa[index]
     return float(np.diag(tensor)[list(solution.mesh.crystal.periodic)].mean())
 
 

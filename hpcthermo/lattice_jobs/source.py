@@ -7,7 +7,7 @@ kept as it comes) -> force constants -> projection on symmetry, permutations and
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hpcthermo.config import LatticeDynamicsJob
     from hpcthermo.config.lattice_dynamics import ForceConstantsSection
     from hpcthermo.lattice_jobs.run import LatticeRun
-    from hpcthermo.phonons.crystal import Supercell
+    from hpcthermo.phonons.crystal import Crystal, Supercell
     from hpcthermo.phonons.forces import SupercellForces
 
 #: a campaign that this process does in less has no others started for it, s
@@ -66,8 +66,14 @@ class ForceConstants:
     sums: Mapping[int, float] = field(default_factory=dict)
 
 
-def force_constants_of(run: LatticeRun, order: int) -> ForceConstants:
+def force_constants_of(run: LatticeRun, order: int,
+                       check: Callable[[Crystal], object] | None = None) -> ForceConstants:
     """Force constants of a job, up to an order (more where they are at hand), and their files.
+
+    Parameters
+    ----------
+    check : callable, optional
+        Refuses a crystal before work is spent on it.
 
     Raises
     ------
@@ -77,6 +83,8 @@ def force_constants_of(run: LatticeRun, order: int) -> ForceConstants:
     if run.job.crystal is not None:
         return force_constants_at_hand(run, order)
     relaxed = relaxed_structure(run)
+    if check is not None:
+        check(relaxed.crystal)
     constants = computed_force_constants(run, relaxed, run.job.force_constants, order)
     write_force_constants(run, constants)
     return constants

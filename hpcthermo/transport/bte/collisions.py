@@ -20,7 +20,7 @@ its symmetric part in the scalar product (F, G) = sum_i |star of i| F_i . G_i is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -162,8 +162,15 @@ def inverse_sinh(frequencies: np.ndarray, temperature: float) -> np.ndarray:
     return inverse
 
 
-def collect_collisions(rates: ThreePhononRates, threads: int = 1) -> tuple[np.ndarray, Collisions]:
+def collect_collisions(rates: ThreePhononRates, threads: int = 1,
+                       note: Callable[[int], None] | None = None) -> tuple[np.ndarray, Collisions]:
     """Linewidths and processes in one pass, with the tasks on threads of this process.
+
+    Parameters
+    ----------
+    threads : int
+    note : callable, optional
+        Told of the number of tasks that are done; what it raises ends the work.
 
     Returns
     -------
@@ -177,9 +184,11 @@ def collect_collisions(rates: ThreePhononRates, threads: int = 1) -> tuple[np.nd
     stars = Stars.of(rates.mesh)
     total: np.ndarray | float = 0.0
     parts: list[tuple[np.ndarray, ...]] = []
-    for deposits, found in _results(rates, stars, threads):
+    for done, (deposits, found) in enumerate(_results(rates, stars, threads), start=1):
         total = total + deposits
         parts += found
+        if note is not None:
+            note(done)
     rows, first, second, kinds, amounts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(rows, kind="stable")
     n_bands = rates.n_bands

@@ -22,8 +22,11 @@ from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.phonons.stability import Correction, harmonic_crystal, require_stable
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
+from hpcthermo.transport.bte import lbte
 from hpcthermo.transport.bte.boundary import boundary_linewidths
+from hpcthermo.transport.bte.collisions import Collisions, collect_collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
+from hpcthermo.transport.bte.direct import pseudo_inverse
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
@@ -55,8 +58,8 @@ class Solution:
     total_linewidths : (I, n_T, B) ndarray
         Of all together.
     relaxation_time : Conductivity
-    full : (n_T, 3, 3) ndarray or None
-        Conductivity of the full equation, W/(m K).
+    full : Conductivity or None
+        Of the full equation.
     full_facts : dict
         How it was solved.
     coherence : Coherences or None
@@ -74,7 +77,7 @@ class Solution:
     linewidths: dict[str, np.ndarray]
     total_linewidths: np.ndarray
     relaxation_time: Conductivity
-    full: np.ndarray | None = None
+    full: Conductivity | None = None
     full_facts: dict[str, Any] = field(default_factory=dict)
     coherence: Coherences | None = None
     phase_space: np.ndarray | None = None
@@ -139,14 +142,21 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     backend = make_backend(device, "mixed")
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     strength = CubicStrength(mesh, phonons, dynamics.third, backend)
-    rates = ThreePhononRates(mesh, phonons, strength, temperatures, gaussian=gaussian, split=settings.normal_umklapp,
-                             backend=backend)
+    full = settings.method == "lbte"
+    options: dict[str, Any] = {"gaussian": gaussian, "backend": backend}
+    rates = ThreePhononRates(mesh, phonons, strength, temperatures, split=settings.normal_umklapp and not full,
+                             **options)
     note = clock.begin("three-phonon linewidths", rates.n_tasks)
-    found = rates.linewidths(sum_in_order(rates, threads, note))
-    linewidths = {"three_phonon": found}
+    collisions: Collisions | None = None
+    if full:
+        found, collisions = collect_collisions(rates, threads, note)
+        linewidths = {"three_phonon": found}
     if settings.normal_umklapp:
-        normal, umklapp = np.split(found, 2)
+        split = rates if rates.split else ThreePhononRates(mesh, phonons, strength, temperatures, split=True, **options)
+        normal, umklapp = np.split(split.linewidths(sum_in_order(split, threads, note)), 2)
         linewidths = {"three_phonon": normal + umklapp, "normal": normal, "umklapp": umklapp}
+    elif not full:
+        linewidths = {"three_phonon": rates.linewidths(sum_in_order(rates, threads, note))}
     clock.begin("other scattering")
     if settings.isotopes:
         linewidths["isotope"] = isotope_linewidths(mesh, phonons, natural_mass_variances(crystal.symbols))
@@ -168,9 +178,9 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     if phase_space:
         clock.begin("phase space")
         solution.phase_space = _phase_space(mesh, phonons, gaussian, backend, temperatures, threads)
-    if settings.method == "lbte":
+    if collisions is not None:
         clock.begin("full equation")
-        _solve_full(solution, rates, settings, threads)
+        _solve_full(solution, collisions, rates.prefactor, settings, thickness)
     clock.end()
     return solution
 
@@ -213,5 +223,22 @@ def _phase_space(mesh: Mesh, phonons: Phonons, gaussian: Gaussian | None, backen
     return rates.linewidths(sum_in_order(rates, threads)) / (rates.prefactor * mesh.n_points)
 
 
-def _solve_full(solution: Solution, rates: ThreePhononRates, settings: BteSection, threads: int) -> None:
-    raise InputError('bte.method: expected "rta", got "lbte"; the full equation is solved by another version')
+def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSection,
+                thickness: Thickness | None) -> None:
+    """Solve the full equation and note how well it went."""
+    mesh, frequencies = solution.mesh, solution.phonons.frequencies
+    temperatures = solution.relaxation_time.temperatures
+    found = lbte.solve(mesh, frequencies, solution.velocities, solution.total_linewidths, temperatures, collisions,
+                       prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None)
+    solution.full = found.conductivity
+    three = solution.linewidths["three_phonon"]
+    solution.full_facts = {
+        "solver": settings.solver, "processes": len(collisions), "steps": max(one.steps for one in found.solved),
+        "residual": max(one.residual for one in found.solved),
+        "energy_imbalance": max(energy_imbalance(mesh, collisions, frequencies, three[:, t], prefactor, float(at))
+                                for t, at in enumerate(temperatures)),
+    }
+    soundness = require_sound(mesh, found.conductivity.kappa, temperatures)
+    solution.soundness = {"asymmetry": max(solution.soundness["asymmetry"], soundness["asymmetry"]),
+                          "lowest_eigenvalue_by_highest": min(solution.soundness["lowest_eigenvalue_by_highest"],
+                                                              soundness["lowest_eigenvalue_by_highest"])}

@@ -1,0 +1,211 @@
+"""Jobs about lattice vibrations: what is refused, and what a run leaves behind."""
+
+import json
+import tomllib
+
+import h5py
+import numpy as np
+import pytest
+from test_cli import leave
+
+from hpcthermo.config import JobFileError, parse_job
+from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
+
+AT_HAND = """
+kind = "bte"
+[crystal]
+phonopy_yaml = "phonopy.yaml"
+fc2 = "fc2.hdf5"
+fc3 = "fc3.hdf5"
+[bte]
+mesh = [11, 11, 11]
+temperatures_K = [300.0]
+method = "rta"
+"""
+SILICON = """
+kind = "bte"
+potential = "tersoff_si"
+[structure]
+builder = "crystal"
+crystal = "Si"
+[force_constants]
+supercell = [1, 1, 1]
+[phonon]
+mesh = [4, 4, 4]
+points_per_line = 5
+[bte]
+mesh = [4, 4, 4]
+temperatures_K = [300.0, 1000.5]
+method = "lbte"
+normal_umklapp = true
+"""
+
+
+def test_the_job_of_force_constants_at_hand_has_natural_isotopes():
+    job = parse_job(tomllib.loads(AT_HAND))
+    assert job.bte.isotopes
+    assert job.bte.mesh == (11, 11, 11)
+    assert job.structure is None
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ("mesh = [11, 11, 11]", "", "either mesh (divisions) or mesh_length_A"),
+    ("mesh = [11, 11, 11]", "mesh = [11, 11]", "bte.mesh: expected a list of more values"),
+    ("mesh = [11, 11, 11]", "mesh = [[1, 1, 0], [1, 1, 0], [0, 0, 9]]", "determinant other than zero"),
+    ('method = "rta"', 'method = "exact"', "bte.method: expected 'rta' or 'lbte'"),
+    ('method = "rta"', 'delta = "gaussian"', "sigma_THz"),
+    ("[300.0]", "[300.0, 300.0]", "remove the repeated ones"),
+    ('phonopy_yaml = "phonopy.yaml"', "", "one of phonopy_yaml"),
+    ("[crystal]", "potential = 'tersoff_si'\n[crystal]", "either [crystal]"),
+    ('kind = "bte"', 'kind = "bte_convergence"\nconvergence = { cutoffs3_A = [3.0, 4.0] }', "needs [structure]"),
+])
+def test_wrong_tables_are_refused(old, new, told):
+    text = AT_HAND.replace(old, new)
+    if new.startswith("potential"):
+        text = "potential = 'tersoff_si'\n" + AT_HAND
+    with pytest.raises(JobFileError) as refused:
+        parse_job(tomllib.loads(text))
+    assert told in str(refused.value)
+
+
+def test_no_source_of_force_constants_is_refused():
+    with pytest.raises(JobFileError, match=r"\[structure\] with potential; add them"):
+        parse_job({"kind": "phonon"})
+
+
+def refusal(text, capsys, tmp_path, command="bte"):
+    """The one line of a command that refuses a job."""
+    path = tmp_path / "job.toml"
+    path.write_text(text)
+    code, out, err = leave([command, str(path), "--out", str(tmp_path / "out")], capsys)
+    lines = [line for line in err.splitlines() if line.startswith("hpcthermo: ")]
+    assert (code, out, len(lines)) == (2, "", 1), err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ("mesh = [4, 4, 4]\ntemperatures", "mesh = [4, 4, 3]\ntemperatures", "mesh: expected one with the symmetry"),
+    ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\ncutoff3_A = 4.0", "at most half the height of the supercell"),
+    ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]\nprimitive = true", "is not relaxed"),
+    ("[force_constants]", "[relaxation]\nforce_tolerance_eV_per_A = 1e-4\n[force_constants]", ""),
+    ("mesh = [4, 4, 4]\npoints", "path = 'GAMMA-Q'\nmesh = [4, 4, 4]\npoints", "phonon.path: expected names of points"),
+])
+def test_nonsense_is_refused_in_one_line(old, new, told, capsys, tmp_path):
+    text = SILICON.replace(old, new).replace('method = "lbte"\nnormal_umklapp = true', "coherence = false")
+    if not told:  # an unstable crystal: far too wide
+        told = "is unstable"
+        text = text.replace('crystal = "Si"', 'crystal = "Si"\nlattice_constant_A = 6.6').replace(
+            "force_tolerance_eV_per_A = 1e-4", "relax = false\nforce_tolerance_eV_per_A = 100.0")
+    if "relaxed" in told:
+        text = text.replace('builder = "crystal"\ncrystal = "Si"', "file = 'si.xyz'")
+        from ase.build import bulk
+
+        silicon = bulk("Si", "diamond", 5.43, cubic=True)
+        silicon.positions[0] += 0.1
+        silicon.write(tmp_path / "si.xyz")
+    assert told in refusal(text, capsys, tmp_path)
+
+
+def test_commands_look_at_the_kind(capsys, tmp_path):
+    assert "expected kind phonon, got bte; use `hpcthermo run`" in refusal(SILICON, capsys, tmp_path, "phonon")
+
+
+def test_several_ranks_are_refused(tmp_path):
+    from hpcthermo.domain.comm import SingleProcess
+    from hpcthermo.errors import InputError
+    from hpcthermo.lattice_jobs.run import LatticeRun
+
+    class Two(SingleProcess):
+        size = 2
+
+    with pytest.raises(InputError, match="one process with threads, got 2 ranks"):
+        LatticeRun(parse_job(tomllib.loads(SILICON)), Two(), tmp_path, False)
+
+
+@pytest.fixture(scope="module")
+def silicon(tmp_path_factory):
+    """Folder of a tiny run: eight atoms are no converged supercell."""
+    from hpcthermo.cli import main
+
+    folder = tmp_path_factory.mktemp("silicon")
+    (folder / "job.toml").write_text(SILICON)
+    with pytest.raises(SystemExit) as end:
+        main(["bte", str(folder / "job.toml"), "--out", str(folder / "out")])
+    assert end.value.code == 0
+    return folder
+
+
+def test_the_summary_names_every_component_and_temperature(silicon):
+    summary = json.loads((silicon / "out" / "summary.json").read_text())
+    for method in ("rta", "lbte", "coherence"):
+        for temperature in ("300K", "1000.5K"):
+            for component in ("xx", "yy", "zz", "yz", "xz", "xy"):
+                result = summary["results"][f"kappa_{method}_{component}_{temperature}"]
+                assert result["unit"] == "W m^-1 K^-1"
+    results, checks = summary["results"], summary["checks"]
+    assert results["kappa_rta_xx_300K"]["value"] == pytest.approx(results["kappa_rta_zz_300K"]["value"], rel=1e-9)
+    assert results["kappa_rta_xx_300K"]["value"] > results["kappa_rta_xx_1000.5K"]["value"] > 0.0
+    assert {"acoustic_sum_rule_2", "acoustic_sum_rule_3", "stability", "tensor_symmetry", "positivity",
+            "rta_against_lbte", "lbte_solved", "energy_conservation"} <= set(checks)
+    assert all(checks[name]["passed"] for name in ("acoustic_sum_rule_3", "stability", "positivity", "lbte_solved"))
+    assert summary["run"]["isotopes"] == "natural mixture"
+
+
+def test_a_run_leaves_report_figures_and_files(silicon):
+    folder = silicon / "out"
+    for name in ("report.html", "dispersion.png", "scattering_rate.png", "cumulative_path.pdf", "density_of_states.png",
+                 "fc2.hdf5", "fc3.hdf5", "phono3py.yaml", "kappa-m444.hdf5"):
+        assert (folder / name).stat().st_size > 0
+    with h5py.File(folder / "results.h5") as store, h5py.File(folder / "kappa-m444.hdf5") as kappa:
+        assert all("unit" in item.attrs for item in store["modes"].values())
+        total = store["modes/linewidth"][()]
+        parts = store["modes/normal_linewidth"][()] + store["modes/umklapp_linewidth"][()]
+        assert np.allclose(total, parts, rtol=1e-12)
+        assert np.allclose(kappa["gamma"][()], total)
+        modes, weight = store["modes/kappa_rta"][()], store["mesh/weight"][()]
+        summed = np.einsum("tisab,i->tab", modes, weight / weight.sum())
+        assert np.allclose(summed, store["kappa/rta"][()])
+        assert np.allclose(store["cumulative/path_kappa"][:, -1], store["kappa/rta"][()])
+
+
+def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys):
+    """By way of the files that the run wrote."""
+    text = SILICON[SILICON.index("[phonon]"):].replace("true", "false")
+    (silicon / "again.toml").write_text('kind = "bte"\n[crystal]\nphonopy_yaml = "out/phono3py.yaml"\n'
+                                        'fc2 = "out/fc2.hdf5"\nfc3 = "out/fc3.hdf5"\n' + text)
+    code, _, err = leave(["bte", str(silicon / "again.toml"), "--out", str(silicon / "again")], capsys)
+    assert code == 0, err
+    first, second = (json.loads((silicon / name / "summary.json").read_text())["results"]["kappa_lbte_xx_300K"]["value"]
+                     for name in ("out", "again"))
+    assert second == pytest.approx(first, rel=1e-6)
+
+
+def test_a_finished_campaign_is_not_computed_again(silicon, capsys):
+    code, _, err = leave(["bte", str(silicon / "job.toml"), "--out", str(silicon / "out"), "--resume"], capsys)
+    assert code == 0, err
+    run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
+    assert (run["displaced_cells_computed_2"], run["displaced_cells_computed_3"]) == (0, 0)
+    assert run["displaced_cells_3"] > 10
+
+
+def test_check_counts_cells(silicon, capsys):
+    code, out, _ = leave(["check", str(silicon / "job.toml"), "--no-probe"], capsys)
+    assert code == 0
+    run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
+    assert f"{run['displaced_cells_3']:,} displaced cells of 8 atoms" in out
+    assert "64 points" in out
+
+
+def test_lines_are_extrapolated_to_their_limit():
+    steps = 1.0 / np.array([8.0, 12.0, 16.0, 24.0])
+    limit = extrapolated(steps, 100.0 - 30.0 * steps, 0.02)
+    assert limit.value == pytest.approx(100.0, rel=1e-12)
+    assert limit.error == pytest.approx(0.0, abs=1e-9)
+    assert limit.converged
+    assert not extrapolated(steps, 100.0 - 300.0 * steps, 0.02).converged
+
+
+def test_changes_are_judged_by_the_last_one():
+    assert last_change(np.array([1.0, 2.0, 2.01]), 0.02).converged
+    assert not last_change(np.array([1.0, 2.0, 2.1]), 0.02).converged
