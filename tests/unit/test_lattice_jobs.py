@@ -169,8 +169,9 @@ def test_a_run_leaves_report_figures_and_files(silicon):
         assert np.allclose(store["cumulative/path_kappa"][:, -1], store["kappa/rta"][()])
 
 
-def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys):
+def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys, monkeypatch):
     """By way of the files that the run wrote."""
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])  # which take most of the time
     text = SILICON[SILICON.index("[phonon]"):].replace("true", "false")
     (silicon / "again.toml").write_text('kind = "bte"\n[crystal]\nphonopy_yaml = "out/phono3py.yaml"\n'
                                         'fc2 = "out/fc2.hdf5"\nfc3 = "out/fc3.hdf5"\n' + text)
@@ -181,7 +182,8 @@ def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys):
     assert second == pytest.approx(first, rel=1e-6)
 
 
-def test_a_finished_campaign_is_not_computed_again(silicon, capsys):
+def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch):
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
     code, _, err = leave(["bte", str(silicon / "job.toml"), "--out", str(silicon / "out"), "--resume"], capsys)
     assert code == 0, err
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
