@@ -20,6 +20,14 @@
 #define COLUMNS 6  // sums side by side; the number of bands is a multiple of half of it
 #define MOST_PAIRS 3  // pairs of outputs, at +a and -a, that share their inputs
 
+// f<3>, f<6> for the smallest crystals, whose loops are short, or f<0>, which takes the number of bands as an argument
+#define FOR_BANDS(n_bands, call, ...)                      \
+    do {                                                   \
+        if ((n_bands) == 3) call<3>(__VA_ARGS__);          \
+        else if ((n_bands) == 6) call<6>(__VA_ARGS__);     \
+        else call<0>(__VA_ARGS__);                         \
+    } while (0)
+
 // the first n lanes
 DEVICE void store_first(REAL* p, lanes v, int n)
 {
@@ -70,6 +78,18 @@ DEVICE void contract_first_block(const REAL* rows, const int* atoms, int n_rows,
     }
 }
 
+template <int BANDS>
+DEVICE void contract_first(const REAL* rows, const int* atoms, int n_rows, const REAL* amplitude, int any_bands, int half, REAL* block)
+{
+    const int n_bands = BANDS ? BANDS : any_bands;
+    for (int element = 0; element < 9; element += 3) {
+        int band = 0;
+        for (; band + LANES < n_bands; band += 2 * LANES)
+            contract_first_block<2>(rows, atoms, n_rows, amplitude, n_bands, band, element, half, block);
+        if (band < n_bands) contract_first_block<1>(rows, atoms, n_rows, amplitude, n_bands, band, element, half, block);
+    }
+}
+
 // Pairs (j, k, dR) [begin, end) for n_points points q0. runs_of: by pair, its runs of terms with one first atom each;
 // terms_of: by run; values: ROW numbers for each term; phases: [point][R2] cos, sin of -q0.R2.
 // output: [point] sets of n_pairs blocks and one that stays zero; sums: scratch, 2 ROW numbers for each atom, for each group.
@@ -99,15 +119,8 @@ KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, 
                 UNROLL for (int v = 0; v < VECTORS; ++v) store(sums + 2 * ROW * (size_t)r + ROW + v * LANES, im[v]);
             }
             GROUP_SYNC();
-            const REAL* amplitude = amplitudes + 2 * (size_t)n_bands * n_bands * points[q];
-            REAL* block = output + ((size_t)q * (n_pairs + 1) + pair) * 2 * half;
-            for (int element = 0; element < 9; element += 3) {
-                int band = 0;
-                for (; band + LANES < n_bands; band += 2 * LANES)
-                    contract_first_block<2>(sums, atom_of + first, n_rows, amplitude, n_bands, band, element, half, block);
-                if (band < n_bands)
-                    contract_first_block<1>(sums, atom_of + first, n_rows, amplitude, n_bands, band, element, half, block);
-            }
+            FOR_BANDS(n_bands, contract_first, sums, atom_of + first, n_rows, amplitudes + 2 * (size_t)n_bands * n_bands * points[q],
+                      n_bands, half, output + ((size_t)q * (n_pairs + 1) + pair) * 2 * half);
             GROUP_SYNC();
         }
     }
@@ -119,18 +132,25 @@ KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, 
 enum LinesJob { PARENT, N_PAIRS, FIRST_PAIR, LINES_JOB = FIRST_PAIR + 3 * MOST_PAIRS };
 
 // out(+-a) = x(0) + sum_t cos(2 pi a t / D) [x(t) + x(-t)] +- i sin(2 pi a t / D) [x(t) - x(-t)], t = 1 .. reach
+// targets: of +a and -a of each pair
 template <int N>
-DEVICE void transform_line(const int* inputs, int reach, const REAL* source, int half, const int* pairs, const REAL* waves,
-                           int waves_stride, int first_output, size_t output_step, REAL* output)
+DEVICE void transform_line(const int* inputs, int reach, const REAL* source, int half, const REAL* const* waves, REAL* const* targets)
 {
     const REAL* wave[N];
-    UNROLL for (int n = 0; n < N; ++n) wave[n] = waves + (size_t)pairs[3 * n] * waves_stride;
+    REAL *plus[N], *minus[N];
+    UNROLL for (int n = 0; n < N; ++n) {
+        wave[n] = waves[n];
+        plus[n] = targets[2 * n];
+        minus[n] = targets[2 * n + 1];
+    }
     for (int c = 0; c < half; c += LANES) {
         const REAL* x = source + c;
-        lanes even_re[N], even_im[N], odd_re[N] = {}, odd_im[N] = {};
+        const lanes centre_re = load(x + inputs[0]), centre_im = load(x + inputs[0] + half);
+        lanes even_re[N], even_im[N], odd_re[N], odd_im[N];
         UNROLL for (int n = 0; n < N; ++n) {
-            even_re[n] = load(x + inputs[0]);
-            even_im[n] = load(x + inputs[0] + half);
+            even_re[n] = centre_re;
+            even_im[n] = centre_im;
+            odd_re[n] = odd_im[n] = broadcast(0);
         }
         for (int t = 1; t <= reach; ++t) {
             const REAL *up = x + inputs[2 * t - 1], *down = x + inputs[2 * t];
@@ -145,51 +165,61 @@ DEVICE void transform_line(const int* inputs, int reach, const REAL* source, int
             }
         }
         UNROLL for (int n = 0; n < N; ++n) {
-            const int plus = pairs[3 * n + 1], minus = pairs[3 * n + 2];
-            if (plus >= 0) {
-                REAL* o = output + (size_t)(plus - first_output) * output_step + c;
-                store(o, even_re[n] - odd_im[n]);
-                store(o + half, even_im[n] + odd_re[n]);
-            }
-            if (minus >= 0) {
-                REAL* o = output + (size_t)(minus - first_output) * output_step + c;
-                store(o, even_re[n] + odd_im[n]);
-                store(o + half, even_im[n] - odd_re[n]);
-            }
+            store(plus[n] + c, even_re[n] - odd_im[n]);
+            store(plus[n] + half + c, even_im[n] + odd_re[n]);
+            store(minus[n] + c, even_re[n] + odd_im[n]);
+            store(minus[n] + half + c, even_im[n] - odd_re[n]);
         }
     }
 }
 
-// Items [begin, end): job x line. inputs: by line, where the blocks at t = 0, 1, -1, 2, -2, .. width, -width begin in the
-// parent's set; each set ends with a block of zeros, for those that are missing. reaches: by line, largest |t| with a block;
-// waves: [|a|][t] cos, sin. input: [parent - first_parent] sets of set_size numbers; output: [output - first_output] sets.
+// Lines along one direction. inputs: by line, where the blocks at t = 0, 1, -1, 2, -2, .. width, -width begin in a set of blocks;
+// each set ends with a block of zeros, for those that are missing. reaches: by line, largest |t| with a block;
+// waves: [|a|][t] cos, sin.
+struct Lines {
+    int count, width;
+    const int *inputs, *reaches;
+    const REAL* waves;
+};
+
+// One line of a job: from the set of its parent to block `place` in the sets of its outputs, which are numbered from
+// first_output; the last block of a set is made zero with the one before. bin: a block for outputs that nobody wants
+DEVICE void transform_line_of(const int* job, const Lines& lines, int line, int half, const REAL* source, int place,
+                              int blocks_of_set, int first_output, REAL* output, REAL* bin)
+{
+    const size_t set_size = (size_t)blocks_of_set * 2 * half;
+    const int* pairs = job + FIRST_PAIR;
+    const int n_pairs = job[N_PAIRS], reach = lines.reaches[line];
+    const REAL* waves[MOST_PAIRS];
+    REAL* targets[2 * MOST_PAIRS];
+    UNROLL for (int n = 0; n < MOST_PAIRS; ++n) {
+        if (n >= n_pairs) break;
+        waves[n] = lines.waves + (size_t)pairs[3 * n] * 2 * (lines.width + 1);
+        UNROLL for (int side = 0; side < 2; ++side) {
+            const int wanted = pairs[3 * n + 1 + side];
+            REAL* set = output + (size_t)(wanted - first_output) * set_size;
+            targets[2 * n + side] = wanted < 0 ? bin : set + (size_t)place * 2 * half;
+            if (wanted < 0 || place < blocks_of_set - 2) continue;
+            for (int c = 0; c < 2 * half; c += LANES) store(set + (set_size - 2 * half) + c, broadcast(0));
+        }
+    }
+    const int* inputs = lines.inputs + (size_t)line * (2 * lines.width + 1);
+    if (n_pairs == 3) transform_line<3>(inputs, reach, source, half, waves, targets);
+    else if (n_pairs == 2) transform_line<2>(inputs, reach, source, half, waves, targets);
+    else transform_line<1>(inputs, reach, source, half, waves, targets);
+}
+
+// Items [begin, end): job x line. input: [parent - first_parent] sets of set_size numbers; output: [output - first_output] sets.
 KERNEL(transform_lines)(int begin, int end, const int* jobs, int n_lines, const int* inputs, const int* reaches, int width,
                         const REAL* waves, int half, int set_size, int first_parent, const REAL* input, int first_output,
-                        REAL* output)
+                        REAL* output, REAL* bin)
 {
-    const size_t step = (size_t)(n_lines + 1) * 2 * half;
+    const Lines lines = {n_lines, width, inputs, reaches, waves};
     FOR_EACH_GROUP(item, begin, end)
     {
         const int* job = jobs + (size_t)(item / n_lines) * LINES_JOB;
-        const int *pairs = job + FIRST_PAIR, line = item % n_lines, stride = 2 * (width + 1);
-        const int* of_line = inputs + (size_t)line * (2 * width + 1);
         const REAL* source = input + (size_t)(job[PARENT] - first_parent) * set_size;
-        REAL* target = output + (size_t)line * 2 * half;
-        if (job[N_PAIRS] == 3)
-            transform_line<3>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
-        else if (job[N_PAIRS] == 2)
-            transform_line<2>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
-        else
-            transform_line<1>(of_line, reaches[line], source, half, pairs, waves, stride, first_output, step, target);
-        if (line == n_lines - 1) {
-            for (int n = 0; n < job[N_PAIRS]; ++n) {
-                for (int side = 1; side <= 2; ++side) {
-                    if (pairs[3 * n + side] < 0) continue;
-                    REAL* zeros = output + (size_t)(pairs[3 * n + side] - first_output + 1) * step - 2 * half;
-                    for (int c = 0; c < 2 * half; c += LANES) store(zeros + c, broadcast(0));
-                }
-            }
-        }
+        transform_line_of(job, lines, item % n_lines, half, source, item % n_lines, n_lines + 1, first_output, output, bin);
     }
 }
 
@@ -279,6 +309,33 @@ DEVICE void contract_third(const REAL* source, int row, int n_bands, int from, c
 #endif
 }
 
+// legs 1 and 2 of one triplet; part: scratch for half-contracted values
+template <int BANDS>
+DEVICE void contract_triplet(const REAL* blocks, int half, int any_bands, const REAL* second, const REAL* third, int row, REAL* part,
+                             double* strength)
+{
+    const int n_bands = BANDS ? BANDS : any_bands, n_atoms = n_bands / 3;
+    for (int k = 0; k < n_atoms; ++k) {
+        for (int from = 0; from < 3 * n_bands; from += LANES) {
+            int band = 0;
+            for (; band + COLUMNS <= n_bands; band += COLUMNS)
+                contract_second<COLUMNS>(blocks, half, n_bands, k, from, second, band, row, part);
+            if (band < n_bands) contract_second<COLUMNS / 2>(blocks, half, n_bands, k, from, second, band, row, part);
+        }
+    }
+    GROUP_SYNC();
+    for (int b = 0; b < n_bands; ++b) {
+        const REAL* source = part + (size_t)b * n_atoms * 2 * row;
+        for (int from = 0; from < n_bands; from += LANES) {
+            int band = 0;
+            for (; band + COLUMNS <= n_bands; band += COLUMNS)
+                contract_third<COLUMNS>(source, row, n_bands, from, third, band, strength + b * n_bands);
+            if (band < n_bands) contract_third<COLUMNS / 2>(source, row, n_bands, from, third, band, strength + b * n_bands);
+        }
+    }
+    GROUP_SYNC();
+}
+
 // Triplets [begin, end). transformed: sets of the blocks of all atom pairs for each point q1; row: 3 B and more,
 // a multiple of LANES; scratch: 2 row B n numbers for each group, n atoms; strengths: [target][b0][b1][b2]
 KERNEL(contract_legs)(int begin, int end, const int* triplets, int first_transformed, const REAL* transformed, int half,
@@ -294,25 +351,7 @@ KERNEL(contract_legs)(int begin, int end, const int* triplets, int first_transfo
         const REAL* blocks = transformed + (size_t)(triplet[TRANSFORMED] - first_transformed) * (n_atoms * n_atoms + 1) * 2 * half;
         const REAL *second = amplitudes + 2 * square * triplet[POINT_1], *third = amplitudes + 2 * square * triplet[POINT_2];
         double* strength = strengths + square * n_bands * triplet[TARGET];
-        for (int k = 0; k < n_atoms; ++k) {
-            for (int from = 0; from < 3 * n_bands; from += LANES) {
-                int band = 0;
-                for (; band + COLUMNS <= n_bands; band += COLUMNS)
-                    contract_second<COLUMNS>(blocks, half, n_bands, k, from, second, band, row, part);
-                if (band < n_bands) contract_second<COLUMNS / 2>(blocks, half, n_bands, k, from, second, band, row, part);
-            }
-        }
-        GROUP_SYNC();
-        for (int b = 0; b < n_bands; ++b) {
-            for (int from = 0; from < n_bands; from += LANES) {
-                int band = 0;
-                for (; band + COLUMNS <= n_bands; band += COLUMNS)
-                    contract_third<COLUMNS>(part + (size_t)b * n_atoms * 2 * row, row, n_bands, from, third, band, strength + b * n_bands);
-                if (band < n_bands)
-                    contract_third<COLUMNS / 2>(part + (size_t)b * n_atoms * 2 * row, row, n_bands, from, third, band, strength + b * n_bands);
-            }
-        }
-        GROUP_SYNC();
+        FOR_BANDS(n_bands, contract_triplet, blocks, half, n_bands, second, third, row, part, strength);
         average_degenerate(triplet, groups, has_groups, n_bands, strength);
     }
 }
@@ -341,5 +380,67 @@ KERNEL(square_products)(int begin, int end, const int* triplets, int first_band,
             }
         }
         if (average) average_degenerate(triplet, groups, has_groups, n_bands, strength);
+    }
+}
+
+// All three directions and legs 1 and 2 in one go, job by job of the first direction and atom pair by atom pair: what is
+// between stays in a core's cache. By direction: jobs; outputs, by job the number of its first output; ranges, by job its
+// range of jobs of the next direction (of the last: of triplets); lines_of, by atom pair its range of lines, at most `most`;
+// inputs as in `Lines`, for the second and third direction as if the lines of a pair were blocks 0, 1, ... of a set of
+// most + 1. leg_0: set of blocks.
+// scratch, for each group: 2 MOST_PAIRS sets of both most + 1 blocks, a block, 2 row B n numbers, and a set of the blocks of
+// all pairs for each point that a job of the first direction has.
+KERNEL(strengths_of_lines)(int begin, int end, const int* jobs_1, const int* outputs_1, const int* ranges_1, const int* lines_of_1,
+                           int most_1, const int* inputs_1, const int* reaches_1, int width_1, const REAL* waves_1,
+                           const int* jobs_2, const int* outputs_2, const int* ranges_2, const int* lines_of_2, int most_2,
+                           const int* inputs_2, const int* reaches_2, int width_2, const REAL* waves_2,
+                           const int* jobs_3, const int* outputs_3, const int* ranges_3, const int* inputs_3,
+                           const int* reaches_3, int width_3, const REAL* waves_3, const int* triplets, int half,
+                           const REAL* leg_0, int first_number, int n_bands, const REAL* amplitudes, const int* groups,
+                           const int* has_groups, int row, int scratch_size, REAL* scratch, double* strengths)
+{
+    const int n_atoms = n_bands / 3, n_pairs = n_atoms * n_atoms;
+    const size_t square = (size_t)n_bands * n_bands, block = 2 * half;
+    const size_t size_1 = (most_1 + 1) * block, size_2 = (most_2 + 1) * block, size_3 = (n_pairs + 1) * block;
+    const Lines first = {lines_of_1[n_pairs], width_1, inputs_1, reaches_1, waves_1};
+    const Lines second = {lines_of_2[n_pairs], width_2, inputs_2, reaches_2, waves_2};
+    const Lines third = {n_pairs, width_3, inputs_3, reaches_3, waves_3};
+    REAL* along_1 = scratch + (size_t)GROUP_IN_GRID() * scratch_size;
+    REAL *along_2 = along_1 + 2 * MOST_PAIRS * size_1, *bin = along_2 + 2 * MOST_PAIRS * size_2, *part = bin + block;
+    REAL* points = part + 2 * (size_t)row * n_bands * n_atoms;
+    FOR_EACH_GROUP(item, begin, end)
+    {
+        const int begin_2 = ranges_1[item], end_2 = ranges_1[item + 1], first_point = outputs_3[ranges_2[begin_2]];
+        for (int set = 1; set <= 2 * MOST_PAIRS; ++set) {
+            for (size_t c = 0; c < block; c += LANES) store(along_1 + set * size_1 - block + c, broadcast(0));
+            for (size_t c = 0; c < block; c += LANES) store(along_2 + set * size_2 - block + c, broadcast(0));
+        }
+        for (int pair = 0; pair < n_pairs; ++pair) {
+            for (int line = lines_of_1[pair]; line < lines_of_1[pair + 1]; ++line)
+                transform_line_of(jobs_1 + (size_t)item * LINES_JOB, first, line, half, leg_0 + first_number,
+                                  line - lines_of_1[pair], most_1 + 1, outputs_1[item], along_1, bin);
+            GROUP_SYNC();
+            for (int j = begin_2; j < end_2; ++j) {
+                const int* job_2 = jobs_2 + (size_t)j * LINES_JOB;
+                for (int line = lines_of_2[pair]; line < lines_of_2[pair + 1]; ++line)
+                    transform_line_of(job_2, second, line, half, along_1 + (job_2[PARENT] - outputs_1[item]) * size_1,
+                                      line - lines_of_2[pair], most_2 + 1, outputs_2[j], along_2, bin);
+                GROUP_SYNC();
+                for (int k = ranges_2[j]; k < ranges_2[j + 1]; ++k) {
+                    const int* job_3 = jobs_3 + (size_t)k * LINES_JOB;
+                    transform_line_of(job_3, third, pair, half, along_2 + (job_3[PARENT] - outputs_2[j]) * size_2, pair, n_pairs + 1,
+                                      first_point, points, bin);
+                }
+                GROUP_SYNC();
+            }
+        }
+        for (int t = ranges_3[ranges_2[begin_2]]; t < ranges_3[ranges_2[end_2]]; ++t) {
+            const int* triplet = triplets + (size_t)t * TRIPLET;
+            double* strength = strengths + square * n_bands * triplet[TARGET];
+            FOR_BANDS(n_bands, contract_triplet, points + (triplet[TRANSFORMED] - first_point) * size_3, half, n_bands,
+                      amplitudes + 2 * square * triplet[POINT_1], amplitudes + 2 * square * triplet[POINT_2], row, part, strength);
+            average_degenerate(triplet, groups, has_groups, n_bands, strength);
+        }
+        GROUP_SYNC();
     }
 }

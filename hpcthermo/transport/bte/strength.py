@@ -59,7 +59,7 @@ PRODUCTS_FROM = 24
 #: points whose leg 0 is done together, so that force constants are read once
 POINTS_TOGETHER = 4
 #: bytes of one stage's output that are made before the next stage reads them: in a core's cache, in a GPU's memory
-_STAGE_BYTES = {"cpu": 2 << 20, "cuda": 1 << 30}
+_STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
 #: elements of a third-order force constant
 _ELEMENTS = 27
 #: LINES_JOB and MOST_PAIRS of cubic_strength.h
@@ -184,7 +184,7 @@ class _Stage:
         jobs[job_of, column + 1 + lone_minus] = start
         both = sizes == 2
         jobs[job_of[both], column[both] + 2] = start[both] + 1
-        return cls(backend.from_host(jobs), jobs[:, 0], np.r_[start[begins], n])
+        return cls(backend.from_host(jobs), jobs[:, 0], np.append(start[begins], n).astype(np.int32))
 
     def jobs_of(self, first_parent: int, last_parent: int) -> tuple[int, int]:
         """Range of the jobs of parents [first_parent, last_parent)."""
@@ -234,6 +234,8 @@ class CubicStrength:
         self._spare = 2 * backend.lanes
         self._half = -(-9 * self.n_bands // backend.lanes) * backend.lanes
         self._block_bytes = 2 * self._half * backend.real.itemsize
+        self._row = -(-3 * self.n_bands // backend.lanes) * backend.lanes
+        self._part_size = 2 * self._row * self.n_bands * mesh.crystal.n_atoms
         self._set_modes(phonons, cutoff)
         self._set_terms(third)
 
@@ -260,7 +262,7 @@ class CubicStrength:
         second = vectors[:, 1] % divisions
         place = (difference - least)[:, list(order)]
         sizes = divisions[list(order)]
-        line = (place[:, 2] * n * n + atom_pair) * sizes[1] + place[:, 1]
+        line = (atom_pair * sizes[2] + place[:, 2]) * sizes[1] + place[:, 1]
         pair = line * sizes[0] + place[:, 0]
         code = (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(second)
         by_code = np.argsort(code, kind="stable")
@@ -288,11 +290,28 @@ class CubicStrength:
         self._lines = (
             _Lines.of(column, pair % sizes[0] + least[0], len(columns), int(sizes[0]), self._half, backend),
             _Lines.of(row, columns % sizes[1] + least[1], len(rows), int(sizes[1]), self._half, backend),
-            _Lines.of(rows % (n * n), rows // (n * n) + least[2], n * n, int(sizes[2]), self._half, backend))
+            _Lines.of(rows // sizes[2], rows % sizes[2] + least[2], n * n, int(sizes[2]), self._half, backend))
+        self._set_lines_of_pairs(columns // sizes[1] // sizes[2], rows // sizes[2])
         folded = 2 * np.minimum(mesh.addresses, divisions - mesh.addresses) + (2 * mesh.addresses > divisions)
         x, y, z = folded[:, list(order)].astype(np.int64).T
         #: sorts points by first, second, third direction, +a and -a beside each other
         self._key = (((x << _BITS) | y) << _BITS) | z
+
+    def _set_lines_of_pairs(self, *atom_pairs: np.ndarray) -> None:
+        """Lines along the first and second direction by atom pair; inputs of the next with one pair's lines alone."""
+        block, n_pairs = 2 * self._half, self._lines[2].count
+        self._lines_of, self._most, self._own_inputs = [], [], []
+        for atom_pair, following in zip(atom_pairs, self._lines[1:], strict=True):
+            lines_of = np.searchsorted(atom_pair, np.arange(n_pairs + 1))
+            most = int((lines_of[1:] - lines_of[:-1]).max())
+            inputs = self.backend.to_host(following.inputs)
+            # lines of the next direction are sorted by atom pair too
+            pair_of_line = atom_pairs[1] if following is self._lines[1] else np.arange(n_pairs)
+            own = inputs - lines_of[pair_of_line, None] * block
+            own[inputs == len(atom_pair) * block] = most * block
+            self._most.append(most)
+            self._lines_of.append(self.backend.from_host(lines_of.astype(np.int32)))
+            self._own_inputs.append(self.backend.from_host(own.astype(np.int32)))
 
     # ---- leg 0 -----------------------------------------------------------------------------------
 
@@ -354,7 +373,9 @@ class CubicStrength:
         first_key = line_key[first_start] >> _BITS
         mask = (1 << _BITS) - 1
         budget = _STAGE_BYTES[backend.device]
-        pairs_at_once = min(_MOST_PAIRS, max(1, budget // (2 * self._lines[0].count * self._block_bytes)))
+        in_one_go = backend.device == "cpu" and n_bands < PRODUCTS_FROM
+        lines_at_once = self._most[0] if in_one_go else self._lines[0].count
+        pairs_at_once = min(_MOST_PAIRS, max(1, budget // (2 * lines_at_once * self._block_bytes)))
         stages = (
             _Stage.of(np.zeros(len(first_key), dtype=np.int64), first_key, pairs_at_once, backend),
             _Stage.of(_parents(first_start, len(line_key)), line_key & mask, _MOST_PAIRS, backend),
@@ -363,15 +384,37 @@ class CubicStrength:
         triplets[:, 0] = _parents(wanted, len(key))
         triplets[:, 1], triplets[:, 2], triplets[:, 3] = point0, point1[by_key], point2[by_key]
         triplets[:, 4] = by_key
-        first_triplet = np.append(wanted, len(key))
+        first_triplet = np.append(wanted, len(key)).astype(np.int32)
         on_device = backend.from_host(triplets)
 
         leg_0 = self._workspace.buffers["leg_0"]
+        if in_one_go:
+            self._finish(stages, first_triplet, on_device, leg_0, place, out)
+            return out
         for x0, x1, along_x in self._transformed(0, stages[0], 0, 1, leg_0, -place):
             for y0, y1, along_y in self._transformed(1, stages[1], x0, x1, along_x, x0):
                 for z0, z1, blocks in self._transformed(2, stages[2], y0, y1, along_y, y0):
                     self._contract(int(first_triplet[z0]), int(first_triplet[z1]), on_device, z0, blocks, out)
         return out
+
+    def _finish(self, stages: tuple[_Stage, _Stage, _Stage], first_triplet: np.ndarray, triplets: Any, leg_0: Any,
+                place: int, out: Any) -> None:
+        """All after leg 0 in one kernel: a core keeps in its cache what a GPU shares out."""
+        first, second, third = stages
+        x, y, z = self._lines
+        to_second = np.searchsorted(second.parents, first.first_output).astype(np.int32)
+        to_third = np.searchsorted(third.parents, second.first_output).astype(np.int32)
+        points = third.first_output[to_third[to_second]]
+        blocks = (2 * _MOST_PAIRS * (self._most[0] + self._most[1] + 2) + 1
+                  + int((points[1:] - points[:-1]).max()) * (z.count + 1))
+        size = blocks * 2 * self._half + self._part_size
+        self.backend.launch(
+            "cubic_strength", "strengths_of_lines", 0, len(first.parents),
+            first.jobs, first.first_output, to_second, self._lines_of[0], self._most[0], x.inputs, x.reaches, x.width,
+            x.waves, second.jobs, second.first_output, to_third, self._lines_of[1], self._most[1], self._own_inputs[0],
+            y.reaches, y.width, y.waves, third.jobs, third.first_output, first_triplet[third.first_output],
+            self._own_inputs[1], z.reaches, z.width, z.waves, triplets, self._half, leg_0, place * x.set_size,
+            self.n_bands, self._amplitudes, self._groups, self._has_groups, self._row, size, self._scratch(size), out)
 
     def _transformed(self, level: int, stage: _Stage, first_parent: int, last_parent: int, source: Any,
                      first_in_source: int) -> Any:
@@ -388,7 +431,8 @@ class CubicStrength:
             target = self._buffer(f"stage_{level}", (last_output - first_output) * (lines.count + 1) * 2 * self._half)
             self.backend.launch("cubic_strength", "transform_lines", begin * lines.count, last * lines.count,
                                 stage.jobs, lines.count, lines.inputs, lines.reaches, lines.width, lines.waves,
-                                self._half, lines.set_size, first_in_source, source, first_output, target)
+                                self._half, lines.set_size, first_in_source, source, first_output, target,
+                                self._buffer("bin", 2 * self._half))
             yield first_output, last_output, target
             begin = last
 
@@ -396,10 +440,9 @@ class CubicStrength:
         """Legs 1 and 2 of the triplets [begin, end), whose transformed blocks begin with those of first_point."""
         n_bands = self.n_bands
         if n_bands < PRODUCTS_FROM:
-            row = -(-3 * n_bands // self.backend.lanes) * self.backend.lanes
             self.backend.launch("cubic_strength", "contract_legs", begin, end, triplets, first_point, blocks,
-                                self._half, n_bands, self._amplitudes, self._groups, self._has_groups, row,
-                                self._scratch(2 * row * n_bands * self.mesh.crystal.n_atoms), out, per="scratch")
+                                self._half, n_bands, self._amplitudes, self._groups, self._has_groups, self._row,
+                                self._scratch(self._part_size), out, per="scratch")
             return
         self._contract_by_products(begin, end, triplets, first_point, blocks, out)
 
