@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
@@ -53,10 +54,7 @@ class Interactions:
     def merged(cls, atoms: np.ndarray, vectors: np.ndarray, values: np.ndarray) -> Interactions:
         """From terms of which several may belong to the same atoms and lattice vectors; those are added."""
         order = atoms.shape[1]
-        keys = np.concatenate([vectors.reshape(len(vectors), -1), atoms], axis=1)
-        code = row_codes(keys)
-        first = np.argsort(code, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(code[first]) != 0])
+        first, starts = _groups(atoms, vectors)
         total = np.add.reduceat(values[first].reshape(len(values), -1), starts, axis=0)
         keep = np.abs(total).max(axis=1) > NEGLIGIBLE
         chosen = first[starts[keep]]
@@ -114,15 +112,31 @@ class Interactions:
             lattice[:, leg] = images[first[term], members[term, leg], left % here]
             left //= here
         atoms = supercell.atom_of[members][term]
-        shares = (values / copies.reshape((-1,) + (1,) * order))[term]
-        if not average_origins:
-            return cls.merged(atoms, lattice[:, 1:], shares)
         # the atom to which the others are nearest as first, second, ... leg
         swaps = [[leg if k == 0 else 0 if k == leg else k for k in range(order)] for leg in range(order)]
-        return cls.merged(
-            np.concatenate([atoms[:, swap] for swap in swaps]),
-            np.concatenate([lattice[:, swap[1:]] - lattice[:, swap[:1]] for swap in swaps]),
-            np.concatenate([np.transpose(shares, (0, *(1 + leg for leg in swap))) / order for swap in swaps]))
+        swaps = swaps if average_origins else swaps[:1]
+        all_atoms = np.concatenate([atoms[:, swap] for swap in swaps])
+        all_vectors = np.concatenate([lattice[:, swap[1:]] - lattice[:, swap[:1]] for swap in swaps])
+        by_group, starts = _groups(all_atoms, all_vectors)
+        group = np.empty(len(by_group), dtype=np.int64)
+        group[by_group] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(by_group))))
+        # shares are added up without a copy of the values for each image
+        share = 1.0 / (len(swaps) * copies[term])
+        total = np.zeros((len(starts), 3**order))
+        for swap, rows in zip(swaps, np.split(group, len(swaps)), strict=True):
+            turned = np.transpose(values, (0, *(1 + leg for leg in swap))).reshape(len(values), -1)
+            total += csr_array((share, (rows, term)), shape=(len(starts), len(values))) @ turned
+        keep = np.abs(total).max(axis=1) > NEGLIGIBLE
+        chosen = by_group[starts[keep]]
+        return cls(all_atoms[chosen], all_vectors[chosen], total[keep].reshape((-1,) + (3,) * order))
+
+
+def _groups(atoms: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order that sorts terms by vectors and atoms, and where each combination of them begins in it."""
+    code = row_codes(np.concatenate([vectors.reshape(len(vectors), -1), atoms], axis=1))
+    order = np.argsort(code, kind="stable")
+    code = code[order]
+    return order, np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
 
 
 def row_codes(keys: np.ndarray) -> np.ndarray:
