@@ -23,15 +23,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
+from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import Processes, ThreePhononRates
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
+
+#: parts of the list that may be worked on at once
+SHARES = 4
 
 
 @dataclass(frozen=True)
@@ -84,33 +86,25 @@ class Stars:
 
 @dataclass(frozen=True)
 class Collisions:
-    """Processes, in the order of the modes at irreducible points that they belong to.
+    """Processes, in the parts in which they were found.
 
     Attributes
     ----------
-    starts : (I B + 1,) ndarray
-        Where the processes of each mode a begin.
-    first, second : (K,) ndarray of int32
-        Modes b and c, as (point of the mesh) B + band.
-    kinds : (K,) ndarray of uint8
-        0: f = f_b + f_c; 1: f + f_b = f_c; 2: f + f_c = f_b.
-    amounts : (K,) ndarray
-        Strength, weight and multiplicity, eV^2/THz.
+    parts : tuple of tuples of (K,) ndarrays
+        Modes a as (slot of the irreducible point) B + band, int32; modes b and c as (point of the mesh) B + band,
+        int32; kinds, uint8 (0: f = f_b + f_c; 1: f + f_b = f_c; 2: f + f_c = f_b); amounts (strength, weight and
+        multiplicity), eV^2/THz.
     """
 
-    starts: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    kinds: np.ndarray
-    amounts: np.ndarray
+    parts: tuple[tuple[np.ndarray, ...], ...]
 
     def __len__(self) -> int:
-        return len(self.amounts)
+        return sum(len(part[0]) for part in self.parts)
 
-    @cached_property
-    def modes(self) -> np.ndarray:
-        """Mode a of each process, (slot) B + band."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+    @property
+    def whole(self) -> tuple[np.ndarray, ...]:
+        """Modes a, b, c, kinds and amounts of all processes."""
+        return tuple(np.concatenate(columns) for columns in zip(*self.parts, strict=True))
 
 
 class CollisionMatrix:
@@ -124,30 +118,45 @@ class CollisionMatrix:
         On the whole mesh, THz.
     prefactor : float
         K.
+    temperature : float
+        K.
+    threads : int
+        Of this process; the result does not depend on how many.
     """
 
     def __init__(self, collisions: Collisions, stars: Stars, frequencies: np.ndarray, prefactor: float,
-                 temperature: float) -> None:
-        self._stars, self._n_bands = stars, frequencies.shape[1]
+                 temperature: float, threads: int = 1) -> None:
+        self._collisions, self._stars, self._threads, self._prefactor = collisions, stars, threads, prefactor
         self._frequencies = frequencies[np.unique(stars.slots, return_index=True)[1]]
-        partner = inverse_sinh(frequencies, temperature).ravel()
-        columns = np.stack([collisions.first, collisions.second], axis=1)
-        half = 0.5 * prefactor * collisions.amounts[:, None]
-        values = half * partner[columns[:, ::-1]]
-        shape = (len(collisions.starts) - 1, frequencies.size)
-        self._matrix = csr_matrix((values.ravel(), columns.ravel(), 2 * collisions.starts), shape=shape)
-        self._transposed = self._matrix.T
+        self._inverse_sinh = inverse_sinh(frequencies, temperature)
+        self._backend = make_backend("cpu", "double")
 
     def __call__(self, fields: np.ndarray) -> np.ndarray:
         """The symmetric part of M on fields, THz times their unit."""
         stars, shape = self._stars, fields.shape
-        projected = self._project(fields.reshape(*shape[:3], -1))
-        forward = self._matrix @ stars.spread(projected).reshape(self._matrix.shape[1], -1)
+        projected = np.ascontiguousarray(self._project(fields.reshape(*shape[:3], -1)))
+        everywhere = np.ascontiguousarray(stars.spread(projected))
         sizes = stars.sizes[:, None, None, None]
-        backward = self._transposed @ (sizes * projected).reshape(self._matrix.shape[0], -1)
-        whole = stars.gather(backward.reshape(-1, self._n_bands, 3, projected.shape[3]))
-        both = forward.reshape(projected.shape) + whole / sizes
-        return 0.5 * self._project(both).reshape(shape)
+        own = np.ascontiguousarray(sizes * projected)
+
+        def share(number: int) -> tuple[np.ndarray, np.ndarray]:
+            gained, given = np.zeros_like(projected), np.zeros_like(everywhere)
+            parts = self._collisions.parts
+            for part in parts[number * len(parts) // SHARES:(number + 1) * len(parts) // SHARES]:
+                modes, first, second, _, amounts = part
+                self._backend.launch("collisions", "collide", 0, len(modes), modes, first, second, amounts,
+                                     self._inverse_sinh, projected[0, 0].size, everywhere, own, gained, given)
+            return gained, given
+
+        # in a fixed order, whatever runs at once
+        if self._threads == 1:
+            shares = list(map(share, range(SHARES)))
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                shares = list(pool.map(share, range(SHARES)))
+        gained, given = (np.sum(both, axis=0) for both in zip(*shares, strict=True))
+        both = gained + stars.gather(given) / sizes
+        return 0.5 * self._prefactor * self._project(both).reshape(shape)
 
     def _project(self, fields: np.ndarray) -> np.ndarray:
         """P on fields (I, B, 3, K)."""
@@ -189,12 +198,7 @@ def collect_collisions(rates: ThreePhononRates, threads: int = 1,
         parts += found
         if note is not None:
             note(done)
-    rows, first, second, kinds, amounts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    order = np.argsort(rows, kind="stable")
-    n_bands = rates.n_bands
-    starts = np.r_[0, np.cumsum(np.bincount(rows, minlength=len(stars.sizes) * n_bands))]
-    collisions = Collisions(starts, first[order], second[order], kinds[order], amounts[order])
-    return rates.linewidths(np.asarray(total)), collisions
+    return rates.linewidths(np.asarray(total)), Collisions(tuple(parts))
 
 
 def _results(rates: ThreePhononRates, stars: Stars,
@@ -248,10 +252,10 @@ def energy_imbalance(mesh: Mesh, collisions: Collisions, frequencies: np.ndarray
     """
     partner = inverse_sinh(frequencies, temperature).ravel()
     phi = frequencies.ravel() * partner
-    sign_b, sign_c = np.array([-1.0, 1.0, -1.0])[collisions.kinds], np.array([-1.0, -1.0, 1.0])[collisions.kinds]
-    b, c = collisions.first, collisions.second
-    terms = collisions.amounts * (sign_b * phi[b] * partner[c] + sign_c * phi[c] * partner[b])
-    gained = prefactor * np.bincount(collisions.modes, weights=terms, minlength=gamma.size)
+    a, b, c, kinds, amounts = collisions.whole
+    sign_b, sign_c = np.array([-1.0, 1.0, -1.0])[kinds], np.array([-1.0, -1.0, 1.0])[kinds]
+    terms = amounts * (sign_b * phi[b] * partner[c] + sign_c * phi[c] * partner[b])
+    gained = prefactor * np.bincount(a, weights=terms, minlength=gamma.size)
     points, sizes = mesh.irreducible
     lost = 2.0 * gamma.ravel() * phi.reshape(frequencies.shape)[points].ravel()
     weights = np.repeat(sizes, frequencies.shape[1])

@@ -19,7 +19,7 @@ from hpcthermo.transport.bte.lbte import Solved
 #: eigenvalues below this count as zero, THz, as in phono3py
 CUTOFF_THZ = 1e-8
 #: columns found at a time
-_COLUMNS = 256
+_COLUMNS = 64
 #: rows at most: 3.2 GB
 MOST_ROWS = 20_000
 

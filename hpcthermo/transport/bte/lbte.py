@@ -78,7 +78,8 @@ class FullSolution:
 
 def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np.ndarray, temperatures: np.ndarray,
           collisions: Collisions, prefactor: float, thickness: Thickness | None = None,
-          solver: Solver | None = None, keep_crossing: bool = True) -> FullSolution:
+          solver: Solver | None = None, keep_crossing: bool = True,
+          threads: int = 1) -> FullSolution:
     """Conductivity by the full equation.
 
     Parameters
@@ -96,6 +97,8 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
         without.
     keep_crossing : bool
         Keep what flows in bands that cross at the zone boundary.
+    threads : int
+        Of this process; the result does not depend on how many.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
         velocities = degenerate_mean(f, velocities @ stars.projections.transpose(0, 2, 1))
     displacements, solved = [], []
     for t, temperature in enumerate(np.asarray(temperatures, dtype=np.float64)):
-        matrix = CollisionMatrix(collisions, stars, frequencies, prefactor, float(temperature))
+        matrix = CollisionMatrix(collisions, stars, frequencies, prefactor, float(temperature), threads)
         active = (f > CUTOFF_FREQUENCY_THZ) & (gamma[:, t] > 0.0)
         diagonal = np.where(active, gamma[:, t], 1.0)
         weight = np.where(active, f * inverse_sinh(f, float(temperature)), 0.0)
