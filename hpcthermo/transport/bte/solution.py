@@ -180,7 +180,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         solution.phase_space = _phase_space(mesh, phonons, gaussian, backend, temperatures, threads)
     if collisions is not None:
         clock.begin("full equation")
-        _solve_full(solution, collisions, rates.prefactor, settings, thickness)
+        _solve_full(solution, collisions, rates.prefactor, settings, thickness, threads)
     clock.end()
     return solution
 
@@ -224,12 +224,13 @@ def _phase_space(mesh: Mesh, phonons: Phonons, gaussian: Gaussian | None, backen
 
 
 def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSection,
-                thickness: Thickness | None) -> None:
+                thickness: Thickness | None, threads: int) -> None:
     """Solve the full equation and note how well it went."""
     mesh, frequencies = solution.mesh, solution.phonons.frequencies
     temperatures = solution.relaxation_time.temperatures
     found = lbte.solve(mesh, frequencies, solution.velocities, solution.total_linewidths, temperatures, collisions,
-                       prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None)
+                       prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None,
+                       threads=threads)
     solution.full = found.conductivity
     three = solution.linewidths["three_phonon"]
     solution.full_facts = {
