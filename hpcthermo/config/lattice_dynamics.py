@@ -129,8 +129,8 @@ class ForceConstantsSection(Section):
     """Largest distance between any two of four atoms."""
     method: Literal["finite_difference", "random"] = "finite_difference"
     """Displacements one by one, reduced by symmetry, or fits to random displacements of all atoms."""
-    random_cells: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
-    """Number of random cells; without it twice as many as the unknowns need."""
+    random_cells: Annotated[int, Field(ge=2, le=100_000, strict=True)] | None = None
+    """Number of random cells, of which a tenth is held out to measure the error."""
     rotational_sum_rules: Boolean | None = None
     """Invariance under rotations (Born and Huang), so that a sheet's ZA branch is quadratic; by default for sheets."""
     formats: Annotated[tuple[Literal["phonopy", "shengbte", "tdep"], ...], AfterValidator(_different)] = ("phonopy",)
@@ -142,6 +142,10 @@ class ForceConstantsSection(Section):
     def _cutoff4_with_order_4(self) -> ForceConstantsSection:
         if self.order == 4 and self.method == "finite_difference" and self.cutoff4_A is None:
             raise ValueError("expected cutoff4_A with order = 4: without it there are too many cells; add it")
+        if (self.method == "random") != (self.random_cells is not None):
+            raise ValueError('expected random_cells with method = "random", and only with it; add or remove it')
+        if self.method == "random" and self.order == 4:
+            raise ValueError('expected order 2 or 3 with method = "random"; use "finite_difference" for order 4')
         return self
 
 

@@ -21,11 +21,13 @@ from hpcthermo.phonons.displacements import (
     third_order_displacements,
 )
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
+from hpcthermo.phonons.fits import fitted, random_displacements
 from hpcthermo.phonons.fourth_order import FourthOrder
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
 from hpcthermo.phonons.projection import largest_sum, projected
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, relaxed_crystal
+from hpcthermo.phonons.requirements import require_cutoff
 from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
 
@@ -181,6 +183,14 @@ class Displaced:
     fourth: FourthOrder | None = None
 
 
+def _supercell(relaxed: RelaxedCrystal, multiples: Any) -> tuple[Supercell, SpaceGroup]:
+    """A supercell in units of the cell of [structure], and its space group."""
+    matrix = np.array(multiples, dtype=int)
+    matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
+    supercell = build_supercell(relaxed.crystal, matrix @ relaxed.given_cell)
+    return supercell, SpaceGroup.of(supercell)
+
+
 def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, order: int) -> Displaced:
     """Displaced supercells for the force constants of an order.
 
@@ -189,44 +199,25 @@ def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, ord
     InputError
         If the supercell is none, or the cutoff reaches beyond half of it.
     """
-    matrix: Any = section.supercell2 if order == 2 and section.supercell2 is not None else section.supercell
-    matrix = np.array(matrix, dtype=int)
-    matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
-    supercell = build_supercell(relaxed.crystal, matrix @ relaxed.given_cell)
-    group = SpaceGroup.of(supercell)
+    larger = order == 2 and section.supercell2 is not None
+    supercell, group = _supercell(relaxed, section.supercell2 if larger else section.supercell)
     if order == 2:
         dataset = second_order_displacements(supercell, group, section.displacement2_A)
         return Displaced(supercell, group, dataset)
     if order == 3:
-        require_cutoff(supercell, section.cutoff3_A, "cutoff3_A")
+        require_cutoff(supercell, section.cutoff3_A, "force_constants.cutoff3_A")
         dataset = third_order_displacements(supercell, group, section.displacement_A, section.cutoff3_A)
         return Displaced(supercell, group, dataset)
-    require_cutoff(supercell, section.cutoff4_A, "cutoff4_A")
+    require_cutoff(supercell, section.cutoff4_A, "force_constants.cutoff4_A")
     plan = FourthOrder.plan(supercell, group, section.cutoff4_A, section.displacement_A)
     return Displaced(supercell, group, plan.dataset, plan)
-
-
-def require_cutoff(supercell: Supercell, cutoff: float | None, key: str) -> None:
-    """Refuse a cutoff beyond half of the supercell, where an atom meets images of its neighbours.
-
-    Raises
-    ------
-    InputError
-        Naming the largest cutoff.
-    """
-    if cutoff is None:
-        return
-    along = np.array(supercell.crystal.periodic)
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(supercell.cell), axis=0)
-    half = 0.5 * float(heights[along].min())
-    if cutoff > half:
-        raise InputError(f"force_constants.{key}: expected at most half the height of the supercell, {half:.3f} A, got "
-                         f"{cutoff:g}; use a larger supercell or a smaller cutoff")
 
 
 def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                              order: int) -> ForceConstants:
     """Force constants of a relaxed crystal, by a campaign of displaced supercells."""
+    if section.method == "random":
+        return _fitted_force_constants(run, relaxed, section, order)
     constants: dict[int, SupercellForceConstants | Interactions] = {}
     supercells: dict[int, Supercell] = {}
     found_sums: dict[int, float] = {}
@@ -248,6 +239,31 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
     return ForceConstants(dynamics, relaxed, facts, found_sums, sums)
 
 
+def _fitted_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
+                            order: int) -> ForceConstants:
+    """Force constants fitted to random displacements of all atoms."""
+    assert section.random_cells is not None
+    supercell, group = _supercell(relaxed, section.supercell)
+    cutoffs = {} if section.cutoff3_A is None else {3: section.cutoff3_A}
+    require_cutoff(supercell, section.cutoff3_A, "force_constants.cutoff3_A")
+    dataset = random_displacements(supercell, section.random_cells, section.displacement_A, run.job.seed)
+    dataset, computed = forces_of(run, relaxed, Displaced(supercell, group, dataset), "forces of random displacements")
+    run.stage("fit")
+    fit = fitted(supercell, group, dataset, order, cutoffs)
+    constants: dict[int, SupercellForceConstants | Interactions] = {}
+    sums: dict[int, float] = {}
+    facts: dict[str, Any] = {
+        "random_cells": dataset.n_cells, "random_cells_computed": computed, "fit_parameters": fit.n_parameters,
+        "supercell_atoms_2": supercell.n_atoms, "fit_error_eV_per_A": fit.fit_error,
+        "held_out_error_eV_per_A": fit.held_out_error, "held_out_force_eV_per_A": fit.held_out_force}
+    for n, values in fit.force_constants.items():
+        found = SupercellForceConstants(supercell, values)
+        sums[n] = _relative_sum(found)
+        constants[n] = _with_rotations(relaxed, found, section.rotational_sum_rules, facts)
+    dynamics = LatticeDynamics(relaxed.crystal, constants, supercells=dict.fromkeys(constants, supercell))
+    return ForceConstants(dynamics, relaxed, facts, sums, {n: _relative_sum(found) for n, found in constants.items()})
+
+
 def _found(displaced: Displaced, dataset: DisplacementDataset, section: ForceConstantsSection,
            order: int) -> SupercellForceConstants | Interactions:
     """Force constants as finite differences give them."""
@@ -263,19 +279,22 @@ def _found(displaced: Displaced, dataset: DisplacementDataset, section: ForceCon
 
 def _projected(relaxed: RelaxedCrystal, displaced: Displaced, found: SupercellForceConstants | Interactions,
                rotational: bool | None, facts: dict[str, Any]) -> SupercellForceConstants | Interactions:
-    """Force constants that obey symmetry, permutations and sum rules.
-
-    Without cutoff the three are projected in closed form; lists with a cutoff, and the rotational sum rules of sheets,
-    by least change.
-    """
-    rotational = not all(relaxed.crystal.periodic) if rotational is None else rotational
+    """Force constants that obey symmetry, permutations and sum rules: without cutoff the nearest in closed form."""
     if isinstance(found, SupercellForceConstants):
         values = projected(displaced.supercell, displaced.group, found.values)
         found = SupercellForceConstants(displaced.supercell, values)
+    return _with_rotations(relaxed, found, rotational, facts)
+
+
+def _with_rotations(relaxed: RelaxedCrystal, found: SupercellForceConstants | Interactions, rotational: bool | None,
+                    facts: dict[str, Any]) -> SupercellForceConstants | Interactions:
+    """Lists with their sum rules by least change, and second-order ones of sheets with the rotational ones."""
+    rotational = not all(relaxed.crystal.periodic) if rotational is None else rotational
+    if isinstance(found, SupercellForceConstants):
         if found.order != 2 or not rotational:
             return found
-    done = with_sum_rules(relaxed.crystal, found if isinstance(found, Interactions) else found.interactions(),
-                          rotational=rotational)
+        found = found.interactions()
+    done = with_sum_rules(relaxed.crystal, found, rotational=rotational)
     order = done.interactions.order
     facts[f"sum_rules_relative_change_{order}"] = done.relative_change
     if order == 2:

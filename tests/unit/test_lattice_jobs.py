@@ -86,7 +86,7 @@ def refusal(text, capsys, tmp_path, command="bte"):
 
 @pytest.mark.parametrize(("old", "new", "told"), [
     ("mesh = [4, 4, 4]\ntemperatures", "mesh = [4, 4, 3]\ntemperatures", "mesh: expected one with the symmetry"),
-    ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\ncutoff3_A = 4.0", "at most half the height of the supercell"),
+    ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\ncutoff3_A = 4.0", "half the shortest width of the supercell"),
     ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]\nprimitive = true", "is not relaxed"),
     ("[force_constants]", "[relaxation]\nforce_tolerance_eV_per_A = 1e-4\n[force_constants]", ""),
     ("mesh = [4, 4, 4]\npoints", "path = 'GAMMA-Q'\nmesh = [4, 4, 4]\npoints", "phonon.path: expected names of points"),
@@ -211,3 +211,54 @@ def test_lines_are_extrapolated_to_their_limit():
 def test_changes_are_judged_by_the_last_one():
     assert last_change(np.array([1.0, 2.0, 2.01]), 0.02).converged
     assert not last_change(np.array([1.0, 2.0, 2.1]), 0.02).converged
+
+
+GRAPHENE = """
+kind = "bte"
+potential = "tersoff_graphene"
+[structure]
+builder = "layered_stack"
+cell = "hexagonal"
+vacuum_A = 20.0
+layers = [{ material = "graphene", count = 1, repeat = [1, 1] }]
+[force_constants]
+supercell = [5, 5, 1]
+cutoff3_A = 4.0
+[phonon]
+points_per_line = 5
+dos = false
+[bte]
+mesh = [10, 10, 1]
+method = "lbte"
+thickness_A = 3.35
+"""
+
+
+@pytest.mark.slow
+def test_a_sheet_conducts_in_its_plane_and_relaxation_times_underestimate_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    (tmp_path / "job.toml").write_text(GRAPHENE)
+    code, _, err = leave(["bte", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out")], capsys)
+    assert code == 0, err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    kappa = {name: entry["value"] for name, entry in summary["results"].items()}
+    assert kappa["kappa_rta_xx_300K"] == pytest.approx(kappa["kappa_rta_yy_300K"], rel=1e-6)
+    assert kappa["kappa_lbte_xx_300K"] > 2.0 * kappa["kappa_rta_xx_300K"] > 0.0
+    assert kappa["kappa_lbte_zz_300K"] == pytest.approx(0.0, abs=1e-9)
+    assert "thickness 3.35" in summary["run"]["thickness"]
+    assert all(check["passed"] for check in summary["checks"].values())
+
+
+@pytest.mark.slow
+def test_random_displacements_give_the_frequencies_of_finite_differences(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    text = SILICON[:SILICON.index("[bte]")].replace('kind = "bte"', 'kind = "fc"').replace("[1, 1, 1]", "[2, 2, 2]")
+    highest = []
+    for name, more in (("finite", "order = 2"), ("random", 'order = 2\nmethod = "random"\nrandom_cells = 10\n'
+                                                           "displacement_A = 0.005")):
+        (tmp_path / "job.toml").write_text(text.replace("[2, 2, 2]", f"[2, 2, 2]\n{more}"))
+        code, _, err = leave(["fc", str(tmp_path / "job.toml"), "--out", str(tmp_path / name)], capsys)
+        assert code == 0, err
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        highest.append(summary["results"]["highest_frequency"]["value"])
+    assert highest[1] == pytest.approx(highest[0], rel=1e-3)
