@@ -23,42 +23,15 @@ of f is taken, which rounding cannot change. The alternative is a Gaussian of fi
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
+from hpcthermo.gpu.backend import make_backend
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.tetrahedron import mesh_tetrahedra
 
 #: step to the sides of a frequency, well above rounding and well below widths of bands, THz
 SIDE_THZ = 1e-6
-#: hits of targets by tetrahedra that are held at a time
-CHUNK = 200_000
 #: a Gaussian is cut off at so many widths
 GAUSSIAN_REACH = 6.0
-
-
-def corner_weights(corners: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Weights (H, 4) of the corners of tetrahedra with sorted frequencies (H, 4) at targets (H,) within, 1/THz."""
-    def fraction(i: int, j: int) -> np.ndarray:
-        apart = corners[rows, i] - corners[rows, j]
-        part: np.ndarray = (target[rows] - corners[rows, j]) / apart
-        return part
-
-    def add(weight: np.ndarray, *edges: tuple[int, int]) -> None:
-        for i, j in edges:
-            at_i = fraction(i, j)
-            weights[rows, i] += weight * at_i / 3.0
-            weights[rows, j] += weight * (1.0 - at_i) / 3.0
-
-    weights = np.zeros_like(corners)
-    rows = np.flatnonzero(target < corners[:, 1])
-    add(3.0 * fraction(1, 0) * fraction(2, 0) / (corners[rows, 3] - corners[rows, 0]), (0, 1), (0, 2), (0, 3))
-    rows = np.flatnonzero((target >= corners[:, 1]) & (target < corners[:, 2]))
-    base = corners[rows, 2] - corners[rows, 0]
-    add(3.0 * fraction(3, 0) * fraction(1, 3) / base, (0, 2), (0, 3), (1, 3))
-    add(3.0 * fraction(3, 1) * fraction(1, 2) / base, (0, 2), (1, 3), (1, 2))
-    rows = np.flatnonzero((target >= corners[:, 2]) & (target < corners[:, 3]))
-    add(3.0 * fraction(1, 3) * fraction(2, 3) / (corners[rows, 3] - corners[rows, 0]), (0, 3), (1, 3), (2, 3))
-    return weights
 
 
 def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray,
@@ -86,33 +59,20 @@ def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, t
     if sigma:
         result[order] = _by_gaussian(frequencies, values, targets[order], sigma)
     else:
-        result[order] = 0.5 * sum(_by_tetrahedra(mesh, frequencies, values, targets[order] + side)
-                                  for side in (-SIDE_THZ, SIDE_THZ))
+        # six tetrahedra by point
+        result[order] = tetrahedron_sums(mesh_tetrahedra(mesh), frequencies, values, targets[order]) / 6.0
     return result / mesh.n_points
 
 
-def _by_tetrahedra(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    points = mesh_tetrahedra(mesh)
-    result = np.zeros((len(targets), values.shape[2]))
-    for band in range(frequencies.shape[1]):
-        corners = frequencies[points, band]
-        sort = np.argsort(corners, axis=1)
-        corners = np.take_along_axis(corners, sort, axis=1)
-        ids = np.take_along_axis(points, sort, axis=1)
-        first, last = np.searchsorted(targets, corners[:, 0]), np.searchsorted(targets, corners[:, 3])
-        ends = np.cumsum(last - first)
-        chunks = np.searchsorted(ends, np.arange(0, ends[-1], CHUNK)[1:])
-        for some in np.split(np.arange(len(ends)), chunks):
-            hits = (last - first)[some]
-            which = np.repeat(some, hits)
-            within = np.arange(len(which)) - np.repeat(np.cumsum(hits) - hits, hits)
-            target = first[which] + within
-            weights = corner_weights(corners[which], targets[target])
-            matrix = csr_matrix((weights.ravel(), (np.repeat(target, 4), ids[which].ravel())),
-                                shape=(len(targets), mesh.n_points))
-            result += matrix @ values[:, band]
-    # six tetrahedra by point
-    return result / 6.0
+def tetrahedron_sums(corners: np.ndarray, frequencies: np.ndarray, values: np.ndarray,
+                     targets: np.ndarray) -> np.ndarray:
+    """Sums over tetrahedra of volume 1, with corners (T, 4) among the points, at ascending targets: (W, K)."""
+    sums = np.zeros((len(targets), values.shape[2]))
+    arrays = [np.ascontiguousarray(a, dtype=np.float64) for a in (frequencies, values, targets)]
+    make_backend("cpu", "double").launch("surfaces", "integrate", 0, len(corners), corners.astype(np.int32),
+                                         frequencies.shape[1], arrays[0], values.shape[2], arrays[1], len(targets),
+                                         arrays[2], SIDE_THZ, sums)
+    return sums
 
 
 def _by_gaussian(frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray, sigma: float) -> np.ndarray:
