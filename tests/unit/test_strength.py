@@ -113,6 +113,7 @@ def test_matrix_products_equal_the_kernel(random_case, monkeypatch):
     assert_close(results[1], results[0], 1e-13)
     # little memory: few leading bands, lines and points at once
     monkeypatch.setattr(strength, "_STAGE_BYTES", {"cpu": 3000})
+    monkeypatch.setattr(strength, "_PRODUCT_BYTES", {"cpu": 3000})
     assert_close(cubic.of(*legs), results[0], 1e-13)
 
 

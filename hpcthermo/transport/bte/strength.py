@@ -23,7 +23,7 @@ together (`gpu/kernels/cubic_strength.h`). On a mesh of D divisions dR counts mo
 
 Floating-point operations of one q0:
 
-    leg 0        4 x 27 P  +  8 x 9 B 3 i           i: first atoms that occur, summed over the L1 pairs
+    leg 0        4 x 27 P  +  8 x 9 B 3 i            i: first atoms that occur, summed over the L1 pairs
     sum over dR  4 x 9 B (n1 L1 + n2 L2 + T L3)      half of a plain sum, as +a and -a share their products
     legs 1, 2    16 B^4 T
 
@@ -37,6 +37,7 @@ Reference: A. Togo, L. Chaput, I. Tanaka, Phys. Rev. B 91, 094306 (2015), equati
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,8 @@ PRODUCTS_FROM = 24
 POINTS_TOGETHER = 4
 #: bytes of one stage's output that are made before the next stage reads them: in a core's cache, in a GPU's memory
 _STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
+#: bytes of the matrices that legs 1 and 2 multiply at a time
+_PRODUCT_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 #: elements of a third-order force constant
 _ELEMENTS = 27
 #: LINES_JOB and MOST_PAIRS of cubic_strength.h
@@ -333,6 +336,16 @@ class CubicStrength:
                        self._scratch(2 * self._terms[4].shape[1] * self.mesh.crystal.n_atoms), output, per="scratch")
         self._workspace.points = chosen
 
+    def operations(self, point1: np.ndarray) -> dict[str, float]:
+        """Floating-point operations of `prepare` for one point and of `of` for triplets with these points."""
+        n_bands = self.n_bands
+        keys = np.unique(self._key[point1])
+        outputs = [len(np.unique(keys >> shift)) for shift in (2 * _BITS, _BITS, 0)]
+        places = [self.n_pairs, self._lines[0].count, self._lines[1].count]
+        sums = sum(4 * 9 * n_bands * n * length for n, length in zip(outputs, places, strict=True))
+        return {"leg 0": float(4 * _ELEMENTS * self.n_terms + 8 * 9 * n_bands * 3 * self.n_runs),
+                "triplets": float(sums + 16 * n_bands**4 * len(point1))}
+
     # ---- triplets --------------------------------------------------------------------------------
 
     def of(self, point0: int, point1: np.ndarray, point2: np.ndarray, out: Any = None) -> Any:
@@ -451,30 +464,35 @@ class CubicStrength:
         """Legs 1 and 2 as products of real matrices: [V_r V_i] [[U_r U_i], [-U_i U_r]] and the like."""
         backend, xp, n_bands, n = self.backend, self.backend.xp, self.n_bands, self.mesh.crystal.n_atoms
         modes = self._amplitudes[:self._amplitudes.size - self._spare].reshape(-1, 2, n_bands, n_bands)
-        budget = 2 * _STAGE_BYTES[backend.device] // backend.real.itemsize
-        # four arrays of 2 B^2 numbers for each leading band
-        leading = int(max(1, min(n_bands, budget // (8 * n_bands ** 2))))
-        together = max(1, budget // (8 * n_bands ** 2 * leading))
+        # 8 B^2 numbers for each leading band, in three arrays that are kept
+        room = _PRODUCT_BYTES[backend.device] // backend.real.itemsize // (8 * n_bands**2)
+        leading = max(1, min(n_bands, room))
+        together = max(1, room // leading)
+        set_size = (n * n + 1) * 2 * self._half
         for first in range(begin, end, together):
             last = min(first + together, end)
-            rows = triplets[first:last]
-            third = xp.empty((last - first, 2, n_bands, 2, n_bands), dtype=backend.real)
+            count, rows = last - first, triplets[first:last]
+            third = xp.empty((count, 2, n_bands, 2, n_bands), dtype=backend.real)
             parts = modes[rows[:, 3]]
             third[:, 0, :, 0], third[:, 0, :, 1] = parts[:, 0], parts[:, 1]
             third[:, 1, :, 0], third[:, 1, :, 1] = -parts[:, 1], parts[:, 0]
-            third = third.reshape(last - first, 2 * n_bands, 2 * n_bands)
-            second = modes[rows[:, 2]].transpose(0, 1, 3, 2).reshape(last - first, 2 * n_bands, n_bands)
-            set_size = (n * n + 1) * 2 * self._half
-            used = blocks[:(int(rows[-1, 0]) - first_point + 1) * set_size].reshape(-1, set_size)
-            used = used[rows[:, 0] - first_point]
-            used = used[:, :-2 * self._half].reshape(-1, n, n, 2, self._half)[..., :9 * n_bands]
-            used = used.reshape(last - first, n, n, 2, 3, 3, n_bands).transpose(0, 3, 2, 5, 1, 4, 6)
+            third = third.reshape(count, 2 * n_bands, 2 * n_bands)
+            second = modes[rows[:, 2]].transpose(0, 1, 3, 2).reshape(count, 2 * n_bands, n_bands)
+            places = backend.to_host(rows[:, 0]) - first_point
+            sets = blocks[int(places[0]) * set_size:(int(places[-1]) + 1) * set_size].reshape(-1, set_size)
+            used = sets if count == 1 else sets[places - places[0]]
+            used = used[:, :-2 * self._half].reshape(count, n, n, 2, self._half)[..., :9 * n_bands]
+            used = used.reshape(count, n, n, 2, 3, 3, n_bands).transpose(0, 3, 2, 5, 1, 4, 6)
             for band in range(0, n_bands, leading):
                 bands = min(leading, n_bands - band)
                 # rows: part and direction of k; columns: direction of j, and b0
-                matrix = used[..., band:band + bands].reshape(last - first, 2 * n_bands, n_bands * bands)
-                half = xp.matmul(matrix.transpose(0, 2, 1), third).reshape(last - first, n_bands, bands * 2 * n_bands)
-                products = xp.matmul(second, half)
+                matrix = self._array("matrix", (count, 2, n, 3, n, 3, bands))
+                matrix[...] = used[..., band:band + bands]
+                matrix = matrix.reshape(count, 2 * n_bands, n_bands * bands).transpose(0, 2, 1)
+                half = self._array("half", (count, n_bands * bands, 2 * n_bands))
+                xp.matmul(matrix, third, out=half)
+                products = self._array("products", (count, 2 * n_bands, bands * 2 * n_bands))
+                xp.matmul(second, half.reshape(count, n_bands, bands * 2 * n_bands), out=products)
                 backend.launch("cubic_strength", "square_products", first, last, triplets, band, bands, n_bands,
                                int(band + bands == n_bands), self._groups, self._has_groups, products, out)
 
@@ -488,6 +506,10 @@ class CubicStrength:
             buffer = self.backend.empty_aligned((size + size // 8 + self._spare,), self.backend.real)
             self._workspace.buffers[name] = buffer
         return buffer
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Any:
+        size = math.prod(shape)
+        return self._buffer(name, size)[:size].reshape(shape)
 
     def _scratch(self, size: int) -> Any:
         slices = self.backend.scratch_slices if self.backend.device != "cpu" else 1
