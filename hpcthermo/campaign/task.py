@@ -56,11 +56,12 @@ class Inputs:
                 text = json.dumps([self.parameters, self.files], sort_keys=True, allow_nan=False).encode()
             except (TypeError, ValueError) as error:
                 raise InputError(f"campaign: parameters of a task are no values of JSON ({error})") from None
-        pieces = [text]
+        digest = hashlib.sha256(text)
         for name in sorted(self.arrays):
             array = _canonical(name, self.arrays[name])
-            pieces += (f"|{name} {array.dtype.str} {array.shape}|".encode(), array.tobytes())
-        return hashlib.sha256(b"".join(pieces)).hexdigest()
+            digest.update(f"|{name} {array.dtype.str} {array.shape}|".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 #: no parameters and no files, as JSON

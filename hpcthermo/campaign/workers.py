@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from hpcthermo.config.campaign import CampaignSection
 
 
+#: values of campaign.where without a cluster
+ON_THIS_MACHINE = ("local", "processes", "threads")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a worker says about a batch.
@@ -277,7 +281,7 @@ def start_workers(section: CampaignSection, function: TaskFunction, folder: Path
     ResourceError
         If there is no scheduler or no worker.
     """
-    if section.where not in ("local", "processes", "threads"):
+    if section.where not in ON_THIS_MACHINE:
         from hpcthermo.campaign.cluster import connect
 
         return connect(section, folder)

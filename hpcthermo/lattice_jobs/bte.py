@@ -52,7 +52,8 @@ def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop
         constants = force_constants_of(run, 3, check)
         solution = solve(constants.dynamics, job.bte, nac=job.phonon.nac,
                          imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
-                         device=job.execution.device, stage=run.stage, phase_space=True)
+                         device=job.execution.device, stage=run.stage, phase_space=True,
+                         campaign=run.point_records)
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
         quantities |= bte_quantities(solution, constants)
         attributes["kappa"] = {"thickness": str(solution.relaxation_time.thickness or "bulk"),

@@ -53,7 +53,8 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
                 settings = job.bte.model_copy(update={"mesh": value, "mesh_length_A": None} if name == "meshes" else {})
                 solution = solve(at.dynamics, settings, nac=job.phonon.nac,
                                  imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
-                                 device=job.execution.device, stage=run.stage)
+                                 device=job.execution.device, stage=run.stage,
+                                 campaign=run.point_records)
                 lowest = min(lowest, float(solution.phonons.frequencies.min()))
                 kappa.append(_mean(solution))
                 abscissa.append(_abscissa(name, value, solution))

@@ -1,8 +1,8 @@
 """The run of a job about lattice vibrations: one process in its folder, from the lock to the report.
 
-Nothing here moves in time: work is a list of tasks. Forces of displaced cells are kept as they come
-(campaign.py), so that a run that was stopped goes on with `--resume` and repeats none of them; what follows them takes
-minutes at most and is done again.
+Nothing here moves in time: work is a list of tasks. Forces of displaced cells are kept as they come (campaign/), and
+so are tasks of q-points where [campaign] names workers: a run that was stopped goes on with `--resume` and repeats none
+of them. What follows them takes minutes at most and is done again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,15 @@ from hpcthermo.progress import Progress
 from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, versions, write_results
 
 if TYPE_CHECKING:
+    from hpcthermo.campaign.run import Records
+    from hpcthermo.campaign.task import Inputs, TaskFunction
+    from hpcthermo.campaign.workers import Workers
     from hpcthermo.config import LatticeDynamicsJob
     from hpcthermo.domain.comm import Communicator
 
-#: forces of displaced cells, in the results folder
+#: records of tasks, in the results folder: forces of displaced cells, and in a folder of its own what q-points gave
 CAMPAIGN_FOLDER = "campaign"
+POINTS_FOLDER = "points"
 
 #: (tasks done of the present stage) -> None
 Note = Callable[[int], None]
@@ -66,6 +70,7 @@ class LatticeRun:
         self.progress = Progress(0, folder, 1, 1, "tasks")
         self.lock = FolderLock(folder, comm)
         self.seconds: dict[str, float] = {}
+        self._cluster: Workers | None = None
         self._start = self._stage_start = time.monotonic()
         self._stage = ""
         try:
@@ -84,6 +89,8 @@ class LatticeRun:
                  _traceback: TracebackType | None) -> None:
         state = "finished" if kind is None else "checkpointed" if issubclass(kind, Requeue) else "failed"
         self.progress.finish(state)
+        if self._cluster is not None:
+            self._cluster.close()
         self.lock.release()
         close_logging()
 
@@ -91,6 +98,49 @@ class LatticeRun:
     def campaign_folder(self) -> Path:
         """Where forces of displaced cells are kept."""
         return self.folder / CAMPAIGN_FOLDER
+
+    def records(self, function: TaskFunction, tasks: Sequence[Inputs], place: str = "",
+                workers: Workers | None = None) -> Records:
+        """Records of tasks, on the workers of [campaign].
+
+        Parameters
+        ----------
+        place : str
+            Folder within that of the campaign.
+        workers : Workers, optional
+            Instead of those of [campaign].
+
+        Raises
+        ------
+        InputError, ResourceError
+            If workers cannot be had.
+        Requeue
+            If a signal has asked to stop.
+        """
+        from hpcthermo.campaign.run import run_campaign
+        from hpcthermo.campaign.workers import ON_THIS_MACHINE, start_workers
+
+        section, folder = self.job.campaign, self.campaign_folder / place
+        workers = workers or self._cluster
+        started = None
+        if workers is None:
+            workers = started = start_workers(section, function, self.campaign_folder)
+        if section.where not in ON_THIS_MACHINE and started is not None:
+            self._cluster, started = started, None  # of all campaigns of this run
+        try:
+            return run_campaign(function, tasks, folder, workers, retry_failed=section.retry_failed,
+                                attempts=section.attempts, progress=self.progress, stop=self.stop)
+        finally:
+            if started is not None:
+                started.close()
+
+    @property
+    def point_records(self) -> Callable[[TaskFunction, Sequence[Inputs]], Records] | None:
+        """What computes tasks of q-points: workers if [campaign] names any, else None for threads of this process."""
+        section = self.job.campaign
+        if section.where == "local" and section.workers == "auto":
+            return None
+        return lambda function, tasks: self.records(function, tasks, POINTS_FOLDER)
 
     @property
     def threads(self) -> int:
@@ -166,7 +216,7 @@ def _forget_finished_run(folder: Path) -> None:
     """
     campaign = folder / CAMPAIGN_FOLDER
     if campaign.exists() and not (folder / RESULTS_FILE).exists():
-        raise InputError(f"{folder}: holds an unfinished run (forces in {CAMPAIGN_FOLDER}); continue it with --resume, "
+        raise InputError(f"{folder}: holds an unfinished run (tasks in {CAMPAIGN_FOLDER}); continue it with --resume, "
                          "give another --out, or remove the folder")
     shutil.rmtree(campaign, ignore_errors=True)
     for name in (RESULTS_FILE, SUMMARY_FILE, "report.html"):

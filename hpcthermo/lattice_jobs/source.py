@@ -330,8 +330,7 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
     InputError
         If the potential gives no finite forces.
     """
-    from hpcthermo.campaign.run import run_campaign
-    from hpcthermo.campaign.workers import ThisThread, start_workers
+    from hpcthermo.campaign.workers import ThisThread
     from hpcthermo.phonons.forces import displacement_task
 
     dataset = displaced.dataset
@@ -345,13 +344,9 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
     run.stage(stage, len(tasks))
     short = section.where == "local" and section.workers == "auto" and (
         len(tasks) * seconds_per_call(function) < _SHORT_CAMPAIGN_S)
-    workers = ThisThread() if short else start_workers(section, function, run.campaign_folder)
     try:
-        records = run_campaign(function, tasks, run.campaign_folder, workers, retry_failed=section.retry_failed,
-                               attempts=section.attempts, progress=run.progress, stop=run.stop)
+        records = run.records(function, tasks, workers=ThisThread() if short else None)
         forces = records.stack("forces")
     except PhysicsError as error:
         raise InputError(f"forces: {error}") from None
-    finally:
-        workers.close()
     return dataset.with_forces(forces[1:], forces[0]), records.computed

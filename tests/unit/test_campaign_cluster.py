@@ -8,6 +8,7 @@ import stat
 import numpy as np
 import psutil
 import pytest
+import sample_points
 from sample_campaign import Powers, numbers
 
 from hpcthermo.campaign.certificates import write_certificates
@@ -15,6 +16,7 @@ from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.workers import start_workers
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.errors import InputError
+from hpcthermo.transport.bte.tasks import linewidths_of
 
 pytestmark = pytest.mark.xdist_group("dask")
 
@@ -76,6 +78,17 @@ def test_a_worker_that_dies_is_replaced_and_a_task_that_kills_it_fails_alone(wor
     poisoned = run_campaign(Powers(poison=3.0, exponent=2.0), numbers(*range(6)), tmp_path / "b", workers, attempts=1)
     assert list(poisoned.failures) == [3]
     assert "died" in poisoned.failures[3]
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow), 1])
+def test_linewidths_are_the_same_bits_on_any_number_of_dask_workers(workers, count, tmp_path):
+    problem = sample_points.problem()
+    cluster, client = workers._owned[0], workers._client
+    cluster.scale(count)
+    client.wait_for_workers(count, timeout=120)
+    there = linewidths_of(problem, campaign=lambda function, tasks: run_campaign(function, tasks, tmp_path, workers))
+    assert len(client.nthreads()) == count
+    np.testing.assert_array_equal(there, linewidths_of(problem))
 
 
 def test_certificates_are_for_their_owner_only(tmp_path):

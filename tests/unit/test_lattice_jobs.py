@@ -182,6 +182,36 @@ def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys, m
     assert second == pytest.approx(first, rel=1e-6)
 
 
+def test_a_stopped_job_with_workers_goes_on_with_the_bits_of_one_process(silicon, capsys, monkeypatch):
+    from hpcthermo.domain.comm import SingleProcess
+    from hpcthermo.dynamics.stop import STOP, Requeue
+    from hpcthermo.lattice_jobs.bte import run_bte
+
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    monkeypatch.chdir(silicon)
+    table = tomllib.loads(SILICON[SILICON.index("[phonon]"):])
+    table |= {"kind": "bte", "crystal": {"phonopy_yaml": "out/phono3py.yaml", "fc2": "out/fc2.hdf5",
+                                         "fc3": "out/fc3.hdf5"}}
+    results = {}
+    for name, campaign in (("alone", {}), ("workers", {"where": "threads", "workers": 2})):
+        job = parse_job(table | {"campaign": campaign})
+        finished = silicon / name / "campaign" / "points" / "journal.bin"
+
+        def stop(finished=finished):
+            return STOP if finished.exists() and finished.stat().st_size > 30_000 else 0
+
+        if campaign:
+            with pytest.raises(Requeue, match="of 8 tasks done"):
+                run_bte(job, SingleProcess(), silicon / name, False, stop)
+        run_bte(job, SingleProcess(), silicon / name, bool(campaign), None)
+        with h5py.File(silicon / name / "results.h5") as store:
+            results[name] = {key: store[key][()] for key in (
+                "modes/linewidth", "modes/normal_linewidth", "modes/phase_space", "kappa/rta", "kappa/lbte")}
+    capsys.readouterr()
+    for key, values in results["alone"].items():
+        np.testing.assert_array_equal(results["workers"][key], values, err_msg=key)
+
+
 def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch):
     monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
     code, _, err = leave(["bte", str(silicon / "job.toml"), "--out", str(silicon / "out"), "--resume"], capsys)

@@ -29,7 +29,7 @@ import numpy as np
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import Processes, ThreePhononRates
+from hpcthermo.transport.bte.rates import Processes, ThreePhononRates, in_order
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 
 #: parts of the list that may be worked on at once
@@ -188,25 +188,41 @@ def collect_collisions(rates: ThreePhononRates, threads: int = 1,
     collisions : Collisions
         In an order that does not depend on the number of threads.
     """
+    return joined(rates, _results(rates, Stars.of(rates.mesh), threads), note)
+
+
+#: columns of a list of processes: modes a, b and c, kinds, amounts
+LISTED = ("modes", "first", "second", "kinds", "amounts")
+_TYPES = (np.int32, np.int32, np.int32, np.uint8, np.float64)
+
+
+def listed_task(rates: ThreePhononRates, stars: Stars, task: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Deposits of a task, and its processes as the columns `LISTED`."""
     if rates.split:
         raise ValueError("processes are listed without the division into normal and Umklapp ones")
-    stars = Stars.of(rates.mesh)
-    total: np.ndarray | float = 0.0
+    parts = [tuple(np.empty(0, dtype=kind) for kind in _TYPES)]
+    deposits = rates.task(task, lambda found: parts.append(_modes(found, rates.mesh, stars, rates.n_bands)))
+    return deposits, tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def joined(rates: ThreePhononRates, results: Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]],
+           note: Callable[[int], None] | None = None) -> tuple[np.ndarray, Collisions]:
+    """Linewidths and processes from the results of `listed_task` for all tasks, in their order."""
     parts: list[tuple[np.ndarray, ...]] = []
-    for done, (deposits, found) in enumerate(_results(rates, stars, threads), start=1):
-        total = total + deposits
-        parts += found
-        if note is not None:
-            note(done)
-    return rates.linewidths(np.asarray(total)), Collisions(tuple(parts))
+
+    def deposits() -> Iterator[np.ndarray]:
+        for deposited, columns in results:
+            parts.append(columns)
+            yield deposited
+
+    total = in_order(deposits(), note)
+    return rates.linewidths(total), Collisions(tuple(parts))
 
 
 def _results(rates: ThreePhononRates, stars: Stars,
-             threads: int) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, ...]]]]:
-    def task(number: int) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
-        parts: list[tuple[np.ndarray, ...]] = []
-        deposits = rates.task(number, lambda found: parts.append(_modes(found, rates.mesh, stars, rates.n_bands)))
-        return deposits, parts
+             threads: int) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+    def task(number: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        return listed_task(rates, stars, number)
 
     if threads == 1:
         yield from map(task, range(rates.n_tasks))

@@ -51,8 +51,8 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 
 #: strengths held at a time, bytes
 STRENGTH_BYTES = 2**26
-#: tasks are no more than this
-MOST_TASKS = 128
+#: so many tasks are always allowed; more, for many workers, while their deposits together have no more bytes than this
+ALLOWED_TASKS, DEPOSIT_BYTES = 128, 2**30
 #: temperatures that the kernel takes together (linewidths.h)
 _TEMPERATURES_TOGETHER = 4
 #: candidates that the kernel holds (linewidths.h)
@@ -71,7 +71,10 @@ class Strength(Protocol):
         ...
 
     def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> Any:
-        """S of triplets (T,) with one first point, (T, B, B, B), eV^2; a mean over degenerate bands of each leg."""
+        """S of triplets (T,) with one first point, (T, B, B, B), eV^2; a mean over degenerate bands of each leg.
+
+        An array of the host or of the device.
+        """
         ...
 
 
@@ -209,7 +212,13 @@ class ThreePhononRates:
     def n_tasks(self) -> int:
         """Number of tasks; large problems have whole sets of points that the strength takes together."""
         n = self.symmetry.n_irreducible
-        return min(MOST_TASKS, n if n < 16 * POINTS_TOGETHER else -(-n // POINTS_TOGETHER))
+        allowed = max(ALLOWED_TASKS, DEPOSIT_BYTES // (8 * self.n_slots * self.n_bands * len(self.temperatures)))
+        return min(allowed, n if n < 16 * POINTS_TOGETHER else -(-n // POINTS_TOGETHER))
+
+    @property
+    def n_slots(self) -> int:
+        """Rows of deposits: irreducible points, twice if processes are split."""
+        return self.symmetry.n_irreducible * (2 if self.split else 1)
 
     def slots(self, task: int) -> range:
         """Irreducible points whose triplets a task takes: every n-th, for the first have the most."""
@@ -228,9 +237,8 @@ class ThreePhononRates:
         (I, B, n_T) ndarray, or (2 I, B, n_T) with Umklapp processes in the second half
             eV^2/THz, to be added up over the tasks.
         """
-        n_slots = self.symmetry.n_irreducible * (2 if self.split else 1)
-        n_bands = self._frequencies.shape[1]
-        gamma = self.backend.xp.zeros((n_slots, n_bands, self._n_padded))
+        n_bands = self.n_bands
+        gamma = self.backend.xp.zeros((self.n_slots, n_bands, self._n_padded))
         slots, points = self.slots(task), self.mesh.irreducible[0]
         size = max(1, STRENGTH_BYTES // (8 * n_bands**3))
         for begin in range(0, len(slots), POINTS_TOGETHER):
@@ -253,7 +261,7 @@ class ThreePhononRates:
         backend, gaussian, n_bands = self.backend, self._gaussian, self._frequencies.shape[1]
         triplets = [backend.from_host(np.ascontiguousarray(x))
                     for x in (part.point1, part.point2, part.slots, part.multiplicities)]
-        strengths = self.strength.of(part.point0, part.point1, part.point2)
+        strengths = backend.from_host(self.strength.of(part.point0, part.point1, part.point2))
         slices, empty = backend.scratch_slices, backend.xp.empty
         scratch = (empty((slices, 3 * (2 * n_bands + 1) * n_bands), dtype=np.float64),
                    empty((slices, 2 * _CAPACITY + 3 * backend.lanes), dtype=np.int32),
@@ -310,7 +318,7 @@ def sum_in_order(rates: ThreePhononRates, threads: int = 1, note: Callable[[int]
     note : callable, optional
         Told of the number of tasks that are done; what it raises ends the work.
     """
-    return _sum(_results(rates, threads), note)
+    return in_order(_results(rates, threads), note)
 
 
 def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
@@ -321,7 +329,8 @@ def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
         yield from pool.map(rates.task, range(rates.n_tasks))
 
 
-def _sum(parts: Iterator[np.ndarray], note: Callable[[int], None] | None = None) -> np.ndarray:
+def in_order(parts: Iterator[np.ndarray], note: Callable[[int], None] | None = None) -> np.ndarray:
+    """Sum of deposits as they come; arguments are those of `sum_in_order`."""
     total = next(parts).copy()
     for done, part in enumerate(parts, start=2):
         total += part

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.gpu.backend import Backend, make_backend
+from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
@@ -24,15 +24,14 @@ from hpcthermo.phonons.stability import Correction, harmonic_crystal, require_st
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
 from hpcthermo.transport.bte import lbte
 from hpcthermo.transport.bte.boundary import boundary_linewidths
-from hpcthermo.transport.bte.collisions import Collisions, collect_collisions, energy_imbalance
+from hpcthermo.transport.bte.collisions import Collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
 from hpcthermo.transport.bte.direct import pseudo_inverse
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
-from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
 from hpcthermo.transport.bte.smearing import Gaussian, adaptive_gaussian, fixed_gaussian
-from hpcthermo.transport.bte.strength import CubicStrength
+from hpcthermo.transport.bte.tasks import Campaign, ThreePhononProblem, linewidths_and_collisions, linewidths_of
 from hpcthermo.transport.bte.wigner import Coherences, coherences
 
 if TYPE_CHECKING:
@@ -109,7 +108,8 @@ def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool
 
 def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = "gonze",
           imaginary_limit_THz: float = 0.05, threads: int = 1, device: str = "cpu",
-          stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False) -> Solution:
+          stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False,
+          campaign: Campaign | None = None) -> Solution:
     """Solve the Boltzmann equation of a crystal.
 
     Parameters
@@ -118,6 +118,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         (name, tasks) -> what is told of the tasks that are done.
     phase_space : bool
         Also the three-phonon phase space.
+    campaign : callable, optional
+        Computes the tasks of q-points instead of threads of this process (`tasks`).
 
     Raises
     ------
@@ -139,24 +141,22 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     velocities = little_group_average(irreducible.q, group_velocities(harmonic, irreducible), mesh.rotations,
                                       mesh.cartesian_rotations)
 
-    backend = make_backend(device, "mixed")
+    make_backend(device, "mixed")  # refused before work is spent on it
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
-    strength = CubicStrength(mesh, phonons, dynamics.third, backend)
     full = settings.method == "lbte"
-    options: dict[str, Any] = {"gaussian": gaussian, "backend": backend}
-    rates = ThreePhononRates(mesh, phonons, strength, temperatures, split=settings.normal_umklapp and not full,
-                             **options)
-    note = clock.begin("three-phonon linewidths", rates.n_tasks)
+    problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,
+                                 split=settings.normal_umklapp and not full)
+    note = clock.begin("three-phonon linewidths", problem.rates.n_tasks)
     collisions: Collisions | None = None
     if full:
-        found, collisions = collect_collisions(rates, threads, note)
+        found, collisions = linewidths_and_collisions(problem, threads, note, campaign)
         linewidths = {"three_phonon": found}
     if settings.normal_umklapp:
-        split = rates if rates.split else ThreePhononRates(mesh, phonons, strength, temperatures, split=True, **options)
-        normal, umklapp = np.split(split.linewidths(sum_in_order(split, threads, note)), 2)
+        apart = problem if problem.split else replace(problem, split=True)
+        normal, umklapp = np.split(linewidths_of(apart, threads, note, campaign), 2)
         linewidths = {"three_phonon": normal + umklapp, "normal": normal, "umklapp": umklapp}
     elif not full:
-        linewidths = {"three_phonon": rates.linewidths(sum_in_order(rates, threads, note))}
+        linewidths = {"three_phonon": linewidths_of(problem, threads, note, campaign)}
     clock.begin("other scattering")
     if settings.isotopes:
         linewidths["isotope"] = isotope_linewidths(mesh, phonons, natural_mass_variances(crystal.symbols))
@@ -176,11 +176,12 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         solution.coherence = coherences(mesh, frequencies, velocities, velocity_matrices(harmonic, irreducible), total,
                                         temperatures, thickness=thickness)
     if phase_space:
-        clock.begin("phase space")
-        solution.phase_space = _phase_space(mesh, phonons, gaussian, backend, temperatures, threads)
+        weighted = replace(problem, third=None, split=False)
+        note = clock.begin("phase space", weighted.rates.n_tasks)
+        solution.phase_space = _phase_space(weighted, threads, note, campaign)
     if collisions is not None:
         clock.begin("full equation")
-        _solve_full(solution, collisions, rates.prefactor, settings, thickness, threads)
+        _solve_full(solution, collisions, problem.rates.prefactor, settings, thickness, threads)
     clock.end()
     return solution
 
@@ -212,15 +213,15 @@ def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phono
     return adaptive_gaussian(mesh, group_velocities(harmonic, phonons))
 
 
-def _phase_space(mesh: Mesh, phonons: Phonons, gaussian: Gaussian | None, backend: Backend, temperatures: np.ndarray,
-                 threads: int) -> np.ndarray:
+def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int], None],
+                 campaign: Campaign | None) -> np.ndarray:
     """Weighted phase space (I, n_T, B) of three-phonon processes, 1/THz^4.
 
     That of W. Li and N. Mingo, Phys. Rev. B 89, 184304 (2014): the sum of a linewidth with 1/(f f1 f2) in place of the
     strength, by the number of points.
     """
-    rates = ThreePhononRates(mesh, phonons, PhaseSpace(phonons), temperatures, gaussian=gaussian, backend=backend)
-    return rates.linewidths(sum_in_order(rates, threads)) / (rates.prefactor * mesh.n_points)
+    found = linewidths_of(weighted, threads, note, campaign)
+    return found / (weighted.rates.prefactor * weighted.mesh.n_points)
 
 
 def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSection,
