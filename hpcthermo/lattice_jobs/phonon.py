@@ -22,7 +22,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import SUM_RULE, ForceConstants, force_constants_of, write_force_constants
 from hpcthermo.phonons.density_of_states import density_of_states, shares_of_atoms
-from hpcthermo.phonons.dispersion import Path, dispersion, standard_path
+from hpcthermo.phonons.dispersion import Path, dispersion, flexural_exponent, standard_path
 from hpcthermo.phonons.gruneisen import gruneisen_tensors, total_gruneisen
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.modes import heat_capacities
@@ -46,6 +46,10 @@ Attributes = dict[str, dict[str, Any]]
 
 #: the three acoustic modes at the centre of the zone lie this close to zero, THz
 ACOUSTIC_LIMIT_THZ = 0.05
+#: where the ZA branch of a sheet is fitted, 1/A (with 2 pi): layers that slide over each other easily bend apart beyond
+FLEXURAL_SPAN = (5e-4, 2e-3)
+#: a quadratic branch has an exponent within
+FLEXURAL_LIMITS = (1.9, 2.1)
 
 
 def run_force_constants(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
@@ -88,6 +92,12 @@ def phonon_quantities(run: LatticeRun, constants: ForceConstants,
         "dispersion/velocity": (found.velocities, "A/ps", "points, bands, x y z"),
         "checks/acoustic_frequencies": (harmonic.phonons(np.zeros((1, 3))).frequencies[0, :3], "THz", "at q = 0"),
     }
+    if dynamics.crystal.periodic.count(False) == 1:
+        table["checks/flexural_exponent"] = (_flexural_exponent(harmonic), "1",
+                                             "p of f ~ |q|^p of the ZA branch; not a number where it is unstable")
+    if constants.found_second is not None:
+        before = HarmonicCrystal(dynamics.crystal, constants.found_second).phonons(found.q).frequencies
+        table["checks/lowest_frequency_before"] = (before.min(), "THz", "on the path, before projection")
     if settings.grueneisen and 3 in dynamics.force_constants:
         phonons = Phonons(found.q, found.frequencies, found.eigenvectors)
         tensors = gruneisen_tensors(harmonic, dynamics.third, phonons)
@@ -96,6 +106,16 @@ def phonon_quantities(run: LatticeRun, constants: ForceConstants,
         table |= _mesh_quantities(run, harmonic, dynamics, settings)
     attributes: Attributes = {"dispersion": {"labels": json.dumps([[float(at), name] for at, name in found.ticks])}}
     return {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}, attributes
+
+
+def _flexural_exponent(harmonic: HarmonicCrystal) -> float:
+    """Of the ZA branch of a sheet; not a number if it is unstable."""
+    along = harmonic.crystal.periodic.index(True)
+    length = 2.0 * np.pi * float(np.linalg.norm(harmonic.crystal.reciprocal[along]))
+    try:
+        return flexural_exponent(harmonic, np.eye(3)[along], (FLEXURAL_SPAN[0] / length, FLEXURAL_SPAN[1] / length))
+    except InputError:
+        return np.nan
 
 
 def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics,
@@ -199,8 +219,16 @@ def harmonic_checks(results: Results) -> Table:
     limit = float(results.job["phonon"]["imaginary_limit_THz"])
     lowest = min(float(values.min()) for values in (found.get("lowest_frequency"), found.get("mesh_lowest_frequency"),
                                                     _frequencies(results)) if values is not None)
-    checks["stability"] = {"passed": lowest >= -limit,
-                           "detail": f"lowest frequency {lowest:.4f} THz on path and mesh, limit -{limit:g}"}
+    detail = f"lowest frequency {lowest:.4f} THz on path and mesh, limit -{limit:g}"
+    if "lowest_frequency_before" in found:
+        detail += f"; {float(found['lowest_frequency_before']):.4f} THz on the path before projection"
+    checks["stability"] = {"passed": lowest >= -limit, "detail": detail}
+    if "flexural_exponent" in found:
+        exponent = float(found["flexural_exponent"])
+        checks["flexural_branch"] = {
+            "passed": FLEXURAL_LIMITS[0] <= exponent <= FLEXURAL_LIMITS[1],
+            "detail": f"exponent {exponent:.3f} of the ZA branch, expected 2 (|q| from {FLEXURAL_SPAN[0]:g} to "
+                      f"{FLEXURAL_SPAN[1]:g} 1/A)"}
     if "acoustic_frequencies" in found:
         largest = float(np.abs(found["acoustic_frequencies"]).max())
         checks["acoustic_modes"] = {"passed": largest <= ACOUSTIC_LIMIT_THZ,

@@ -59,6 +59,8 @@ class ForceConstants:
         Largest violation of the acoustic sum rules before projection, by order, relative to the largest element.
     sums : dict of int to float
         The same of the force constants that are used.
+    found_second : Interactions or None
+        Of the second order before projection, where they were computed.
     """
 
     dynamics: LatticeDynamics
@@ -66,6 +68,7 @@ class ForceConstants:
     facts: Mapping[str, Any] = field(default_factory=dict)
     found_sums: Mapping[int, float] = field(default_factory=dict)
     sums: Mapping[int, float] = field(default_factory=dict)
+    found_second: Interactions | None = None
 
 
 def force_constants_of(run: LatticeRun, order: int,
@@ -229,6 +232,8 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
         run.stage(f"force constants of order {n}")
         found = _found(displaced, dataset, section, n)
         found_sums[n] = _relative_sum(found)
+        if n == 2:
+            found_second = found if isinstance(found, Interactions) else found.interactions()
         constants[n] = _projected(relaxed, displaced, found, section.rotational_sum_rules, facts)
         supercells[n] = displaced.supercell
         facts[f"supercell_atoms_{n}"] = displaced.supercell.n_atoms
@@ -236,7 +241,7 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
         facts[f"displaced_cells_computed_{n}"] = computed
     sums = {n: _relative_sum(found) for n, found in constants.items()}
     dynamics = LatticeDynamics(relaxed.crystal, constants, supercells=supercells)
-    return ForceConstants(dynamics, relaxed, facts, found_sums, sums)
+    return ForceConstants(dynamics, relaxed, facts, found_sums, sums, found_second)
 
 
 def _fitted_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,

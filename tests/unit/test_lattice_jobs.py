@@ -280,6 +280,27 @@ def test_a_sheet_conducts_in_its_plane_and_relaxation_times_underestimate_it(cap
 
 
 @pytest.mark.slow
+def test_the_flexural_branch_of_a_sheet_is_quadratic_unless_it_is_pulled(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    text = GRAPHENE[:GRAPHENE.index("[bte]")].replace("[5, 5, 1]", "[3, 3, 1]")
+    text = text.replace('kind = "bte"', 'kind = "phonon"')
+    exponent = {}
+    for name, rotational, pressure in (("free", "true", 0.0), ("pulled", "false", -1.0)):
+        job = text.replace("cutoff3_A = 4.0", f"order = 2\nrotational_sum_rules = {rotational}") + (
+            f"grueneisen = false\n[relaxation]\npressure_GPa = {pressure}\n")
+        (tmp_path / "job.toml").write_text(job)
+        code, _, err = leave(["phonon", str(tmp_path / "job.toml"), "--out", str(tmp_path / name)], capsys)
+        assert code == 0, err
+        with h5py.File(tmp_path / name / "results.h5") as file:
+            exponent[name] = float(file["checks/flexural_exponent"][()])
+            assert float(file["checks/lowest_frequency_before"][()]) == pytest.approx(0.0, abs=1e-3)
+        checks = json.loads((tmp_path / name / "summary.json").read_text())["checks"]
+        assert checks["flexural_branch"]["passed"] == (name == "free")
+    assert exponent["free"] == pytest.approx(2.0, abs=0.02)
+    assert exponent["pulled"] == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.slow
 def test_random_displacements_give_the_frequencies_of_finite_differences(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
     text = SILICON[:SILICON.index("[bte]")].replace('kind = "bte"', 'kind = "fc"').replace("[1, 1, 1]", "[2, 2, 2]")
