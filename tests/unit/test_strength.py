@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sample_interactions import random_interactions
 from spring_crystal import diamond, springs, supercell_of
 
 from hpcthermo.gpu.backend import make_backend
@@ -40,16 +41,7 @@ def random_second(n, rng):
 
 
 def random_third(n, rng, count=60, reach=3):
-    """Terms of random atoms and lattice vectors, each with all permutations of its legs."""
-    atoms = rng.integers(0, n, (count, 3))
-    places = np.zeros((count, 3, 3), dtype=int)
-    places[:, 1:] = rng.integers(-reach, reach + 1, (count, 2, 3))
-    values = rng.normal(size=(count, 3, 3, 3))
-    parts = []
-    for legs in itertools.permutations(range(3)):
-        shifted = places[:, list(legs)] - places[:, [legs[0]]]
-        parts.append((atoms[:, list(legs)], shifted[:, 1:], values.transpose(0, *(1 + leg for leg in legs))))
-    return Interactions.merged(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+    return random_interactions(n, rng, 3, count, reach)
 
 
 def plain_strength(mesh, phonons, third, point0, point1, point2):

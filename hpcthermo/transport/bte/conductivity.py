@@ -162,7 +162,7 @@ class Conductivity:
                    np.linalg.norm(displacements, axis=3), thickness)
 
     @property
-    def _shares(self) -> np.ndarray:
+    def shares(self) -> np.ndarray:
         """Contributions times weights over N, (n_T, I, B, 3, 3): their sum is kappa."""
         shares: np.ndarray = self.modes * (self.weights / self.weights.sum())[:, None, None, None]
         return shares
@@ -170,13 +170,13 @@ class Conductivity:
     @cached_property
     def kappa(self) -> np.ndarray:
         """Conductivity tensors (n_T, 3, 3), W/(m K)."""
-        total: np.ndarray = self._shares.sum(axis=(1, 2))
+        total: np.ndarray = self.shares.sum(axis=(1, 2))
         return total
 
     @property
     def by_branch(self) -> np.ndarray:
         """Conductivity of each band, bands counted by frequency at each point, (n_T, B, 3, 3)."""
-        branches: np.ndarray = self._shares.sum(axis=1)
+        branches: np.ndarray = self.shares.sum(axis=1)
         return branches
 
     def cumulative_by_path(self, lengths: np.ndarray) -> np.ndarray:
@@ -209,7 +209,7 @@ class Conductivity:
 
     def _cumulative(self, keys: np.ndarray, limits: np.ndarray) -> np.ndarray:
         result = np.zeros((len(self.temperatures), len(limits), 3, 3))
-        for t, (key, share) in enumerate(zip(keys, self._shares, strict=True)):
+        for t, (key, share) in enumerate(zip(keys, self.shares, strict=True)):
             order = np.argsort(key, axis=None)
             sums = np.concatenate([np.zeros((1, 3, 3)), np.cumsum(share.reshape(-1, 3, 3)[order], axis=0)])
             result[t] = sums[np.searchsorted(key.ravel()[order], limits, side="right")]
@@ -219,7 +219,7 @@ class Conductivity:
         """Conductivity by length where grains of one size end all paths, tau = L/|v|: (n_T, 3, 3), W/(m K) per A."""
         moving = self.mean_free_paths > 0.0
         per_length = np.where(moving, 1.0 / np.where(moving, self.mean_free_paths, 1.0), 0.0)
-        limit: np.ndarray = (self._shares * per_length[..., None, None]).sum(axis=(1, 2))
+        limit: np.ndarray = (self.shares * per_length[..., None, None]).sum(axis=(1, 2))
         return limit
 
 

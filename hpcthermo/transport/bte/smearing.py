@@ -2,8 +2,8 @@ r"""Energy conservation by Gaussians.
 
     delta(f) -> exp(-f^2 / 2 s^2) / (s sqrt(2 pi) c)        for |f| < cutoff s, else 0        c = erf(cutoff / sqrt 2)
 
-so that a truncated Gaussian keeps its integral; without a cutoff c = 1. The width of a process joins those of its three
-modes in quadrature, s^2 = s_0^2 + s_1^2 + s_2^2.
+so that a truncated Gaussian keeps its integral; without a cutoff c = 1. The width of a process joins those of its modes
+in quadrature, s^2 = s_0^2 + s_1^2 + s_2^2 (and s_3^2 where four phonons meet).
 
 Adaptive: the width of a mode is how much its frequency changes over a cell of the mesh,
 
@@ -51,7 +51,7 @@ class Gaussian:
 
 
 def fixed_gaussian(shape: tuple[int, ...], sigma_THz: float, cutoff: float | None = None,
-                   keep_integral: bool = True) -> Gaussian:
+                   keep_integral: bool = True, modes: int = 3) -> Gaussian:
     """One width for all processes.
 
     Parameters
@@ -63,11 +63,13 @@ def fixed_gaussian(shape: tuple[int, ...], sigma_THz: float, cutoff: float | Non
         Standard deviations beyond which nothing counts.
     keep_integral : bool
         False: truncated without renormalisation, as in phono3py.
+    modes : int
+        Of a process.
     """
     _require_positive("sigma_THz", sigma_THz)
     reach = _reach(cutoff)
     integral = math.erf(reach / math.sqrt(2.0)) if keep_integral else 1.0
-    return Gaussian(np.full(shape, sigma_THz / math.sqrt(3.0)), reach, integral)
+    return Gaussian(np.full(shape, sigma_THz / math.sqrt(modes)), reach, integral)
 
 
 def adaptive_gaussian(mesh: Mesh, velocities: np.ndarray, scale: float = 1.0, cutoff: float | None = 4.0,

@@ -1,0 +1,219 @@
+"""Four-phonon linewidths against plain sums, their invariants, and samples against sums over all processes."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from sample_interactions import bond_interactions, random_interactions
+from spring_crystal import diamond
+from test_strength import random_crystal, random_second
+
+from hpcthermo.errors import InputError
+from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.modes import occupations
+from hpcthermo.transport.bte.conductivity import Conductivity
+from hpcthermo.transport.bte.four_phonon import FourPhononRates, all_processes, sampled
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.quartic_strength import QuarticStrength
+from hpcthermo.transport.bte.smearing import fixed_gaussian
+from hpcthermo.units import PLANCK_EV_PER_THZ
+
+TEMPERATURES = np.array([60.0, 400.0])
+
+
+def random_case(n, divisions, seed, terms=8):
+    rng = np.random.default_rng(seed)
+    crystal = random_crystal(n, rng)
+    mesh = Mesh.create(crystal, divisions, symmetric=False)
+    phonons = HarmonicCrystal(crystal, random_second(n, rng)).phonons(mesh.q)
+    return mesh, phonons, random_interactions(n, rng, 4, count=terms, reach=2)
+
+
+@pytest.fixture(scope="module")
+def two_atoms():
+    return random_case(2, (2, 2, 2), 3)
+
+
+def strengths(mesh, phonons, fourth, *points):
+    """|V|^2 of one process, bands 0, 1, 2, 3."""
+    found = QuarticStrength(mesh, phonons, fourth)
+    leg1 = found.leg1(found.leg0(points[0]), points[1])
+    return found.legs23(leg1, np.array([points[2]]), np.array([points[3]]))[0].transpose(3, 2, 0, 1)
+
+
+def plain_strengths(mesh, phonons, fourth, *points):
+    n, u = mesh.crystal.n_atoms, QuarticStrength(mesh, phonons, fourth).amplitudes
+    phase = np.exp(2j * np.pi * sum(fourth.vectors[:, leg] @ mesh.q[points[leg + 1]] for leg in range(3)))
+    sums = np.zeros((n,) * 4 + (3,) * 4, dtype=complex)
+    np.add.at(sums, tuple(fourth.atoms.T), fourth.values * phase[:, None, None, None, None])
+    sums = sums.transpose(0, 4, 1, 5, 2, 6, 3, 7).reshape((3 * n,) * 4)
+    return np.abs(np.einsum("wxyz,wa,xb,yc,zd->abcd", sums, *(u[point] for point in points), optimize=True)) ** 2
+
+
+def processes(mesh, point0):
+    for one, two in itertools.product(range(mesh.n_points), repeat=2):
+        yield point0, one, two, int(mesh.index(-mesh.addresses[[point0, one, two]].sum(axis=0)))
+
+
+def test_strengths_are_plain_sums_in_any_order_of_the_legs(two_atoms):
+    mesh, phonons, fourth = two_atoms
+    for points in list(processes(mesh, 5))[3::13]:
+        found = strengths(mesh, phonons, fourth, *points)
+        assert np.abs(found - plain_strengths(mesh, phonons, fourth, *points)).max() < 1e-12 * found.max()
+        for legs in ((1, 0, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)):
+            other = strengths(mesh, phonons, fourth, *(points[leg] for leg in legs))
+            assert np.abs(other - found.transpose(legs)).max() < 1e-12 * found.max()
+
+
+def test_all_processes_are_the_plain_sum(two_atoms):
+    mesh, phonons, fourth = two_atoms
+    sigma = 8.0
+    rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES,
+                            fixed_gaussian(phonons.frequencies.shape, sigma, 3.0, modes=4))
+    f = phonons.frequencies
+    x = PLANCK_EV_PER_THZ * f / (8.617333262e-5 * TEMPERATURES[:, None, None])
+    z = 0.5 / np.sinh(0.5 * x)
+    index = 2
+    point0 = int(rates.points[index])
+    expected = np.zeros((3, 2, 6))
+    for points in processes(mesh, point0):
+        strength = plain_strengths(mesh, phonons, fourth, *points)
+        grids = [f[p].reshape([-1 if leg == k else 1 for k in range(4)]) for leg, p in enumerate(points)]
+        for signs in itertools.product((-1, 1), repeat=3):
+            if sum(signs) < 3:
+                off = grids[0] + sum(s * grid for s, grid in zip(signs, grids[1:], strict=True))
+                delta = np.exp(-0.5 * (off / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi) * math.erf(3 / math.sqrt(2)))
+                delta[np.abs(off) > 3.0 * sigma] = 0.0
+                expected[(3 + sum(signs)) // 2] += np.einsum(
+                    "abcd,tb,tc,td->ta", strength * delta, *(z[:, p] for p in points[1:]), optimize=True)
+    expected *= np.pi / (6.0 * PLANCK_EV_PER_THZ**2 * mesh.n_points**2) / z[:, point0]
+    found = rates.exact(index)
+    assert (expected > 0.0).all()
+    assert np.abs(found / expected - 1.0).max() < 1e-10
+
+
+def test_occupations_where_energy_is_conserved():
+    """The three brackets of the sunset diagram are z1 z2 z3 / z."""
+    rng = np.random.default_rng(1)
+    for signs in ((-1, -1, -1), (1, -1, -1), (1, 1, -1)):
+        f = rng.uniform(1.0, 5.0, 3) + np.array([0.0, 0.0, 9.0])
+        own = abs(np.dot(signs, f))
+        signs = signs if np.dot(signs, f) < 0 else tuple(-s for s in signs)
+        n, (n0,) = occupations(f, np.array([250.0]))[0], occupations(np.array([own]), np.array([250.0]))[0][None]
+        there = np.prod([n[k] if s > 0 else n[k] + 1.0 for k, s in enumerate(signs)])
+        back = np.prod([n[k] + 1.0 if s > 0 else n[k] for k, s in enumerate(signs)])
+        z, z0 = np.sqrt(n * (n + 1.0)).prod(), np.sqrt(n0 * (n0 + 1.0))
+        assert there - back == pytest.approx(z / z0, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def diamond_case():
+    crystal, length = diamond(), 5.43 * math.sqrt(3) / 4
+    second = bond_interactions(crystal, length, lambda e: 8.0 * np.outer(e, e) + 0.5 * np.eye(3))
+    fourth = bond_interactions(crystal, length, lambda e: 100.0 * np.einsum("a,b,c,d->abcd", e, e, e, e))
+    mesh = Mesh.create(crystal, (3, 3, 3))
+    phonons = HarmonicCrystal(crystal, second).phonons(mesh.q)
+    assert np.sort(phonons.frequencies.ravel())[3] > 0.1
+    gaussian = fixed_gaussian(phonons.frequencies.shape, 0.2, 4.0, modes=4)
+    return mesh, phonons, fourth, gaussian
+
+
+def test_no_choice_of_eigenvectors_matters(diamond_case):
+    mesh, phonons, fourth, gaussian = diamond_case
+    rng = np.random.default_rng(8)
+    turned = phonons.eigenvectors.copy()
+    for point, f in enumerate(phonons.frequencies):
+        groups = np.split(np.arange(6), np.flatnonzero(np.diff(f) > 1e-4) + 1)
+        for group in groups:
+            mixing = np.linalg.qr(rng.normal(size=(len(group),) * 2) + 1j * rng.normal(size=(len(group),) * 2))[0]
+            turned[point][:, group] = turned[point][:, group] @ mixing
+    other = Phonons(phonons.q, phonons.frequencies, turned)
+    one, two = (FourPhononRates(mesh, p, fourth, TEMPERATURES, gaussian) for p in (phonons, other))
+    for index in range(len(one.points)):
+        first, second = one.exact(index), two.exact(index)
+        assert np.abs(first - second).max() < 1e-9 * first.max()
+        assert np.abs(one.batch(index, 4) - two.batch(index, 4)).max() < 1e-9 * first.max()
+
+
+def test_equivalent_points_have_equal_linewidths(diamond_case):
+    mesh, phonons, fourth, gaussian = diamond_case
+    low = Mesh.create(mesh.crystal, (3, 3, 3), symmetric=False)
+    assert np.array_equal(low.q, mesh.q)
+    rates = FourPhononRates(low, phonons, fourth, TEMPERATURES, gaussian)
+    few = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian)
+    for place in (3, 9):
+        index = int(np.searchsorted(few.points, mesh.representative[rates.points[place]]))
+        expected = few.exact(index)
+        assert np.abs(rates.exact(place) - expected).max() < 1e-9 * expected.max()
+
+
+def test_linewidths_grow_with_the_square_of_temperature(diamond_case):
+    mesh, phonons, fourth, gaussian = diamond_case
+    rates = FourPhononRates(mesh, phonons, fourth, [2e4, 4e4], gaussian)
+    gamma = rates.exact(len(rates.points) - 1).sum(axis=0)
+    assert gamma.min() > 0.0
+    assert np.abs(gamma[1] / gamma[0] - 4.0).max() < 0.01
+
+
+def test_samples_scatter_about_the_sum_as_they_say():
+    """Of a crystal whose points differ: a low temperature, at which few modes take part."""
+    mesh, phonons, fourth = random_case(1, (4, 3, 5), 21, terms=3)
+    gaussian = fixed_gaussian(phonons.frequencies.shape, 0.4, 4.0, modes=4)
+    pulls, exact = [], {}
+    for seed in range(9):
+        rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian, seed=seed)
+        assert np.ptp(rates._probability) > 0.5 / mesh.n_points
+        index = 1 + seed % 3
+        exact.setdefault(index, rates.exact(index).sum(axis=0))
+        batches = rates.batches(index, 0, 16).sum(axis=1)
+        error = batches.std(axis=0, ddof=1) / math.sqrt(16)
+        assert (error < 0.4 * exact[index]).all()
+        pulls.append((batches.mean(axis=0) - exact[index]) / error)
+    chi2 = np.mean(np.square(pulls))
+    # 54 pulls, those of one point correlated: 9 to 18 of them count
+    assert 0.4 < chi2 < 2.0
+    assert abs(np.mean(pulls)) < 0.9
+
+
+def conductivity_of(mesh, phonons, rng):
+    points = mesh.irreducible[0]
+    f = phonons.frequencies[points]
+    velocities = rng.normal(size=(*f.shape, 3))
+    rest = np.full((len(points), len(TEMPERATURES), f.shape[1]), 0.01)
+
+    def conductivity(gamma):
+        total = rest + gamma
+        return Conductivity.relaxation_time(mesh, f, velocities, total, TEMPERATURES), total
+
+    return conductivity
+
+
+def test_sampling_ends_at_the_target_whatever_the_threads(diamond_case):
+    mesh, phonons, fourth, gaussian = diamond_case
+    rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian, seed=5)
+    conductivity = conductivity_of(mesh, phonons, np.random.default_rng(2))
+    target = 0.01
+    one = sampled(rates, conductivity, target)
+    two = sampled(rates, conductivity, target, threads=3)
+    assert np.array_equal(one.gamma, two.gamma)
+    assert np.array_equal(one.errors, two.errors)
+    assert one.reached
+    assert one.relative_error <= target
+    exact = all_processes(rates)
+    assert np.array_equal(exact.errors, np.zeros_like(exact.gamma))
+    assert np.allclose(exact.channels.sum(axis=0), exact.gamma)
+    traces = [np.trace(conductivity(x.gamma)[0].kappa, axis1=1, axis2=2) for x in (one, exact)]
+    assert np.abs(traces[0] / traces[1] - 1.0).max() < 4.0 * target
+    assert np.abs(conductivity(0.0 * exact.gamma)[0].kappa[:, 0, 0] / conductivity(exact.gamma)[0].kappa[:, 0, 0]
+                  - 1.0).max() > 10 * target
+    few = sampled(rates, conductivity, 1e-9, most_samples=1)
+    assert not few.reached
+    assert few.relative_error > 1e-9
+
+
+def test_third_order_in_their_place_is_refused(two_atoms):
+    mesh, phonons, _ = two_atoms
+    third = random_interactions(2, np.random.default_rng(1), 3, count=3)
+    with pytest.raises(InputError, match="got 3"):
+        QuarticStrength(mesh, phonons, third)
