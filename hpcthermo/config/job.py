@@ -285,6 +285,16 @@ class BoltzmannJob(LatticeDynamicsJob):
     bte: BteSection
     """Mesh, temperatures and scattering."""
 
+    @model_validator(mode="after")
+    def _orders_that_are_needed(self) -> Any:
+        if self.bte.four_phonon is not None:
+            if self.crystal is not None and self.crystal.fc4 is None:
+                raise ValueError("expected force constants of the fourth order with [bte.four_phonon]; add crystal.fc4")
+            if self.crystal is None and self.force_constants.order < 4:
+                raise ValueError("expected force_constants.order = 4 with [bte.four_phonon], got "
+                                 f"{self.force_constants.order}; change it, and add cutoff4_A")
+        return self
+
 
 class BteJob(BoltzmannJob):
     """Thermal conductivity by the phonon Boltzmann equation."""

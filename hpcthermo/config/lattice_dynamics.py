@@ -174,6 +174,29 @@ class PhononSection(Section):
     """A mode below minus this is an instability: a check that fails in a phonon job, and refused in a bte job."""
 
 
+class FourPhononSection(Section):
+    """Scattering by four phonons, from a sample of processes or from all."""
+
+    target_error_percent: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.0
+    """Standard error of the conductivity by relaxation times at which the sample is large enough."""
+    most_samples: Annotated[int, Field(ge=1, le=10**12, strict=True)] = 1_000_000
+    """Pairs of wave vectors drawn for an irreducible point at most; a target that is missed is a failed check."""
+    all_processes: Boolean = False
+    """All processes instead of a sample; for small meshes."""
+    delta: Literal["adaptive_gaussian", "gaussian"] = "adaptive_gaussian"
+    """How energy conservation is integrated."""
+    sigma_THz: Terahertz | None = None
+    """Standard deviation of delta = "gaussian"."""
+    smearing_scale: Annotated[float, Field(gt=0.0, le=10.0, strict=True)] = 1.0
+    """Factor of the widths of delta = "adaptive_gaussian"."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FourPhononSection:
+        if (self.delta == "gaussian") != (self.sigma_THz is not None):
+            raise ValueError('expected sigma_THz with delta = "gaussian", and only with it; add or remove it')
+        return self
+
+
 class BteSection(Section):
     """The phonon Boltzmann equation."""
 
@@ -203,6 +226,13 @@ class BteSection(Section):
     """Linewidths of normal and of Umklapp processes apart."""
     thickness_A: Annotated[float, Field(gt=0.0, le=1e4, strict=True)] | None = None
     """Thickness of a sheet, whose conductivity is that of its cell times (cell height / thickness)."""
+    four_phonon: FourPhononSection | None = None
+    """Scattering by four phonons, where the table is given; needs force constants of the fourth order."""
+
+    @property
+    def order(self) -> int:
+        """Highest order of force constants that are needed."""
+        return 3 if self.four_phonon is None else 4
 
     @model_validator(mode="after")
     def _consistent(self) -> BteSection:

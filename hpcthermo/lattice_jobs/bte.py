@@ -23,6 +23,7 @@ from hpcthermo.phonons.modes import heat_capacities
 from hpcthermo.results import Quantity, Results, Table, entry
 from hpcthermo.tensors import COMPONENTS
 from hpcthermo.transport.bte.conductivity import Thickness
+from hpcthermo.transport.bte.four_phonon import CHANNELS
 from hpcthermo.transport.bte.kappa_file import kappa_file_name, write_kappa_file
 from hpcthermo.transport.bte.solution import MICROMETRE, Solution, mesh_of, solve
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 UNIT = "W m^-1 K^-1"
 #: tensors in results.h5 -> what they are called in summary.json
-_TENSORS = {"rta": "rta", "lbte": "lbte", "coherence": "coherence"}
+_TENSORS = {"rta": "rta", "lbte": "lbte", "coherence": "coherence", "rta_three_phonon": "rta_three_phonon"}
 #: the conductivity may change so much, relatively, under rotations of the crystal
 SYMMETRY_TOLERANCE = 1e-6
 #: weights of a finite mesh may leave so much energy, relatively (exact deltas: none)
@@ -49,11 +50,11 @@ def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop
             mesh_of(crystal, job.bte.mesh, job.bte.mesh_length_A, job.bte.symmetry)
             Thickness.of(crystal, job.bte.thickness_A)
 
-        constants = force_constants_of(run, 3, check)
+        constants = force_constants_of(run, job.bte.order, check)
         solution = solve(constants.dynamics, job.bte, nac=job.phonon.nac,
                          imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
                          device=job.execution.device, stage=run.stage, phase_space=True,
-                         campaign=run.point_records)
+                         campaign=run.point_records, seed=job.seed)
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
         quantities |= bte_quantities(solution, constants)
         attributes["kappa"] = {"thickness": str(solution.relaxation_time.thickness or "bulk"),
@@ -79,6 +80,8 @@ def bte_facts(job: Any, solution: Solution) -> dict[str, Any]:
              "irreducible_points": len(mesh.irreducible[0]), "delta": job.bte.delta, "method": job.bte.method,
              "isotopes": "natural mixture" if job.bte.isotopes else "none",
              "solution_seconds": {name: float(s) for name, s in solution.seconds.items()}}
+    if solution.four_phonon is not None:
+        facts["four_phonon_samples"] = int(solution.four_phonon.samples.sum())
     if solution.relaxation_time.thickness is not None:
         facts["thickness"] = str(solution.relaxation_time.thickness)
     return facts
@@ -125,9 +128,25 @@ def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Q
             table[f"checks/{name}"] = (float(solution.full_facts[name]), "1", "of the full equation")
     if solution.coherence is not None:
         table["kappa/coherence"] = (solution.coherence.kappa, UNIT, "between bands (Wigner)")
-    table |= _cumulative(solution)
+    table |= _four_phonon(solution) | _cumulative(solution)
     found = {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}
     return found | crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
+
+
+def _four_phonon(solution: Solution) -> dict[str, tuple[Any, str, str]]:
+    found = solution.four_phonon
+    if found is None:
+        return {}
+    return {
+        "modes/four_phonon_linewidth": (found.gamma.transpose(1, 0, 2), "THz", "temperatures, points, bands"),
+        "modes/four_phonon_error": (found.errors.transpose(1, 0, 2), "THz", "standard error of the sample"),
+        "modes/four_phonon_channels": (found.channels.transpose(0, 2, 1, 3), "THz", ", ".join(CHANNELS)),
+        "mesh/four_phonon_samples": (found.samples, "1", "pairs of wave vectors drawn for each point"),
+        "kappa/rta_error": (found.kappa_error, UNIT, "standard error of rta by the sample of four-phonon processes"),
+        "kappa/rta_three_phonon": (solution.without_four_phonon, UNIT, "rta without scattering by four phonons"),
+        "checks/four_phonon_error": (found.relative_error, "1", "of the trace of rta, at the worst temperature"),
+        "checks/four_phonon_reached": (float(found.reached), "1", "whether the sample reached its target"),
+    }
 
 
 def _cumulative(solution: Solution) -> dict[str, tuple[Any, str, str]]:
@@ -156,7 +175,9 @@ def analyze_bte(results: Results) -> tuple[Table, Table]:
             for t, temperature in enumerate(kappa["temperature"]):
                 for component, (row, column) in COMPONENTS.items():
                     key = f"kappa_{label}_{component}_{temperature:g}K"
-                    table[key] = entry(float(kappa[name][t, row, column]), UNIT)
+                    error = kappa.get(f"{name}_error")
+                    table[key] = entry(float(kappa[name][t, row, column]), UNIT,
+                                       None if error is None else float(error[t, row, column]))
     return table, harmonic_checks(results) | _kappa_checks(results, kappa)
 
 
@@ -177,6 +198,9 @@ def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
     negative, positive = int((linewidths < 0.0).sum()), int((linewidths > 0.0).sum())
     check("linewidths", negative == 0 and bool(np.isfinite(linewidths).all()),
           f"{positive:,} of {linewidths.size:,} three-phonon linewidths are positive, {negative:,} negative")
+    if "four_phonon_error" in found:
+        check("four_phonon_sample", found["four_phonon_reached"] == 1.0,
+              f"standard error of the conductivity by the sample {100.0 * found['four_phonon_error']:.2f} %")
     if "lbte" in kappa:
         carried = np.flatnonzero(results.quantities["crystal/periodic"].values)
         ratios = (np.trace(kappa["lbte"][:, carried][:, :, carried], axis1=1, axis2=2)

@@ -38,7 +38,7 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
     """All series of the job, one after the other, to a report."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
         relaxed = None if job.crystal is not None else relaxed_structure(run)
-        constants = _force_constants(run, relaxed, {})
+        constants = _force_constants(run, relaxed, job.bte.order, {})
         quantities: dict[str, Quantity] = {}
         attributes: dict[str, dict[str, Any]] = {}
         lowest = np.inf
@@ -49,12 +49,13 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
             ordered = sorted(values, key=lambda value, name=name: _order(name, value))  # type: ignore[misc]
             kappa, abscissa = [], []
             for value in ordered:
-                at = constants if name == "meshes" else _force_constants(run, relaxed, {_KEYS[name]: value})
+                at = constants if name == "meshes" else _force_constants(
+                    run, relaxed, job.bte.order, {_KEYS[name]: value})
                 settings = job.bte.model_copy(update={"mesh": value, "mesh_length_A": None} if name == "meshes" else {})
                 solution = solve(at.dynamics, settings, nac=job.phonon.nac,
                                  imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
                                  device=job.execution.device, stage=run.stage,
-                                 campaign=run.point_records)
+                                 campaign=run.point_records, seed=job.seed)
                 lowest = min(lowest, float(solution.phonons.frequencies.min()))
                 kappa.append(_mean(solution))
                 abscissa.append(_abscissa(name, value, solution))
@@ -74,11 +75,12 @@ NAMES = {"meshes": "mesh", "cutoffs3_A": "cutoff3", "supercells": "supercell", "
 _KEYS = {"cutoffs3_A": "cutoff3_A", "supercells": "supercell", "displacements_A": "displacement_A"}
 
 
-def _force_constants(run: LatticeRun, relaxed: RelaxedCrystal | None, changes: dict[str, Any]) -> ForceConstants:
+def _force_constants(run: LatticeRun, relaxed: RelaxedCrystal | None, order: int,
+                     changes: dict[str, Any]) -> ForceConstants:
     """Force constants with some settings changed; forces that are known are not computed again."""
     if relaxed is None:
-        return force_constants_at_hand(run, 3)
-    return computed_force_constants(run, relaxed, run.job.force_constants.model_copy(update=changes), 3)
+        return force_constants_at_hand(run, order)
+    return computed_force_constants(run, relaxed, run.job.force_constants.model_copy(update=changes), order)
 
 
 def _temperature(temperatures: tuple[float, ...]) -> tuple[int, float]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from hpcthermo.plots.phonons import dots, found, phonon_drawings
-from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, Axes, Drawings
+from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Axes, Drawings
 from hpcthermo.results import Results
 
 #: linewidths in results.h5 -> name and colour
 _RATES = {"linewidth": ("three phonons", BLUE), "normal_linewidth": ("normal", GREEN),
           "umklapp_linewidth": ("Umklapp", ORANGE), "isotope_linewidth": ("isotopes", RED),
-          "boundary_linewidth": ("boundaries", GREY)}
+          "boundary_linewidth": ("boundaries", GREY), "four_phonon_linewidth": ("four phonons", PURPLE)}
 _PARTS = {"rta": ("relaxation times", BLUE, "o-"), "lbte": ("full equation", RED, "s-"),
           "coherence": ("coherence", GREEN, "^-")}
 _DIAGONAL = (("xx", BLUE), ("yy", RED), ("zz", GREEN))

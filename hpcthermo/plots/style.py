@@ -12,7 +12,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,
 }
 #: colour-blind safe (Okabe and Ito)
-BLUE, RED, GREEN, GREY, ORANGE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00"
+BLUE, RED, GREEN, GREY, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E69F00", "#CC79A7"
 
 Axes = Any
 #: figures by name: what draws into the axes

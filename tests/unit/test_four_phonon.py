@@ -83,7 +83,8 @@ def test_all_processes_are_the_plain_sum(two_atoms):
         for signs in itertools.product((-1, 1), repeat=3):
             if sum(signs) < 3:
                 off = grids[0] + sum(s * grid for s, grid in zip(signs, grids[1:], strict=True))
-                delta = np.exp(-0.5 * (off / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi) * math.erf(3 / math.sqrt(2)))
+                height = 1.0 / (sigma * math.sqrt(2 * math.pi) * math.erf(3 / math.sqrt(2)))
+                delta = height * np.exp(-0.5 * (off / sigma) ** 2)
                 delta[np.abs(off) > 3.0 * sigma] = 0.0
                 expected[(3 + sum(signs)) // 2] += np.einsum(
                     "abcd,tb,tc,td->ta", strength * delta, *(z[:, p] for p in points[1:]), optimize=True)
@@ -98,9 +99,9 @@ def test_occupations_where_energy_is_conserved():
     rng = np.random.default_rng(1)
     for signs in ((-1, -1, -1), (1, -1, -1), (1, 1, -1)):
         f = rng.uniform(1.0, 5.0, 3) + np.array([0.0, 0.0, 9.0])
-        own = abs(np.dot(signs, f))
-        signs = signs if np.dot(signs, f) < 0 else tuple(-s for s in signs)
-        n, (n0,) = occupations(f, np.array([250.0]))[0], occupations(np.array([own]), np.array([250.0]))[0][None]
+        *n, n0 = occupations(np.append(f, -np.dot(signs, f)), np.array([250.0]))[0]
+        assert n0 > 0.0
+        n = np.array(n)
         there = np.prod([n[k] if s > 0 else n[k] + 1.0 for k, s in enumerate(signs)])
         back = np.prod([n[k] + 1.0 if s > 0 else n[k] for k, s in enumerate(signs)])
         z, z0 = np.sqrt(n * (n + 1.0)).prod(), np.sqrt(n0 * (n0 + 1.0))

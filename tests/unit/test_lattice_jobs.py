@@ -57,6 +57,8 @@ def test_the_job_of_force_constants_at_hand_has_natural_isotopes():
     ("[300.0]", "[300.0, 300.0]", "remove the repeated ones"),
     ('phonopy_yaml = "phonopy.yaml"', "", "one of phonopy_yaml"),
     ("[crystal]", "potential = 'tersoff_si'\n[crystal]", "either [crystal]"),
+    ('method = "rta"', '[bte.four_phonon]', "add crystal.fc4"),
+    ('method = "rta"', '[bte.four_phonon]\ndelta = "gaussian"', "sigma_THz"),
     ('kind = "bte"', 'kind = "bte_convergence"\nconvergence = { cutoffs3_A = [3.0, 4.0] }', "needs [structure]"),
 ])
 def test_wrong_tables_are_refused(old, new, told):
@@ -219,6 +221,27 @@ def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch)
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
     assert (run["displaced_cells_computed_2"], run["displaced_cells_computed_3"]) == (0, 0)
     assert run["displaced_cells_3"] > 10
+
+
+def test_four_phonons_lower_the_conductivity_within_error_bars(capsys, tmp_path, monkeypatch):
+    """From displacements of fourth order, and the same processes all and sampled."""
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    text = SILICON.replace("[1, 1, 1]", "[1, 1, 1]\norder = 4\ncutoff4_A = 2.5").replace("[4, 4, 4]", "[3, 3, 3]")
+    text = text[:text.index("method")] + "coherence = false\n[bte.four_phonon]\n"
+    found = []
+    for settings in ("target_error_percent = 0.5", "all_processes = true"):
+        (tmp_path / "job.toml").write_text(text + settings)
+        code, _, err = leave(["bte", str(tmp_path / "job.toml"), "--out", str(tmp_path / settings[:3])], capsys)
+        assert code == 0, err
+        found.append(json.loads((tmp_path / settings[:3] / "summary.json").read_text()))
+    sample, every = (summary["results"]["kappa_rta_xx_1000.5K"] for summary in found)
+    without = found[0]["results"]["kappa_rta_three_phonon_xx_1000.5K"]["value"]
+    assert found[0]["checks"]["four_phonon_sample"]["passed"]
+    assert found[0]["run"]["four_phonon_samples"] > 1000
+    assert 0.0 < sample["error"] < 0.02 * sample["value"]
+    assert abs(sample["value"] - every["value"]) < 4.0 * sample["error"]
+    assert every["error"] == 0.0
+    assert every["value"] < 0.98 * without
 
 
 def test_check_counts_cells(silicon, capsys):

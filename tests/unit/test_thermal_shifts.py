@@ -143,7 +143,7 @@ def oscillator(third, fourth):
 
 
 def test_oscillator_in_second_order():
-    """Bubble -1/12, tadpole -1/8 of g3^2 hbar/w^4, loop g4 hbar/8 w^2 (mass-weighted), and their sum the exact levels."""
+    """Bubble -1/12, tadpole -1/8 of g3^2 hbar/w^4, loop g4 hbar/8 w^2 (mass-weighted): together the exact levels."""
     cubic, quartic, mass = 0.05, 0.01, 2.0
     harmonic, third, fourth = oscillator(cubic, quartic)
     phonons = harmonic.phonons(np.zeros((1, 3)))

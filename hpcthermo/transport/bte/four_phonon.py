@@ -24,16 +24,16 @@ Frequencies and widths are means over degenerate bands, and so is gamma: sums ov
 the choice of eigenvectors then.
 
 **Sample.** For one q a batch draws q1 and, for each q1, several q2, and evaluates all bands. Points are drawn with
-probabilities p in proportion to what their modes may contribute (below); q1 from equal strata of p, q2 too. Each pair
-counts 1 / (p1 p2); as the sum is symmetric in the three partners, only pairs count whose q3 is the least probable one of
-the three, three times (so that no pair counts more than its neighbours by a small p). Batches are independent: their
-scatter is the error of the mean, and what one batch says of kappa,
+probabilities p in proportion to what their modes may contribute, sum_b z f; q1 from equal strata of p, q2 too. Each
+pair counts 1 / (p1 p2); as the sum is symmetric in the three partners, only pairs count whose q3 is the least probable
+of the three, and three times. Batches are independent: their scatter is the error of the mean, and what one batch says
+of kappa,
 
     sum_b dkappa/dgamma_b gamma_b        dkappa/dgamma = - k_l / gamma_total        k_l: contribution of the mode
 
-has the correlations between the bands of a batch in it. Batches are added where they lower the error of kappa most, until
-it is below the target. Numbers come from Philox, keyed by seed and point and counted by batch, so that a result does not
-depend on threads.
+has the correlations between the bands of a batch in it. Batches are added where they lower the error of kappa most,
+until it is below the target. Numbers come from Philox, keyed by seed and point and counted by batch, so that a result
+does not depend on threads.
 
 Reference: T. Feng, X. Ruan, Phys. Rev. B 93, 045202 (2016); sampling: Z. Guo et al., npj Comput. Mater. 10, 31 (2024).
 """
@@ -41,7 +41,7 @@ Reference: T. Feng, X. Ruan, Phys. Rev. B 93, 045202 (2016); sampling: Z. Guo et
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -214,7 +214,7 @@ class FourPhononLinewidths:
         Standard errors, THz; zero for the sum over all processes.
     channels : (3, I, n_T, B) ndarray
         By channel (`CHANNELS`), THz; their sum is gamma.
-    processes : (I,) ndarray of int
+    samples : (I,) ndarray of int
         Pairs (q1, q2) drawn for each point; zero for the sum over all.
     kappa_error : (n_T, 3, 3) ndarray
         Standard errors of the conductivity, W/(m K).
@@ -227,7 +227,7 @@ class FourPhononLinewidths:
     gamma: np.ndarray
     errors: np.ndarray
     channels: np.ndarray
-    processes: np.ndarray
+    samples: np.ndarray
     kappa_error: np.ndarray
     relative_error: float
     reached: bool
@@ -236,7 +236,7 @@ class FourPhononLinewidths:
 def all_processes(rates: FourPhononRates, threads: int = 1,
                   note: Callable[[int], None] | None = None) -> FourPhononLinewidths:
     """By all processes: for small meshes, for the work goes as N^2 for each irreducible point."""
-    found = _in_order([lambda i=i: rates.exact(i) for i in range(len(rates.points))], threads, note)
+    found = _in_order(rates.exact, [(i,) for i in range(len(rates.points))], threads, note)
     channels = np.array(found).transpose(1, 0, 2, 3)
     gamma = channels.sum(axis=0)
     return FourPhononLinewidths(gamma, np.zeros_like(gamma), channels, np.zeros(len(gamma), dtype=int),
@@ -257,20 +257,16 @@ def sampled(rates: FourPhononRates, conductivity: Callable[[np.ndarray], tuple[C
     most_samples : int
         Pairs (q1, q2) of a point at most.
     note : callable, optional
-        Told of the number of batches that are done.
+        Told of the tasks of a round that are done; what it raises ends the work.
     """
     n_points, size = len(rates.points), _FIRST * _SECOND
     most = max(_LEAST_BATCHES, most_samples // size)
     wanted = np.full(n_points, _LEAST_BATCHES)
     samples = [np.empty((0, 3, len(rates.temperatures), rates.mesh.crystal.n_bands)) for _ in range(n_points)]
-    finished = 0
     while True:
         tasks = [(i, begin, min(begin + _LEAST_BATCHES, int(wanted[i]))) for i in range(n_points)
                  for begin in range(len(samples[i]), int(wanted[i]), _LEAST_BATCHES)]
-        before = finished
-        made = _in_order([lambda task=task: rates.batches(*task) for task in tasks], threads,
-                         None if note is None else lambda done: note(before + done))
-        finished += len(tasks)
+        made = _in_order(rates.batches, tasks, threads, note)
         for (i, _, _), part in zip(tasks, made, strict=True):
             samples[i] = np.concatenate([samples[i], part])
         counts = np.array([len(s) for s in samples])
@@ -301,11 +297,12 @@ def sampled(rates: FourPhononRates, conductivity: Callable[[np.ndarray], tuple[C
                                 bool(enough))
 
 
-def _in_order(tasks: list[Callable[[], np.ndarray]], threads: int,
+def _in_order(function: Callable[..., np.ndarray], tasks: Sequence[tuple[int, ...]], threads: int,
               note: Callable[[int], None] | None) -> list[np.ndarray]:
+    """What a function makes of tasks (its arguments), on threads, in the order of the tasks."""
     results = []
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for result in pool.map(lambda task: task(), tasks):
+    with ThreadPoolExecutor(threads) as pool:
+        for result in pool.map(lambda task: function(*task), tasks):
             results.append(result)
             if note is not None:
                 note(len(results))

@@ -1,11 +1,11 @@
 r"""Interaction strengths of four phonons.
 
-    V(q0 b0, q1 b1, q2 b2, q3 b3) = sum_{ijkm R1 R2 R3} Phi(0 i, R1 j, R2 k, R3 m) U_i(q0 b0) U_j(q1 b1) U_k(q2 b2) U_m(q3 b3) f
+    V(b0 b1 b2 b3) = sum_{ijkm R1 R2 R3} Phi(0 i, R1 j, R2 k, R3 m) U_i(q0 b0) U_j(q1 b1) U_k(q2 b2) U_m(q3 b3) f
     f = exp(2 pi i (q1.R1 + q2.R2 + q3.R3))
     U_i(q b) = (hbar / 2 m_i w)^(1/2) e_i(q b)                                    q0 + q1 + q2 + q3 = G
 
-|V|^2 is N^2 |Phi4|^2 of H = (1/4!) sum Phi4 A A A A, in eV^2. With q3 = G - q0 - q1 - q2, r = R1 - R3 and s = R2 - R3 the
-phase is exp(2 pi i (q1.r + q2.s - q0.R3)), so the sums are nested, each done once for all that follows:
+|V|^2 is N^2 |Phi4|^2 of H = (1/4!) sum Phi4 A A A A, in eV^2. With q3 = G - q0 - q1 - q2, r = R1 - R3 and s = R2 - R3
+the phase is exp(2 pi i (q1.r + q2.s - q0.R3)), so the sums are nested, each done once for all that follows:
 
     A0(jkm rs; b0)      = sum_i U_i(q0 b0) sum_R3 Phi(0 i, R3 + r j, R3 + s k, R3 m) exp(-2 pi i q0.R3)
     A1(km s; b0 b1)     = sum_j U_j(q1 b1) sum_r A0(jkm rs; b0) exp(2 pi i q1.r)

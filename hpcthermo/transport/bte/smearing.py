@@ -27,6 +27,8 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.transport.bte.mesh import Mesh
 
+#: standard deviations beyond which a truncated Gaussian ends
+CUTOFF_SIGMAS = 4.0
 #: standard deviations beyond which a Gaussian without cutoff is left out: it is below 1e-15 of its height there
 UNTRUNCATED = 8.5
 
@@ -72,7 +74,7 @@ def fixed_gaussian(shape: tuple[int, ...], sigma_THz: float, cutoff: float | Non
     return Gaussian(np.full(shape, sigma_THz / math.sqrt(modes)), reach, integral)
 
 
-def adaptive_gaussian(mesh: Mesh, velocities: np.ndarray, scale: float = 1.0, cutoff: float | None = 4.0,
+def adaptive_gaussian(mesh: Mesh, velocities: np.ndarray, scale: float = 1.0, cutoff: float | None = CUTOFF_SIGMAS,
                       least_THz: float = 0.01) -> Gaussian:
     """Widths from the group velocities.
 

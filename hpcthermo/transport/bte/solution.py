@@ -1,6 +1,6 @@
 """From force constants to the conductivity: the steps of a bte job as one function.
 
-    phonons on the mesh -> group velocities -> linewidths (three phonons, isotopes, boundaries)
+    phonons on the mesh -> group velocities -> linewidths (three and four phonons, isotopes, boundaries)
     -> conductivity by relaxation times -> full equation -> coherences
 
 Everything that a user can be told about the result, checks included, is in `Solution`.
@@ -19,6 +19,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.phonons.stability import Correction, harmonic_crystal, require_stable
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
@@ -27,15 +28,16 @@ from hpcthermo.transport.bte.boundary import boundary_linewidths
 from hpcthermo.transport.bte.collisions import Collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
 from hpcthermo.transport.bte.direct import pseudo_inverse
+from hpcthermo.transport.bte.four_phonon import FourPhononLinewidths, FourPhononRates, all_processes, sampled
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
-from hpcthermo.transport.bte.smearing import Gaussian, adaptive_gaussian, fixed_gaussian
+from hpcthermo.transport.bte.smearing import CUTOFF_SIGMAS, Gaussian, adaptive_gaussian, fixed_gaussian
 from hpcthermo.transport.bte.tasks import Campaign, ThreePhononProblem, linewidths_and_collisions, linewidths_of
 from hpcthermo.transport.bte.wigner import Coherences, coherences
 
 if TYPE_CHECKING:
-    from hpcthermo.config.lattice_dynamics import BteSection
+    from hpcthermo.config.lattice_dynamics import BteSection, FourPhononSection
 
 #: A in a micrometre
 MICROMETRE = 1e4
@@ -53,7 +55,7 @@ class Solution:
     velocities : (I, B, 3) ndarray
         A/ps, at irreducible points.
     linewidths : dict of str to ndarray
-        THz: "three_phonon" (I, n_T, B), "isotope" and "boundary" (I, B), "normal" and "umklapp" (I, n_T, B).
+        THz: "three_phonon", "four_phonon", "normal" and "umklapp" (I, n_T, B), "isotope" and "boundary" (I, B).
     total_linewidths : (I, n_T, B) ndarray
         Of all together.
     relaxation_time : Conductivity
@@ -64,6 +66,10 @@ class Solution:
     coherence : Coherences or None
     phase_space : (I, n_T, B) ndarray or None
         Weighted, 1/THz^4.
+    four_phonon : FourPhononLinewidths or None
+        With errors.
+    without_four_phonon : (n_T, 3, 3) ndarray or None
+        Conductivity by relaxation times without them, W/(m K).
     soundness : dict of str to float
         Of the tensors, from `require_sound`.
     seconds : dict of str to float
@@ -80,6 +86,8 @@ class Solution:
     full_facts: dict[str, Any] = field(default_factory=dict)
     coherence: Coherences | None = None
     phase_space: np.ndarray | None = None
+    four_phonon: FourPhononLinewidths | None = None
+    without_four_phonon: np.ndarray | None = None
     soundness: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -109,7 +117,7 @@ def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool
 def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = "gonze",
           imaginary_limit_THz: float = 0.05, threads: int = 1, device: str = "cpu",
           stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False,
-          campaign: Campaign | None = None) -> Solution:
+          campaign: Campaign | None = None, seed: int = 1) -> Solution:
     """Solve the Boltzmann equation of a crystal.
 
     Parameters
@@ -120,6 +128,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         Also the three-phonon phase space.
     campaign : callable, optional
         Computes the tasks of q-points instead of threads of this process (`tasks`).
+    seed : int
+        Of the sample of four-phonon processes.
 
     Raises
     ------
@@ -167,10 +177,23 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         if name in linewidths:
             total += linewidths[name][:, None, :]
 
-    clock.begin("conductivity")
     frequencies = irreducible.frequencies
-    conductivity = Conductivity.relaxation_time(mesh, frequencies, velocities, total, temperatures, thickness)
-    solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, seconds=clock.seconds)
+
+    def with_four_phonon(gamma: np.ndarray | float) -> tuple[Conductivity, np.ndarray]:
+        added = total + gamma
+        return Conductivity.relaxation_time(mesh, frequencies, velocities, added, temperatures, thickness), added
+
+    conductivity = with_four_phonon(0.0)[0]
+    four_phonon, without = None, None
+    if settings.four_phonon is not None:
+        note = clock.begin("four-phonon linewidths", len(points))
+        four_phonon = _four_phonon(settings.four_phonon, mesh, harmonic, phonons, dynamics.fourth, temperatures,
+                                   with_four_phonon, seed, threads, note)
+        linewidths["four_phonon"], without = four_phonon.gamma, conductivity.kappa
+        conductivity, total = with_four_phonon(four_phonon.gamma)
+    clock.begin("conductivity")
+    solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, four_phonon=four_phonon,
+                        without_four_phonon=without, seconds=clock.seconds)
     solution.soundness = require_sound(mesh, conductivity.kappa, temperatures)
     if settings.coherence:
         solution.coherence = coherences(mesh, frequencies, velocities, velocity_matrices(harmonic, irreducible), total,
@@ -211,6 +234,24 @@ def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phono
         assert settings.sigma_THz is not None
         return fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz)
     return adaptive_gaussian(mesh, group_velocities(harmonic, phonons))
+
+
+def _four_phonon(settings: FourPhononSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons,
+                 fourth: Interactions, temperatures: np.ndarray,
+                 conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]], seed: int, threads: int,
+                 note: Callable[[int], None]) -> FourPhononLinewidths:
+    """Four-phonon linewidths as the job wants them."""
+    if settings.delta == "gaussian":
+        assert settings.sigma_THz is not None
+        gaussian = fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz, CUTOFF_SIGMAS, modes=4)
+    else:
+        gaussian = adaptive_gaussian(mesh, group_velocities(harmonic, phonons), settings.smearing_scale)
+    rates = FourPhononRates(mesh, phonons, fourth, temperatures, gaussian, seed)
+    if settings.all_processes:
+        return all_processes(rates, threads, note)
+    # how many batches there will be is not known: only whether to go on
+    return sampled(rates, conductivity, settings.target_error_percent / 100.0, settings.most_samples, threads,
+                   lambda _: note(0))
 
 
 def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int], None],
