@@ -223,6 +223,7 @@ def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch)
     assert run["displaced_cells_3"] > 10
 
 
+@pytest.mark.slow
 def test_four_phonons_lower_the_conductivity_within_error_bars(capsys, tmp_path, monkeypatch):
     """From displacements of fourth order, and the same processes all and sampled."""
     monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
