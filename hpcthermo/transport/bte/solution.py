@@ -179,8 +179,10 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
 
     frequencies = irreducible.frequencies
 
+    others = total
+
     def with_four_phonon(gamma: np.ndarray | float) -> tuple[Conductivity, np.ndarray]:
-        added = total + gamma
+        added = others + gamma
         return Conductivity.relaxation_time(mesh, frequencies, velocities, added, temperatures, thickness), added
 
     conductivity = with_four_phonon(0.0)[0]
