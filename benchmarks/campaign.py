@@ -102,7 +102,8 @@ def whole(atoms: Atoms, potential: str, count: int, rounds: int) -> list[str]:
             if not np.array_equal(forces, expected):
                 raise SystemExit("forces differ between workers")
     lines = [f"{name:<20}{statistics.median(found):8.2f} s ({min(found):.2f} to {max(found):.2f}), least processor "
-             f"time {processor[name][0]:.2f} s here and {processor[name][1]:.2f} s in workers"
+             f"time {processor[name][0]:.2f} s here ({1e6 * processor[name][0] / count:.0f} us a cell) and "
+             f"{processor[name][1]:.2f} s in workers ({1e6 * processor[name][1] / count:.0f} us a cell)"
              for name, found in times.items()]
     for base in ("one loop", "1 process"):
         ratios = [one / two for one, two in zip(times[base], times["2 processes"], strict=True)]

@@ -21,8 +21,9 @@ import dask
 import distributed
 from distributed import Client, Future, KilledWorker, LocalCluster, Security
 
+from hpcthermo.campaign.block import Block
 from hpcthermo.campaign.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
-from hpcthermo.campaign.task import Inputs, Result, TaskFunction, timed_batch
+from hpcthermo.campaign.task import Inputs, Parcel, TaskFunction, pack, timed_batch
 from hpcthermo.campaign.workers import Outcome
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.errors import InputError, ResourceError
@@ -87,9 +88,9 @@ class DaskWorkers:
         # as a task, not as scattered data: the cluster can make it again when the worker that has it dies
         self._function = self._client.submit(_same, function, key=f"function-{self._token}")
 
-    def submit(self, batch: int, tasks: Sequence[Inputs]) -> None:
-        """Hand out a batch."""
-        future = self._client.submit(_evaluate_on_worker, self._function, self._token, list(tasks),
+    def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
+        """Hand out tasks, whose keys are given, as a batch."""
+        future = self._client.submit(_evaluate_on_worker, self._function, self._token, list(keys), pack(tasks),
                                      key=f"batch-{self._token}-{batch}", pure=False)
         self._futures[batch] = future
         outcomes = self._outcomes
@@ -110,8 +111,7 @@ class DaskWorkers:
                 raise self._gone() from None
             return None
         try:
-            results, seconds = future.result()
-            outcome = Outcome(batch, results, seconds)
+            outcome = Outcome(batch, *future.result())
         except KilledWorker as error:
             outcome = Outcome(batch, lost=f"{error.allowed_failures + 1} workers died of it")
         except (distributed.client.FutureCancelledError, OSError, TimeoutError):
@@ -142,14 +142,15 @@ _prepared: dict[tuple[str, int], Any] = {}
 _preparing = threading.Lock()
 
 
-def _evaluate_on_worker(function: TaskFunction, token: str, tasks: Sequence[Inputs]) -> tuple[list[Result], float]:
+def _evaluate_on_worker(function: TaskFunction, token: str, keys: Sequence[str],
+                        parcel: Parcel) -> tuple[list[Block], dict[str, str], float]:
     place = (token, 0 if function.thread_safe else threading.get_ident())
     with _preparing:
         if place not in _prepared:
             for old in [key for key in _prepared if key[0] != token]:
                 del _prepared[old]
             _prepared[place] = function.prepare()
-    return timed_batch(function, _prepared[place], tasks)
+    return timed_batch(function, _prepared[place], keys, parcel)
 
 
 # ---- clusters --------------------------------------------------------------------------------------

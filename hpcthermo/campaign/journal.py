@@ -37,14 +37,15 @@ class Journal:
         """Bytes."""
         return self._file.seek(0, os.SEEK_END)
 
-    def append(self, payload: bytes) -> int:
-        """Add an entry, which is in the kernel's hands afterwards; returns its offset.
+    def append(self, *pieces: bytes | memoryview) -> int:
+        """Add an entry that is made of pieces; it is in the kernel's hands afterwards. Returns its offset.
 
         Raises
         ------
         ResourceError
             If the disk refuses; the entry is then not there.
         """
+        payload = b"".join(pieces)
         head = _MAGIC + len(payload).to_bytes(8, "little") + hashlib.sha256(payload).digest()
         entry = memoryview(head + payload)
         offset = self.length

@@ -91,11 +91,7 @@ class Records:
             If a task failed.
         """
         self.require_all()
-        first = self[0].arrays[array]
-        stacked = np.empty((len(self), *first.shape), dtype=first.dtype)
-        for index, record in enumerate(self):
-            stacked[index] = record.arrays[array]
-        return stacked
+        return self.store.stack(self.keys, array)
 
 
 def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path | None = None,
@@ -190,7 +186,11 @@ class _Loop:
             self._hand_out()
             outcome = self._workers.next(1.0)
             if outcome is not None:
-                done += self._keep(outcome)
+                keys = self._under_way.pop(outcome.batch)
+                if not outcome.lost:
+                    self._adapt(len(keys), outcome.seconds)
+                    self._hand_out()  # a worker that has nothing to do does not wait for the disk
+                done += self._keep(keys, outcome)
             if self._progress is not None:
                 self._progress.update(done)
             if time.monotonic() - synced > _SYNC_INTERVAL_S:
@@ -208,17 +208,18 @@ class _Loop:
                 keys = [self._waiting.popleft() for _ in range(max(1, min(self._size, fair)))]
             self._batch += 1
             self._under_way[self._batch] = keys
-            self._workers.submit(self._batch, [self._tasks[key] for key in keys])
+            self._workers.submit(self._batch, keys, [self._tasks[key] for key in keys])
 
-    def _keep(self, outcome: Outcome) -> int:
+    def _adapt(self, count: int, seconds: float) -> None:
+        """Size of the next batches, by the time that one took."""
+        fitting = int(_BATCH_S * count / max(seconds, 1e-6))
+        self._size = max(1, min(fitting, 4 * self._size, _LARGEST_BATCH))
+
+    def _keep(self, keys: list[str], outcome: Outcome) -> int:
         """Store what came; returns how many tasks are done by it."""
-        keys = self._under_way.pop(outcome.batch)
         if outcome.lost:
             return self._lose(keys, outcome.lost)
-        self._store.add([Record(key, failure=result) if isinstance(result, str) else Record(key, result)
-                         for key, result in zip(keys, outcome.results, strict=True)])
-        fitting = int(_BATCH_S * len(keys) / max(outcome.seconds, 1e-6))
-        self._size = max(1, min(fitting, 4 * self._size, _LARGEST_BATCH))
+        self._store.add(outcome.blocks, outcome.failures)
         return len(keys)
 
     def _lose(self, keys: list[str], reason: str) -> int:
@@ -230,5 +231,5 @@ class _Loop:
         if self._lost[key] < self._attempts:
             self._alone.append(key)
             return 0
-        self._store.add([Record(key, failure=f"its worker died {self._lost[key]} times ({reason})")])
+        self._store.add([], {key: f"its worker died {self._lost[key]} times ({reason})"})
         return 1

@@ -12,12 +12,12 @@ index is made from both; a record that is in the journal and in a shard is the s
       failures/keys, failures/reasons
       records_K/keys, records_K/checksums, records_K/arrays/<name>     records whose arrays have equal names, types and
                                                                        shapes, stacked along the first axis, with units
-    payload of the journal: length of the head (8 bytes), head (JSON: keys, failures, layout), stacked arrays
+    payload of the journal: length of the head (8 bytes), head (JSON: keys, layout, failures), checksums, stacked arrays
 """
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import math
 import os
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from hpcthermo.campaign.block import Block, Layout, checksums
 from hpcthermo.campaign.journal import Journal
 from hpcthermo.campaign.task import Record
 from hpcthermo.errors import InputError, ResourceError
@@ -41,30 +42,25 @@ JOURNAL_FILE = "journal.bin"
 _SHARD_BYTES = 128 << 20
 #: groups of records that are shorter are read at once, bytes
 _READ_BYTES = 256 << 20
-#: records written to a shard at once
+#: records written to a shard, or checked, at once
 _BLOCK = 1024
 
-#: name, type and shape of each array of a record
-_Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
-
-class _Place(NamedTuple):
-    """Where a record is: a row of a group of a shard, or of the entry at an offset of the journal (no shard)."""
+class _Group(NamedTuple):
+    """Records that lie together: a group of a shard, or the entry at an offset of the journal (no shard)."""
 
     shard: Path | None
-    group: str | int
-    row: int
-    layout: _Layout
+    place: str | int
+    layout: Layout
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Records that were read together."""
+class _Read:
+    """A group that was read."""
 
-    shard: Path | None
-    group: str | int
+    group: _Group
     arrays: Mapping[str, Any]
-    checksums: np.ndarray | None = None
+    checksums: np.ndarray
     file: Any = None
 
 
@@ -88,9 +84,9 @@ class Store:
 
     def __init__(self, folder: Path, units: Mapping[str, str]) -> None:
         self._folder, self._units = folder, units
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, tuple[_Group, int]] = {}  # group and row
         self._failures: dict[str, str] = {}
-        self._block: _Block | None = None
+        self._read: _Read | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".shard_*.tmp"):
@@ -117,26 +113,26 @@ class Store:
 
     # ---- writing ---------------------------------------------------------------------------------
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Keep records; a result replaces a failure of the same key.
+    def add(self, blocks: Sequence[Block], failures: Mapping[str, str]) -> None:
+        """Keep records, and the reasons of tasks that failed by key; a result replaces a failure of the same key.
 
         Raises
         ------
         ResourceError
             If the disk refuses.
         """
-        groups: dict[_Layout, list[Record]] = {}
-        for record in records:
-            groups.setdefault(_layout(record.arrays), []).append(record)
-        for layout, members in groups.items():
-            head = {"keys": [record.key for record in members], "failures": [record.failure for record in members],
-                    "layout": layout}
-            text = json.dumps(head).encode()
-            stacked = [np.stack([record.arrays[name] for record in members]).tobytes() for name, _, _ in layout]
-            offset = self._journal.append(b"".join([len(text).to_bytes(8, "little"), text, *stacked]))
-            self._index_entry(offset, head)
+        for block in blocks:
+            self._append({"keys": block.keys, "layout": block.layout, "failures": {}},
+                         [block.checksums, *block.arrays.values()])
+        if failures:
+            self._append({"keys": [], "layout": [], "failures": failures}, [])
         if self._journal.length > _SHARD_BYTES:
             self.compact()
+
+    def _append(self, head: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> None:
+        text = json.dumps(head).encode()
+        pieces = [np.ascontiguousarray(array).data for array in arrays]
+        self._index_entry(self._journal.append(len(text).to_bytes(8, "little"), text, *pieces), head)
 
     def sync(self) -> None:
         """Make what was added safe against a crash of the machine."""
@@ -150,9 +146,9 @@ class Store:
         path = self._folder / f"shard_{len(shards):04d}.h5"
         if shards and shards[-1].stat().st_size < _SHARD_BYTES:
             path = shards[-1]
-        self._write_shard(path, [key for key, place in self._places.items() if place.shard in (None, path)])
+        self._write_shard(path, [key for key, (group, _) in self._places.items() if group.shard in (None, path)])
         _sync_folder(self._folder)
-        self._forget_block()
+        self._forget()
         self._index_shard(path)
         self._journal.clear()
 
@@ -162,13 +158,13 @@ class Store:
             self.compact()
         finally:
             self._journal.close()
-            self._forget_block()
+            self._forget()
 
     def _write_shard(self, path: Path, keys: Iterable[str]) -> None:
         """A whole shard of the records of the keys and of all failures."""
-        layouts: dict[_Layout, list[str]] = {}
+        layouts: dict[Layout, list[str]] = {}
         for key in keys:
-            layouts.setdefault(self._places[key].layout, []).append(key)
+            layouts.setdefault(self._places[key][0].layout, []).append(key)
         with replaced_file(path) as temporary, h5py.File(temporary, "w") as shard:
             shard.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
             if self._failures:
@@ -178,34 +174,33 @@ class Store:
             for number, (layout, members) in enumerate(layouts.items()):
                 self._write_group(shard.create_group(f"records_{number}"), layout, members)
 
-    def _write_group(self, group: h5py.Group, layout: _Layout, keys: Sequence[str]) -> None:
+    def _write_group(self, group: h5py.Group, layout: Layout, keys: Sequence[str]) -> None:
         group["keys"] = np.array(keys, dtype="S64")
-        checksums = group.create_dataset("checksums", (len(keys), 32), dtype=np.uint8)
+        sums = group.create_dataset("checksums", (len(keys), 32), dtype=np.uint8)
         arrays = group.create_group("arrays")
         for name, kind, shape in layout:
             dataset = arrays.create_dataset(name, (len(keys), *shape), dtype=np.dtype(kind))
             dataset.attrs["unit"] = self._units.get(name, "1")
         row = 0
-        for members, block, rows in self._runs(keys):
+        for members, read, rows in self._runs(keys):
             here = slice(row, row + len(members))
-            pieces = {name: block.arrays[name][rows] for name, _, _ in layout}
-            for name, piece in pieces.items():
-                arrays[name][here] = piece
-            checksums[here] = block.checksums[rows] if block.checksums is not None else _checksums(members, pieces)
+            for name, _, _ in layout:
+                arrays[name][here] = read.arrays[name][rows]
+            sums[here] = read.checksums[rows]
             row = here.stop
 
-    def _runs(self, keys: Sequence[str]) -> Iterator[tuple[Sequence[str], _Block, slice]]:
-        """The keys in pieces that are rows after one another of one block."""
+    def _runs(self, keys: Sequence[str]) -> Iterator[tuple[Sequence[str], _Read, slice]]:
+        """The keys in pieces that are rows after one another of one group."""
         begin = 0
         while begin < len(keys):
-            first = self._places[keys[begin]]
+            group, first = self._places[keys[begin]]
             end = begin + 1
             while end < len(keys) and end - begin < _BLOCK:
-                place = self._places[keys[end]]
-                if (place.shard, place.group, place.row) != (first.shard, first.group, first.row + end - begin):
+                other, row = self._places[keys[end]]
+                if other is not group or row != first + end - begin:
                     break
                 end += 1
-            yield keys[begin:end], self._read_block(first), slice(first.row, first.row + end - begin)
+            yield keys[begin:end], self._read_group(group), slice(first, first + end - begin)
             begin = end
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -222,33 +217,56 @@ class Store:
         """
         if key not in self._places:
             return Record(key, failure=self._failures[key])
-        place = self._places[key]
-        block = self._read_block(place)
-        record = Record(key, {name: np.asarray(array[place.row]) for name, array in block.arrays.items()})
-        if block.checksums is not None and _checksum(key, record.arrays) != block.checksums[place.row].tobytes():
-            raise InputError(f"{place.shard}: damaged (a record does not have its checksum); remove the file and run "
-                             "again, its tasks are then computed again")
-        return record
+        group, row = self._places[key]
+        arrays = self._checked([key], self._read_group(group), slice(row, row + 1))
+        return Record(key, {name: array[0, ...] for name, array in arrays.items()})
 
-    def _read_block(self, place: _Place) -> _Block:
-        """The group or the entry of a record; in memory if it is not too long."""
-        if self._block is None or (self._block.shard, self._block.group) != (place.shard, place.group):
-            self._forget_block()
-            if place.shard is None:
-                assert isinstance(place.group, int)
-                self._block = _Block(None, place.group, _stacked_arrays(self._journal.read(place.group)))
+    def stack(self, keys: Sequence[str], name: str) -> np.ndarray:
+        """An array of the records of the keys, (n, ...), all of one shape.
+
+        Raises
+        ------
+        InputError
+            If a shard was damaged since it was written.
+        KeyError
+            If there is no such record.
+        """
+        found, row = np.empty(0), 0
+        for members, read, rows in self._runs(keys):
+            piece = self._checked(members, read, rows)[name]
+            if row == 0:
+                found = np.empty((len(keys), *piece.shape[1:]), piece.dtype)
+            found[row:row + len(members)] = piece
+            row += len(members)
+        return found
+
+    def _checked(self, keys: Sequence[str], read: _Read, rows: slice) -> dict[str, np.ndarray]:
+        """Rows of a group, which have their checksums."""
+        arrays = {name: array[rows] for name, array in read.arrays.items()}
+        if not np.array_equal(checksums(keys, arrays), read.checksums[rows]):
+            raise InputError(f"{read.group.shard or self._folder / JOURNAL_FILE}: damaged (a record does not have its "
+                             "checksum); remove the file and run again, its tasks are then computed again")
+        return arrays
+
+    def _read_group(self, group: _Group) -> _Read:
+        """A group; in memory if it is not too long."""
+        if self._read is None or self._read.group is not group:
+            self._forget()
+            if group.shard is None:
+                assert isinstance(group.place, int)
+                self._read = _Read(group, *_stacked_arrays(self._journal.read(group.place)))
             else:
-                file = h5py.File(place.shard, "r")
-                arrays = dict(file[place.group]["arrays"].items())
+                file = h5py.File(group.shard, "r")
+                arrays = dict(file[group.place]["arrays"].items())
                 if sum(dataset.nbytes for dataset in arrays.values()) < _READ_BYTES:
                     arrays = {name: dataset[()] for name, dataset in arrays.items()}
-                self._block = _Block(place.shard, place.group, arrays, file[place.group]["checksums"][()], file)
-        return self._block
+                self._read = _Read(group, arrays, file[group.place]["checksums"][()], file)
+        return self._read
 
-    def _forget_block(self) -> None:
-        if self._block is not None and self._block.file is not None:
-            self._block.file.close()
-        self._block = None
+    def _forget(self) -> None:
+        if self._read is not None and self._read.file is not None:
+            self._read.file.close()
+        self._read = None
 
     # ---- the index -------------------------------------------------------------------------------
 
@@ -257,8 +275,8 @@ class Store:
 
     def _index_entry(self, offset: int, head: Mapping[str, Any]) -> None:
         layout = tuple((name, kind, tuple(shape)) for name, kind, shape in head["layout"])
-        for row, (key, failure) in enumerate(zip(head["keys"], head["failures"], strict=True)):
-            self._note(key, failure, _Place(None, offset, row, layout))
+        self._note(head["keys"], _Group(None, offset, layout))
+        self._note_failures(head["failures"])
 
     def _index_shard(self, path: Path) -> None:
         try:
@@ -267,37 +285,26 @@ class Store:
                     raise InputError(f"{path}: expected {FORMAT} up to version {FORMAT_VERSION}; use the hpcthermo "
                                      "that wrote it")
                 for name, group in shard.items():
-                    keys = group["keys"].asstr()[()]
-                    reasons = group["reasons"].asstr()[()] if name == "failures" else [""] * len(keys)
+                    keys = group["keys"].asstr()[()].tolist()
+                    if name == "failures":
+                        self._note_failures(dict(zip(keys, group["reasons"].asstr()[()], strict=True)))
+                        continue
                     layout = tuple((array, dataset.dtype.str, dataset.shape[1:])
-                                   for array, dataset in sorted(group.get("arrays", {}).items()))
-                    for row, (key, reason) in enumerate(zip(keys, reasons, strict=True)):
-                        self._note(key, reason, _Place(path, name, row, layout))
+                                   for array, dataset in sorted(group["arrays"].items()))
+                    self._note(keys, _Group(path, name, layout))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{path}: not a readable shard of a campaign ({reason}); remove the file and run again, "
                              "its tasks are then computed again") from None
 
-    def _note(self, key: str, failure: str, place: _Place) -> None:
-        if not failure:
-            self._failures.pop(key, None)
-            self._places[key] = place
-        elif key not in self._places:
-            self._failures[key] = failure
+    def _note(self, keys: Sequence[str], group: _Group) -> None:
+        """Records that are rows of a group."""
+        self._places.update(zip(keys, zip(itertools.repeat(group), range(len(keys)), strict=False), strict=True))
+        for key in self._failures.keys() & set(keys):
+            del self._failures[key]
 
-
-def _layout(arrays: Mapping[str, np.ndarray]) -> _Layout:
-    return tuple((name, array.dtype.str, array.shape) for name, array in sorted(arrays.items()))
-
-
-def _checksum(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    return hashlib.sha256(b"".join([key.encode(), *(arrays[name].tobytes() for name in sorted(arrays))])).digest()
-
-
-def _checksums(keys: Sequence[str], stacked: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Checksum of each row, (n, 32) uint8."""
-    digests = [_checksum(key, {name: array[row] for name, array in stacked.items()}) for row, key in enumerate(keys)]
-    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+    def _note_failures(self, failures: Mapping[str, str]) -> None:
+        self._failures.update((key, reason) for key, reason in failures.items() if key not in self._places)
 
 
 def _head(payload: bytes) -> tuple[dict[str, Any], int]:
@@ -306,14 +313,17 @@ def _head(payload: bytes) -> tuple[dict[str, Any], int]:
     return json.loads(payload[8:start]), start
 
 
-def _stacked_arrays(payload: bytes) -> dict[str, np.ndarray]:
+def _stacked_arrays(payload: bytes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Arrays (n, ...) of an entry of the journal and their checksums (n, 32)."""
     head, start = _head(payload)
     arrays, rows = {}, len(head["keys"])
+    sums = np.frombuffer(payload, np.uint8, 32 * rows, start).reshape(rows, 32)
+    start += sums.size
     for name, kind, shape in head["layout"]:
         dtype, count = np.dtype(kind), rows * math.prod(shape)
         arrays[name] = np.frombuffer(payload, dtype, count, start).reshape(rows, *shape)
         start += count * dtype.itemsize
-    return arrays
+    return arrays, sums
 
 
 def _sync_folder(folder: Path) -> None:
@@ -329,25 +339,31 @@ class Memory:
     """Records of a campaign that needs no folder."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Record] = {}
+        self._places: dict[str, tuple[Block, int]] = {}
         self.failures: dict[str, str] = {}
 
     def __contains__(self, key: str) -> bool:
-        return key in self._records
+        return key in self._places or key in self.failures
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._places)
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Keep records."""
-        for record in records:
-            self._records[record.key] = record
-            if record.failure:
-                self.failures[record.key] = record.failure
+    def add(self, blocks: Sequence[Block], failures: Mapping[str, str]) -> None:
+        """Keep records, and the reasons of tasks that failed by key."""
+        for block in blocks:
+            self._places.update((key, (block, row)) for row, key in enumerate(block.keys))
+        self.failures.update(failures)
 
     def read(self, key: str) -> Record:
         """The record of a key."""
-        return self._records[key]
+        if key not in self._places:
+            return Record(key, failure=self.failures[key])
+        block, row = self._places[key]
+        return Record(key, {name: array[row, ...] for name, array in block.arrays.items()})
+
+    def stack(self, keys: Sequence[str], name: str) -> np.ndarray:
+        """An array of the records of the keys, (n, ...), all of one shape."""
+        return np.array([self.read(key).arrays[name] for key in keys])
 
     def sync(self) -> None:
         """Nothing to write."""

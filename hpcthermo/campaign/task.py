@@ -19,9 +19,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hpcthermo.campaign.block import Block, blocks_of, row_hashes, stacked
 from hpcthermo.errors import InputError
 
 _LONGEST_REASON = 400
+#: tasks that are hashed at once
+_HASHED_TASKS = 1024
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,45 @@ class Record:
 def task_keys(function: TaskFunction, tasks: Sequence[Inputs]) -> list[str]:
     """Content hashes of tasks of a function."""
     head = f"{function.name} {function.version} {function.shared.digest()} ".encode()
-    return [hashlib.sha256(head + task.digest().encode()).hexdigest() for task in tasks]
+    digests = [digest for first in range(0, len(tasks), _HASHED_TASKS)
+               for digest in _digests(tasks[first:first + _HASHED_TASKS])]
+    return [hashlib.sha256(head + digest.encode()).hexdigest() for digest in digests]
+
+
+def _digests(tasks: Sequence[Inputs]) -> list[str]:
+    """`Inputs.digest` of each task; of tasks that are alike, at once."""
+    columns = _columns(tasks)
+    if columns is None:
+        return [task.digest() for task in tasks]
+    pieces: list[bytes | np.ndarray] = [_EMPTY]
+    for name, column in columns.items():
+        array = _canonical(name, column)
+        pieces += [f"|{name} {array.dtype.str} {array.shape[1:]}|".encode(), array]
+    return [digest.hex() for digest in row_hashes(pieces, len(tasks))]
+
+
+def _columns(tasks: Sequence[Inputs]) -> dict[str, np.ndarray] | None:
+    """The arrays of tasks that have nothing else and are alike, stacked."""
+    if any(task.parameters or task.files for task in tasks):
+        return None
+    return stacked([task.arrays for task in tasks])
+
+
+#: tasks on their way to a worker: their stacked arrays, or themselves if they are not alike
+Parcel = Mapping[str, np.ndarray] | Sequence[Inputs]
+
+
+def pack(tasks: Sequence[Inputs]) -> Parcel:
+    """Tasks in the form that takes least time to send."""
+    return _columns(tasks) or list(tasks)
+
+
+def unpack(parcel: Parcel) -> Sequence[Inputs]:
+    """The tasks again."""
+    if not isinstance(parcel, Mapping):
+        return parcel
+    count = len(next(iter(parcel.values())))
+    return [Inputs({name: column[row, ...] for name, column in parcel.items()}) for row in range(count)]
 
 
 #: arrays of a record, or the reason why there are none
@@ -159,10 +200,12 @@ def evaluate_batch(function: TaskFunction, state: Any, tasks: Sequence[Inputs]) 
     return [evaluate_batch(function, state, [task])[0] for task in tasks]
 
 
-def timed_batch(function: TaskFunction, state: Any, tasks: Sequence[Inputs]) -> tuple[list[Result], float]:
-    """Results of a batch and the seconds they took."""
+def timed_batch(function: TaskFunction, state: Any, keys: Sequence[str],
+                parcel: Parcel) -> tuple[list[Block], dict[str, str], float]:
+    """Records of a batch in blocks, reasons of its failures by key, and the seconds they took."""
     start = time.perf_counter()
-    return evaluate_batch(function, state, tasks), time.perf_counter() - start
+    blocks, failures = blocks_of(keys, evaluate_batch(function, state, unpack(parcel)))
+    return blocks, failures, time.perf_counter() - start
 
 
 def reason_of(error: BaseException) -> str:

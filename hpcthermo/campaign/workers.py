@@ -11,16 +11,17 @@ import pickle
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hpcthermo.campaign.task import Inputs, Result, TaskFunction, timed_batch
+from hpcthermo.campaign.block import Block
+from hpcthermo.campaign.task import Inputs, Parcel, TaskFunction, pack, timed_batch
 
 if TYPE_CHECKING:
     from hpcthermo.config.campaign import CampaignSection
@@ -38,8 +39,10 @@ class Outcome:
     ----------
     batch : int
         Number of the batch.
-    results : list of dict or str
-        Per task, its arrays or the reason of its failure.
+    blocks : list of Block
+        Its records.
+    failures : dict of str to str
+        Key -> reason of its tasks that failed.
     seconds : float
         Time that the worker took.
     lost : str
@@ -47,7 +50,8 @@ class Outcome:
     """
 
     batch: int
-    results: Sequence[Result] = ()
+    blocks: Sequence[Block] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     lost: str = ""
 
@@ -66,8 +70,8 @@ class Workers(Protocol):
     def begin(self, function: TaskFunction) -> None:
         """Evaluate this function from now on."""
 
-    def submit(self, batch: int, tasks: Sequence[Inputs]) -> None:
-        """Hand out a batch."""
+    def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
+        """Hand out tasks, whose keys are given, as a batch."""
 
     def next(self, timeout_s: float) -> Outcome | None:
         """An outcome, or None if there is none within the time."""
@@ -84,18 +88,18 @@ class ThisThread:
     def begin(self, function: TaskFunction) -> None:
         """Evaluate this function from now on."""
         self._function, self._state = function, function.prepare()
-        self._waiting: list[tuple[int, Sequence[Inputs]]] = []
+        self._waiting: list[tuple[int, Sequence[str], Sequence[Inputs]]] = []
 
-    def submit(self, batch: int, tasks: Sequence[Inputs]) -> None:
-        """Hand out a batch."""
-        self._waiting.append((batch, tasks))
+    def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
+        """Hand out tasks, whose keys are given, as a batch."""
+        self._waiting.append((batch, keys, tasks))
 
     def next(self, timeout_s: float) -> Outcome | None:
         """Evaluate the batch that waits."""
         if not self._waiting:
             return None
-        batch, tasks = self._waiting.pop(0)
-        return Outcome(batch, *timed_batch(self._function, self._state, tasks))
+        batch, keys, tasks = self._waiting.pop(0)
+        return Outcome(batch, *timed_batch(self._function, self._state, keys, tasks))
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -121,19 +125,19 @@ class Threads:
         self._function, self._own = function, threading.local()
         self._state = function.prepare() if function.thread_safe else None
 
-    def submit(self, batch: int, tasks: Sequence[Inputs]) -> None:
-        """Hand out a batch."""
+    def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
+        """Hand out tasks, whose keys are given, as a batch."""
         assert self._pool is not None
-        self._pool.submit(self._evaluate, batch, tasks)
+        self._pool.submit(self._evaluate, batch, keys, tasks)
 
-    def _evaluate(self, batch: int, tasks: Sequence[Inputs]) -> None:
+    def _evaluate(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
         try:
             state = self._state
             if not self._function.thread_safe:
                 if not hasattr(self._own, "state"):
                     self._own.state = self._function.prepare()
                 state = self._own.state
-            self._outcomes.put(Outcome(batch, *timed_batch(self._function, state, tasks)))
+            self._outcomes.put(Outcome(batch, *timed_batch(self._function, state, keys, tasks)))
         except BaseException as error:
             self._outcomes.put(error)
 
@@ -175,16 +179,16 @@ class Processes:
             pool.submit(os.getpid)  # starts the process
         return pool
 
-    def submit(self, batch: int, tasks: Sequence[Inputs]) -> None:
-        """Hand out a batch."""
-        number = self._idle.pop()
+    def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
+        """Hand out tasks, whose keys are given, as a batch."""
+        number, parcel = self._idle.pop(), pack(tasks)
         pool = self._pools[number]
         try:
-            future = pool.submit(_evaluate_in_process, tasks)
+            future = pool.submit(_evaluate_in_process, keys, parcel)
         except BrokenProcessPool:  # died while it was idle: no batch's fault
             pool.shutdown(wait=False)
             pool = self._pools[number] = self._new_pool()
-            future = pool.submit(_evaluate_in_process, tasks)
+            future = pool.submit(_evaluate_in_process, keys, parcel)
         future.add_done_callback(lambda done: self._note(number, batch, done))
 
     def _note(self, number: int, batch: int, done: Future[Any]) -> None:
@@ -256,11 +260,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _evaluate_in_process(tasks: Sequence[Inputs]) -> tuple[list[Result], float]:
+def _evaluate_in_process(keys: Sequence[str], parcel: Parcel) -> tuple[list[Block], dict[str, str], float]:
     if _Process.prepared is None:
         function = pickle.loads(_Process.blob)
         _Process.prepared = function, function.prepare()
-    return timed_batch(*_Process.prepared, tasks)
+    return timed_batch(*_Process.prepared, keys, parcel)
 
 
 def start_workers(section: CampaignSection, function: TaskFunction, folder: Path) -> Workers:

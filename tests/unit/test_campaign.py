@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from sample_campaign import Powers, numbers
 
+from hpcthermo.campaign.block import blocks_of
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.store import JOURNAL_FILE, Store
-from hpcthermo.campaign.task import Inputs, Record, task_keys
+from hpcthermo.campaign.task import Inputs, pack, task_keys, unpack
 from hpcthermo.campaign.workers import Processes, Threads, start_workers
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.dynamics.stop import Requeue
@@ -36,6 +38,24 @@ def test_a_key_is_the_content_of_the_task():
     transposed = np.arange(6).reshape(2, 3).T
     assert Inputs({"a": transposed}).digest() == Inputs({"a": transposed.copy()}).digest()
     assert task_keys(Powers(0.5), numbers(2)) != task_keys(Powers(0.25), numbers(2))
+
+
+def test_tasks_that_are_hashed_and_sent_at_once_are_the_tasks_one_by_one():
+    generator = np.random.default_rng(2)
+    pairs = [Inputs({"v": generator.normal(size=(2, 3)), "a": np.array([0, k]), "flag": np.array(k % 2 == 0),
+                     "zero": np.array(-0.0), "none": np.empty((0, 3)), "big": np.array([k], dtype=">i4")})
+             for k in range(5)]
+    head = f"powers 1 {Powers().shared.digest()} "
+    for tasks in (pairs, [*pairs, *numbers(1, 2)], [*pairs, Inputs(parameters={"x": 1})],
+                  [Inputs({"a": np.array([1])}), Inputs({"a": np.array([1], dtype="f4")})]):
+        assert task_keys(Powers(), tasks) == [sha256((head + task.digest()).encode()).hexdigest() for task in tasks]
+        for task, sent in zip(tasks, unpack(pack(tasks)), strict=True):
+            assert sent.digest() == task.digest()
+            assert all(type(sent.arrays[name]) is np.ndarray and sent.arrays[name].dtype == array.dtype
+                       for name, array in task.arrays.items())
+    assert len(pack(pairs)["v"]) == 5
+    with pytest.raises(InputError, match="NaN"):
+        task_keys(Powers(), numbers(1, np.nan))
 
 
 @pytest.mark.parametrize("inputs", [Inputs({"a": np.array([np.nan])}), Inputs({"a": np.array([None])}),
@@ -85,7 +105,7 @@ def filled_journal(folder, count=5):
     """A store whose writer was killed: all in the journal; returns ends of its records."""
     store, ends = Store(folder, {}), []
     for k in range(count):
-        store.add([Record(f"{k:064d}", {"x": np.arange(k + 1.0), "flag": np.array(k % 2 == 0)})])
+        store.add(*blocks_of([f"{k:064d}"], [{"x": np.arange(k + 1.0), "flag": np.array(k % 2 == 0)}]))
         ends.append((folder / JOURNAL_FILE).stat().st_size)
     return ends
 
