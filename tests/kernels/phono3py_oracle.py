@@ -46,21 +46,25 @@ def _ask(request: bytes) -> Any:
     return pickle.loads(done.stdout)
 
 
-def phono3py_answers(material: str, **calls: dict[str, Any]) -> SimpleNamespace:
+def phono3py_answers(material: str, setup: dict[str, Any] | None = None, **calls: dict[str, Any]) -> SimpleNamespace:
     """Answers of phono3py to several calls, in one process; the same request is answered once a session.
 
     Parameters
     ----------
+    setup : dict
+        Arguments of phono3py.load; and "pair_cutoff" (A), beyond which pairs of displaced atoms are left out;
+        "unsymmetric": force constants of the symmetric crystal in one without symmetry.
     calls : dict
-        By name: {mesh, nac (default False), sigma, and arguments of run_thermal_conductivity}, or with "points":
-        imaginary and real parts of the self-energy at the bands of these points.
+        By name: {mesh, nac (default False), sigma, sigma_cutoff, gauge_free (default True), and arguments of
+        run_thermal_conductivity}; with "points" imaginary and real parts of the self-energy at the bands of these
+        points; with "isotope_points" linewidths by isotopes there.
 
     Returns
     -------
     SimpleNamespace
         inputs (cells, force constants), and one SimpleNamespace per call.
     """
-    answer = _ask(pickle.dumps({"material": material, "calls": calls}))
+    answer = _ask(pickle.dumps({"material": material, "setup": setup or {}, "calls": calls}))
     return SimpleNamespace(inputs=SimpleNamespace(**answer["inputs"]),
                            **{name: SimpleNamespace(**arrays) for name, arrays in answer["answers"].items()})
 
@@ -82,10 +86,21 @@ def lattice(inputs: SimpleNamespace) -> SimpleNamespace:
 def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[str, Any]:
     settings = dict(settings)
     phono3py.nac_params = nac_params if settings.pop("nac", False) else None
-    phono3py.sigmas = [settings.pop("sigma")] if "sigma" in settings else None
+    sigma, gauge_free = settings.pop("sigma", None), settings.pop("gauge_free", True)
+    phono3py.sigmas = None if sigma is None else [sigma]
+    phono3py.sigma_cutoff = settings.pop("sigma_cutoff", None)
     phono3py.mesh_numbers = settings.pop("mesh")
-    phono3py.init_phph_interaction(average_degenerate_weights=True)
+    phono3py.init_phph_interaction(average_degenerate_weights=gauge_free)
     grid = phono3py.grid
+    if "isotope_points" in settings:
+        from phono3py import Phono3pyIsotope
+
+        points = settings["isotope_points"]
+        isotope = Phono3pyIsotope(phono3py.mesh_numbers, phono3py.primitive, sigmas=[sigma],
+                                  average_degenerate_weights=gauge_free)
+        isotope.init_dynamical_matrix(phono3py.fc2, phono3py.phonon_supercell, phono3py.phonon_primitive)
+        isotope.run(points)
+        return {"gammas": np.array(isotope.gamma), "q": _q(grid, points)}
     if "points" in settings:
         points, temperatures = settings["points"], settings["temperatures"]
         imaginary = phono3py.run_imag_self_energy(points, temperatures, frequency_points_at_bands=True)
@@ -94,6 +109,8 @@ def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[st
     phono3py.run_thermal_conductivity(**settings)
     result = phono3py.thermal_conductivity
     found = {"q": _q(grid, result.grid_points)}
+    if settings.get("is_N_U"):
+        found["normal"], found["umklapp"] = (np.array(part) for part in result.get_gamma_N_U())
     for name in ("grid_weights", "frequencies", "temperatures", "kappa", "gamma", "gamma_isotope", "group_velocities",
                  "mode_heat_capacities", "gv_by_gv", "mode_kappa", "kappa_RTA", "collision_eigenvalues"):
         value = getattr(result, name, None)
@@ -104,17 +121,34 @@ def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[st
     return found
 
 
+def _loaded(material: str, folder: str, setup: dict[str, Any]) -> Any:
+    import phono3py
+
+    setup = dict(setup)
+    cutoff, unsymmetric = setup.pop("pair_cutoff", None), setup.pop("unsymmetric", False)
+    files = [os.path.join(folder, name) for name in MATERIALS[material]]
+    given: dict[str, Any] = {"forces_fc3_filename": files[1] if len(files) > 1 else None, "log_level": 0}
+    loaded = phono3py.load(files[0], **given, **setup)
+    if cutoff is not None:
+        forces = loaded.forces
+        loaded.generate_displacements(distance=0.03, cutoff_pair_distance=cutoff)
+        loaded.forces = forces
+        loaded.produce_fc3(symmetrize_fc3r=True)
+    if unsymmetric:
+        bare = phono3py.load(files[0], **given, **setup, is_symmetry=False, produce_fc=False)
+        bare.fc2, bare.fc3 = loaded.fc2, loaded.fc3
+        return bare
+    return loaded
+
+
 def _q(grid: Any, points: Any) -> np.ndarray:
     return np.array(grid.addresses[points] @ (grid.QDinv.T))
 
 
 def main() -> None:
-    import phono3py
-
     request, folder = pickle.load(sys.stdin.buffer), sys.argv[1]
     output, sys.stdout = sys.stdout.buffer, sys.stderr
-    files = [os.path.join(folder, name) for name in MATERIALS[request["material"]]]
-    loaded = phono3py.load(files[0], forces_fc3_filename=files[1] if len(files) > 1 else None, log_level=0)
+    loaded = _loaded(request["material"], folder, request["setup"])
     primitive, supercell = loaded.primitive, loaded.supercell
     inputs = {"cell": primitive.cell, "positions": primitive.scaled_positions, "symbols": primitive.symbols,
               "masses": primitive.masses, "supercell": supercell.cell,
