@@ -69,8 +69,8 @@ def phono3py_answers(material: str, setup: dict[str, Any] | None = None, **calls
                            **{name: SimpleNamespace(**arrays) for name, arrays in answer["answers"].items()})
 
 
-def lattice(inputs: SimpleNamespace) -> SimpleNamespace:
-    """Our crystal, supercell and interactions of what phono3py held."""
+def lattice(inputs: SimpleNamespace, average_origins: bool = True) -> SimpleNamespace:
+    """Our crystal, supercell and interactions of what phono3py held, compact or full."""
     from hpcthermo.phonons.crystal import Crystal, Supercell
     from hpcthermo.phonons.harmonic import HarmonicCrystal
     from hpcthermo.phonons.interactions import Interactions
@@ -78,9 +78,12 @@ def lattice(inputs: SimpleNamespace) -> SimpleNamespace:
     crystal = Crystal(inputs.cell, inputs.positions, tuple(inputs.symbols), inputs.masses)
     supercell = Supercell.match(crystal, inputs.supercell, inputs.supercell_positions, inputs.supercell_symbols,
                                 inputs.origin_of)
-    second = Interactions.second(supercell, inputs.fc2)
+    fc2, fc3 = (values[inputs.origin_of] if len(values) > len(inputs.origin_of) else values
+                for values in (inputs.fc2, inputs.fc3))
+    second = Interactions.second(supercell, fc2)
     return SimpleNamespace(crystal=crystal, supercell=supercell, second=second,
-                           harmonic=HarmonicCrystal(crystal, second), third=Interactions.third(supercell, inputs.fc3))
+                           harmonic=HarmonicCrystal(crystal, second),
+                           third=Interactions.third(supercell, fc3, average_origins))
 
 
 def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _loaded(material: str, folder: str, setup: dict[str, Any]) -> Any:
         forces = loaded.forces
         loaded.generate_displacements(distance=0.03, cutoff_pair_distance=cutoff)
         loaded.forces = forces
-        loaded.produce_fc3(symmetrize_fc3r=True)
+        loaded.produce_fc3(symmetrize_fc3r=True, fc_calculator="traditional")
     if unsymmetric:
         bare = phono3py.load(files[0], **given, **setup, is_symmetry=False, produce_fc=False)
         bare.fc2, bare.fc3 = loaded.fc2, loaded.fc3
