@@ -23,6 +23,8 @@ from hpcthermo.errors import InputError
 PLACE_TOLERANCE = 1e-4
 #: vectors between periodic images count as equally short within this, A
 IMAGE_TOLERANCE = 1e-5
+#: images of a wave vector count as equally short within this share of a reciprocal lattice vector
+_WAVE_VECTOR_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,34 @@ class Crystal:
     def numbers(self) -> np.ndarray:
         """One small integer per element, for spglib."""
         return np.unique(self.symbols, return_inverse=True)[1]
+
+    def shortest_wave_vectors(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images of wave vectors in the first Brillouin zone or on its boundary.
+
+        Parameters
+        ----------
+        q : (N, 3) array
+            Fractional.
+
+        Returns
+        -------
+        counts : (N,) ndarray of int
+            How many are equally short.
+        images : (N, most, 3) ndarray
+            Those first, beyond the count longer ones.
+        """
+        from ase.geometry import minkowski_reduce
+
+        reduced, operation = minkowski_reduce(self.reciprocal)
+        place = q @ self.reciprocal @ np.linalg.inv(reduced)
+        place -= np.rint(place)
+        candidates = place[:, None, :] + np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+        length = np.linalg.norm(candidates @ reduced, axis=2)
+        near = length < length.min(axis=1, keepdims=True) + _WAVE_VECTOR_TOLERANCE * np.linalg.norm(reduced,
+                                                                                                   axis=1).max()
+        counts = near.sum(axis=1)
+        order = np.argsort(~near, axis=1, kind="stable")[:, :counts.max()]
+        return counts, np.take_along_axis(candidates, order[..., None], axis=1) @ operation
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal, Phonons
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ
 
@@ -63,12 +64,13 @@ def group_velocities(harmonic: HarmonicCrystal, phonons: Phonons,
     return np.concatenate([_group_velocities(harmonic, along, *chunk) for chunk in _chunks(phonons)])
 
 
-def little_group_average(q: np.ndarray, velocities: np.ndarray, rotations: np.ndarray,
+def little_group_average(crystal: Crystal, q: np.ndarray, velocities: np.ndarray, rotations: np.ndarray,
                          cartesian_rotations: np.ndarray) -> np.ndarray:
     """Mean of velocities over the rotations that leave q itself where it is, as in phonopy.
 
     Rotations that move q by a reciprocal lattice vector take no part: at the zone boundary they exchange bands that
-    cross, and a mean by band would be zero. Which image of q is meant matters there; it is the one in [-1/2, 1/2).
+    cross, and a mean by band would be zero. Which image of q is meant matters there: of those in the first Brillouin
+    zone or on its boundary it is the one in [-1/2, 1/2), or the first if there is none.
 
     Parameters
     ----------
@@ -78,7 +80,10 @@ def little_group_average(q: np.ndarray, velocities: np.ndarray, rotations: np.nd
     rotations, cartesian_rotations : (G, 3, 3) ndarray
         Of wave vectors, as `Mesh` has them.
     """
-    q = q - np.floor(q + 0.5 + 1e-9)
+    counts, images = crystal.shortest_wave_vectors(q)
+    within = q - np.floor(q + 0.5 + 1e-9)
+    chosen = (np.abs(images - within[:, None, :]) < 1e-5).all(axis=2) & (np.arange(images.shape[1]) < counts[:, None])
+    q = images[np.arange(len(q)), chosen.argmax(axis=1)]
     keeps = (np.abs(np.einsum("gij,nj->ngi", rotations, q) - q[:, None, :]) < 1e-5).all(axis=2)
     mean = np.einsum("ng,gij->nij", keeps / keeps.sum(axis=1, keepdims=True), cartesian_rotations)
     return velocities @ mean.transpose(0, 2, 1)

@@ -36,7 +36,7 @@ def conductivities(crystal, second, third, symmetric=True, group=None):
     phonons, points = mesh_phonons(harmonic, mesh), mesh.irreducible[0]
     there = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
     group = group or mesh
-    velocities = little_group_average(there.q, group_velocities(harmonic, there), group.rotations,
+    velocities = little_group_average(crystal, there.q, group_velocities(harmonic, there), group.rotations,
                                       group.cartesian_rotations)
     backend = make_backend("cpu", "double")
     rates = ThreePhononRates(mesh, phonons, CubicStrength(mesh, phonons, third, backend), TEMPERATURES, backend=backend)

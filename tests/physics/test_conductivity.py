@@ -35,7 +35,7 @@ def silicon():
     phonons = found.harmonic.phonons(mesh.q)
     points = mesh.irreducible[0]
     there = type(phonons)(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
-    velocities = little_group_average(there.q, group_velocities(found.harmonic, there), mesh.rotations,
+    velocities = little_group_average(mesh.crystal, there.q, group_velocities(found.harmonic, there), mesh.rotations,
                                       mesh.cartesian_rotations)
     np.testing.assert_allclose(there.q, answers.plain.q % 1.0, atol=1e-12)
     return SimpleNamespace(answers=answers, mesh=mesh, phonons=phonons, frequencies=there.frequencies,

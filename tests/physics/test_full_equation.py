@@ -32,7 +32,7 @@ def problem(found, divisions, harmonic=None, temperatures=TEMPERATURES, sigma=No
     phonons = harmonic.phonons(mesh.q)
     points = mesh.irreducible[0]
     there = type(phonons)(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
-    velocities = little_group_average(there.q, group_velocities(harmonic, there), mesh.rotations,
+    velocities = little_group_average(mesh.crystal, there.q, group_velocities(harmonic, there), mesh.rotations,
                                       mesh.cartesian_rotations)
     backend = make_backend("cpu", "mixed")
     gaussian = None if sigma is None else fixed_gaussian(phonons.frequencies.shape, sigma)

@@ -45,7 +45,7 @@ def test_frequencies_and_velocities_are_phonopys(phonopy_oracle, name, method):
     moving = expected > 1e-3
     assert np.abs(found.frequencies - expected)[moving].max() < 1e-9
     mesh = Mesh.create(harmonic.crystal, (2, 2, 2))
-    velocities = little_group_average(found.q, group_velocities(harmonic, found), mesh.rotations,
+    velocities = little_group_average(mesh.crystal, found.q, group_velocities(harmonic, found), mesh.rotations,
                                       mesh.cartesian_rotations)
     there = scale * phonopy_oracle[f"{name}.{method}.velocities"]
     assert np.abs(velocities - there)[moving].max() < 1e-6 * np.abs(there).max()

@@ -148,8 +148,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     require_stable(phonons.frequencies, mesh.q, imaginary_limit_THz)
     points = mesh.irreducible[0]
     irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
-    velocities = little_group_average(irreducible.q, group_velocities(harmonic, irreducible), mesh.rotations,
-                                      mesh.cartesian_rotations)
+    velocities = little_group_average(crystal, irreducible.q, group_velocities(harmonic, irreducible),
+                                      mesh.rotations, mesh.cartesian_rotations)
 
     make_backend(device, "mixed")  # refused before work is spent on it
     gaussian = _gaussian(settings, mesh, harmonic, phonons)

@@ -47,13 +47,12 @@ def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
     """
     from ase.geometry import minkowski_reduce
 
-    # steps of the mesh in addresses, columns: along the axes if these are as short as can be, else the shortest ones, so
-    # that neither the choice of the lattice vectors nor the normal form of a matrix matters
+    # steps of the mesh in addresses, columns: along the axes if these are as short as can be, else the shortest ones,
+    # so that neither the choice of the lattice vectors nor the normal form of a matrix matters
     steps = np.eye(3, dtype=int)
     cartesian = mesh.crystal.reciprocal.T @ mesh.basis / mesh.divisions
     reduced, change = minkowski_reduce(cartesian.T)
-    lengths = np.sort(np.linalg.norm(reduced, axis=1)), np.sort(np.linalg.norm(cartesian, axis=0))
-    if (lengths[0] < lengths[1] * (1.0 - 1e-6)).any():
+    if (np.sort(np.linalg.norm(reduced, axis=1)) < np.sort(np.linalg.norm(cartesian, axis=0)) * (1.0 - 1e-6)).any():
         steps = np.rint(change).astype(int).T
     signs = [np.array([1, *rest]) for rest in itertools.product((1, -1), repeat=2)]
     # of equally short diagonals the first

@@ -22,16 +22,12 @@ points number m = |O| k s / |star|; so m of each leg follows from that of leg 0.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from hpcthermo.transport.bte.mesh import Mesh
-
-#: images of a wave vector count as equally short within this share of a reciprocal lattice vector
-IMAGE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -163,16 +159,5 @@ def is_normal(mesh: Mesh, triplets: Triplets) -> np.ndarray:
 
 def _shortest_images(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of shortest images of each point, (N,), and the images M q, (N, most, 3) of int."""
-    from ase.geometry import minkowski_reduce
-
-    reciprocal = mesh.crystal.reciprocal
-    reduced, operation = minkowski_reduce(reciprocal)
-    place = mesh.q @ reciprocal @ np.linalg.inv(reduced)
-    place -= np.rint(place)
-    candidates = place[:, None, :] + np.array(list(itertools.product((-1, 0, 1), repeat=3)))
-    length = np.linalg.norm(candidates @ reduced, axis=2)
-    near = length < length.min(axis=1, keepdims=True) + IMAGE_TOLERANCE * np.linalg.norm(reduced, axis=1).max()
-    counts = near.sum(axis=1)
-    order = np.argsort(~near, axis=1, kind="stable")[:, :counts.max()]
-    chosen = np.take_along_axis(candidates, order[..., None], axis=1)
-    return counts, np.rint(chosen @ operation @ mesh.matrix.T).astype(np.int64)
+    counts, images = mesh.crystal.shortest_wave_vectors(mesh.q)
+    return counts, np.rint(images @ mesh.matrix.T).astype(np.int64)
