@@ -14,14 +14,13 @@ BOLTZMANN_EV_PER_K = 8.617333262e-5
 #: h, energy of a phonon of 1 THz
 PLANCK_EV_PER_THZ = 4.135667696e-3
 VACUUM_PERMITTIVITY_F_PER_M = 8.8541878128e-12
-PLANCK_EV_S = 4.135667696e-15
 
 #: one natural unit of time in fs
 TIME_FS = math.sqrt(ATOMIC_MASS_KG * 1e-20 / ELEMENTARY_CHARGE_C) * 1e15
 #: e^2/(4 pi eps_0), eV A
 COULOMB_EV_A = ELEMENTARY_CHARGE_C * 1e10 / (4.0 * math.pi * VACUUM_PERMITTIVITY_F_PER_M)
 #: hbar in eV times the natural unit of time
-REDUCED_PLANCK = PLANCK_EV_S / (2.0 * math.pi) / (TIME_FS * 1e-15)
+REDUCED_PLANCK = PLANCK_EV_PER_THZ / (2.0 * math.pi) / (TIME_FS * 1e-3)
 #: 1 eV per cell in J/mol
 JOULE_PER_MOL = ELEMENTARY_CHARGE_C * 6.02214076e23
 #: 1 eV/A^3 in GPa

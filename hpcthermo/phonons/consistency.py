@@ -21,6 +21,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import PLACE_TOLERANCE, Crystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
+from hpcthermo.phonons.space_group import space_group_of
 from hpcthermo.phonons.supercell_order import SupercellOrder
 
 #: violations beyond this fraction of the largest element are those of another crystal
@@ -51,17 +52,6 @@ class Violations:
     def worst(self) -> float:
         """The largest."""
         return max(self.permutation, self.sum_rule, self.space_group)
-
-
-def space_group_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (fractional, (G, 3, 3) int) and translations (G, 3) of a crystal."""
-    import spglib
-
-    found = spglib.get_symmetry((crystal.cell.tolist(), crystal.positions.tolist(), crystal.numbers.tolist()),
-                                symprec=PLACE_TOLERANCE)
-    if found is None:
-        return np.eye(3, dtype=int)[None], np.zeros((1, 3))
-    return found["rotations"], found["translations"]
 
 
 def moved_atoms(crystal: Crystal, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -123,7 +113,7 @@ def violations(found: SupercellForceConstants,
     permutation = float(np.abs(among - swapped).max())
     sum_rule = float(np.abs(values.sum(axis=order - 1)).max())
     broken = 0.0
-    rotations, translations = operations or space_group_operations(crystal)
+    rotations, translations = operations or space_group_of(crystal)
     places = SupercellOrder(supercell)
     home_places = places.brought_home
     for rotation, translation in zip(rotations, translations, strict=True):
@@ -162,7 +152,7 @@ def violations_of_list(found: Interactions, crystal: Crystal,
     sums = np.zeros((crystal.n_atoms, *values.shape[1:]))
     np.add.at(sums, atoms[:, 0], values)
     broken = 0.0
-    for rotation, translation in zip(*(operations or space_group_operations(crystal)), strict=True):
+    for rotation, translation in zip(*(operations or space_group_of(crystal)), strict=True):
         turn = crystal.cell.T @ rotation @ np.linalg.inv(crystal.cell.T)
         moved = moved_atoms(crystal, rotation, translation)
         jumps = _jumps(crystal, rotation, translation, moved)
@@ -183,7 +173,7 @@ def largest_difference(one: Interactions, other: Interactions) -> float:
 
 def few_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
     """`SPOT_CHECKS` operations of the space group, spread over spglib's list; all of them for a small group."""
-    rotations, translations = space_group_operations(crystal)
+    rotations, translations = space_group_of(crystal)
     chosen = np.unique(np.linspace(min(1, len(rotations) - 1), len(rotations) - 1, SPOT_CHECKS).astype(int))
     return rotations[chosen], translations[chosen]
 

@@ -16,16 +16,14 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse
-import spglib
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.interactions import Interactions, row_codes
-from hpcthermo.phonons.supercells import SYMMETRY_TOLERANCE
+from hpcthermo.phonons.space_group import space_group_of
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,14 @@ class CrystalSymmetry:
 
     @classmethod
     def of(cls, crystal: Crystal, supercell: np.ndarray | None = None) -> CrystalSymmetry:
-        """By spglib.
+        """The operations that a supercell keeps.
 
         Parameters
         ----------
         supercell : (3, 3) ndarray, optional
             Rows, A; leaves out operations that do not map this lattice onto itself.
         """
-        structure: Any = crystal.cell, crystal.positions, crystal.numbers
-        found = spglib.get_symmetry(structure, symprec=SYMMETRY_TOLERANCE)
-        if found is None:
-            raise InputError("crystal: expected a structure whose symmetry can be found, got none; check its positions")
-        rotations, translations = found["rotations"].astype(int), found["translations"]
+        rotations, translations = space_group_of(crystal)
         cartesian = crystal.cell.T @ rotations @ np.linalg.inv(crystal.cell.T)
         if supercell is not None:
             turned = supercell @ np.swapaxes(cartesian, 1, 2) @ np.linalg.inv(supercell)

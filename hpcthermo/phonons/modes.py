@@ -12,9 +12,21 @@ CUTOFF_FREQUENCY_THZ = 1e-4
 DEGENERACY_THZ = 1e-4
 
 
+def first_of_group(frequencies: np.ndarray) -> np.ndarray:
+    """Whether each band is the first of a group of degenerate ones, for ascending frequencies (..., B), THz."""
+    first: np.ndarray = np.diff(frequencies, axis=-1, prepend=-np.inf) >= DEGENERACY_THZ
+    return first
+
+
+def degenerate_groups(frequencies: np.ndarray) -> np.ndarray:
+    """Number of each band's group of degenerate ones, counted from 0 at each q; frequencies (..., B) ascend, THz."""
+    groups: np.ndarray = np.cumsum(first_of_group(frequencies), axis=-1) - 1
+    return groups
+
+
 def degenerate_mean(frequencies: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values (..., B, K) replaced by their means over degenerate bands of ascending frequencies (..., B), THz."""
-    begins = (np.diff(frequencies, axis=-1, prepend=-np.inf) > DEGENERACY_THZ).reshape(-1)
+    begins = first_of_group(frequencies).reshape(-1)
     flat = values.reshape(begins.size, -1)
     starts = np.flatnonzero(begins)
     counts = np.diff(np.append(starts, begins.size))

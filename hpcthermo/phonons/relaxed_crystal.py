@@ -8,7 +8,7 @@ metric G of the cell is the mean of W^T G W, W the rotations in fractional coord
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +20,12 @@ from hpcthermo.engine import make_engine
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.space_group import ROUGH_TOLERANCE, primitive_cell, space_group_of
 
 if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import TightRelaxation
     from hpcthermo.potentials.base import Potential
 
-#: a structure that is to be relaxed has its symmetry to this, A
-_ROUGH_TOLERANCE = 1e-3
 #: what averaging may move, A; more is no rounding
 _LARGEST_CORRECTION = 1e-2
 #: height of a cell without a vector across a sheet: its extent and this, A
@@ -78,7 +77,7 @@ def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightR
         If the structure is a molecule or a wire, or is not relaxed in the end.
     """
     crystal, kinds, given_cell = _reduced(snapshot, primitive)
-    operations = _operations(crystal, kinds)
+    operations = space_group_of(crystal, kinds, ROUGH_TOLERANCE)
     done = _relaxed(crystal, kinds, snapshot, potential, relaxation, device)
     smooth = symmetrized(done.crystal, kinds, operations)
     moved = np.abs((smooth.positions - done.crystal.positions) @ done.crystal.cell).max(initial=0.0)
@@ -139,11 +138,8 @@ def _as_given(snapshot: Snapshot) -> tuple[Crystal, np.ndarray, np.ndarray]:
 
 def _primitive(snapshot: Snapshot) -> tuple[Crystal, np.ndarray, np.ndarray]:
     """The primitive cell, kinds of its atoms, and the given cell in its units."""
-    import spglib
-
     given, kinds, identity = _as_given(snapshot)
-    whole: Any = (given.cell, given.positions, kinds)
-    found: Any = spglib.standardize_cell(whole, to_primitive=True, no_idealize=True, symprec=_ROUGH_TOLERANCE)
+    found = primitive_cell(given, kinds)
     if found is None or len(found[2]) == given.n_atoms:
         return given, kinds, identity
     cell, positions, numbers = found
@@ -164,7 +160,7 @@ def _change_of_axes(given: Crystal, cell: np.ndarray) -> np.ndarray | None:
         return np.eye(3)
     across = given.periodic.index(False)
     for sign in (1.0, -1.0):
-        for k in np.flatnonzero(np.abs(sign * cell - given.cell[across]).max(axis=1) < _ROUGH_TOLERANCE):
+        for k in np.flatnonzero(np.abs(sign * cell - given.cell[across]).max(axis=1) < ROUGH_TOLERANCE):
             # cyclic order keeps right hands; a reversed vector asks for an exchange of the two others
             rows = np.roll(np.eye(3), across - int(k), axis=0)
             rows[across] *= sign
@@ -200,19 +196,9 @@ def _relaxed(crystal: Crystal, kinds: np.ndarray, snapshot: Snapshot, potential:
                           float(np.abs(forces).max(initial=0.0)), stress, steps)
 
 
-def _operations(crystal: Crystal, kinds: np.ndarray) -> Any:
-    """Rotations and translations of the crystal as it is before relaxation; None if spglib finds none."""
-    import spglib
-
-    whole: Any = (crystal.cell, crystal.positions, kinds)
-    return spglib.get_symmetry(whole, symprec=_ROUGH_TOLERANCE)
-
-
-def symmetrized(crystal: Crystal, kinds: np.ndarray, operations: Any) -> Crystal:
-    """The crystal with its positions and metric averaged over operations."""
-    if operations is None:
-        return crystal
-    rotations, translations = operations["rotations"], operations["translations"]
+def symmetrized(crystal: Crystal, kinds: np.ndarray, operations: tuple[np.ndarray, np.ndarray]) -> Crystal:
+    """The crystal with its positions and metric averaged over operations (`space_group_of`)."""
+    rotations, translations = operations
     # x G x^T is the length; rotations act on columns
     metric = np.einsum("gji,jk,gkl->il", rotations, crystal.cell @ crystal.cell.T, rotations) / len(rotations)
     inverse = np.linalg.inv(crystal.cell)

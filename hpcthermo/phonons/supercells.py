@@ -11,9 +11,7 @@ from phonopy.structure.symmetry import Symmetry
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
-
-#: positions count as symmetric within this, A
-SYMMETRY_TOLERANCE = 1e-5
+from hpcthermo.phonons.space_group import SYMMETRY_TOLERANCE
 
 
 def build_supercell(crystal: Crystal, matrix: np.ndarray) -> Supercell:

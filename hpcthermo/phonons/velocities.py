@@ -18,7 +18,7 @@ import numpy as np
 
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal, Phonons
-from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_groups
 
 #: in which degenerate bands are told apart, Cartesian
 DIRECTION = (1.0, 2.0, 3.0)
@@ -26,12 +26,6 @@ DIRECTION = (1.0, 2.0, 3.0)
 _VELOCITY = 2.0 * np.pi * FREQUENCY_THZ**2
 #: elements of the matrices held at a time
 _CHUNK = 2**21
-
-
-def degenerate_groups(frequencies: np.ndarray) -> np.ndarray:
-    """Number of each mode's group of degenerate bands, (N, B), counted from 0 at each q; frequencies (N, B) ascend."""
-    first = np.zeros((len(frequencies), 1), dtype=int)
-    return np.concatenate([first, np.cumsum(np.diff(frequencies, axis=1) >= DEGENERACY_THZ, axis=1)], axis=1)
 
 
 def velocity_matrices(harmonic: HarmonicCrystal, phonons: Phonons) -> np.ndarray:

@@ -22,8 +22,8 @@ from hpcthermo.phonons.gruneisen import (
 )
 from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.modes import degenerate_groups
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
-from hpcthermo.phonons.velocities import degenerate_groups
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 

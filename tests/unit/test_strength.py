@@ -14,7 +14,7 @@ from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.transport.bte import strength
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.strength import CubicStrength, amplitudes, degenerate_groups
+from hpcthermo.transport.bte.strength import CubicStrength, amplitudes, group_sizes
 
 #: rows of a mesh that no cell of this form has the symmetry of, but time reversal has
 SKEW = np.array([[2, 1, 0], [-1, 3, 1], [0, 1, 2]])
@@ -57,7 +57,7 @@ def plain_strength(mesh, phonons, third, point0, point1, point2):
         square = np.abs(np.einsum("xyz,xa,yb,zc->abc", sums, *legs, optimize=True))**2
         for leg, point in enumerate((point0, one, two)):
             along = np.moveaxis(square, leg, 0)
-            for band, size in enumerate(degenerate_groups(phonons.frequencies[point][None])[0]):
+            for band, size in enumerate(group_sizes(phonons.frequencies[point][None])[0]):
                 along[band:band + size] = along[band:band + size].mean(axis=0)
         result.append(square)
     return np.array(result)
@@ -150,10 +150,10 @@ def test_rotations_of_the_crystal(diamond_case):
         assert_close(cubic.of(int(turned[5]), turned[point1], turned[point2]), first, 1e-8)
 
 
-def test_eigenvectors_within_degenerate_groups_do_not_matter(diamond_case):
+def test_eigenvectors_within_group_sizes_do_not_matter(diamond_case):
     mesh, phonons, third = diamond_case
     rng = np.random.default_rng(3)
-    groups = degenerate_groups(phonons.frequencies)
+    groups = group_sizes(phonons.frequencies)
     assert {2, 3} <= set(groups.ravel())
     mixed = phonons.eigenvectors.copy()
     for point, band in zip(*np.nonzero(groups), strict=True):

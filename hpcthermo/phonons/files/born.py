@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.consistency import moved_atoms, space_group_operations
+from hpcthermo.phonons.consistency import moved_atoms
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.files.text import numbers, read_text
+from hpcthermo.phonons.space_group import space_group_of
 from hpcthermo.structure.write import write_text
 from hpcthermo.units import COULOMB_EV_A
 
@@ -52,7 +53,7 @@ def read_born(path: Path, crystal: Crystal) -> DielectricResponse:
     if len(table) < 2:
         raise InputError(f"{path}: expected a dielectric tensor and charges, got {len(table)} rows of nine numbers; "
                          "complete it")
-    rotations, translations = space_group_operations(crystal)
+    rotations, translations = space_group_of(crystal)
     moved = np.array([moved_atoms(crystal, *operation) for operation in zip(rotations, translations, strict=True)])
     cartesian = crystal.cell.T @ rotations @ np.linalg.inv(crystal.cell.T)
     independent = np.flatnonzero(moved.min(axis=0) == np.arange(n))

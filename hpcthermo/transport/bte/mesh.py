@@ -18,15 +18,12 @@ With lattice vectors written as Q^T R any mesh is a plain one of D_1 x D_2 x D_3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
-
-#: positions that symmetry maps onto each other agree to this, A
-SYMMETRY_TOLERANCE = 1e-5
+from hpcthermo.phonons.space_group import space_group_of
 
 
 @dataclass(frozen=True)
@@ -137,15 +134,8 @@ class Mesh:
 
 def point_group(crystal: Crystal) -> np.ndarray:
     """Rotations S of fractional wave vectors, with time reversal, (G, 3, 3) of int; the identity first."""
-    import spglib
-
-    cell: Any = (crystal.cell, crystal.positions, crystal.numbers)
-    dataset = spglib.get_symmetry(cell, symprec=SYMMETRY_TOLERANCE)
-    if dataset is None:
-        raise InputError("crystal: expected a cell whose symmetry spglib can find, got none; look for atoms at "
-                         "one place")
     # positions go as x' = W x, wave vectors as q' = W^-T q; the group holds the inverses too
-    rotations = {tuple(w.T.ravel()) for w in dataset["rotations"]}
+    rotations = {tuple(w.T.ravel()) for w in space_group_of(crystal)[0]}
     rotations |= {tuple(-x for x in w) for w in rotations}
     identity = (1, 0, 0, 0, 1, 0, 0, 0, 1)
     return np.array([identity, *sorted(rotations - {identity})], dtype=int).reshape(-1, 3, 3)

@@ -19,7 +19,8 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
-from hpcthermo.transport.bte.mesh import SYMMETRY_TOLERANCE, Mesh
+from hpcthermo.phonons.space_group import SYMMETRY_TOLERANCE
+from hpcthermo.transport.bte.mesh import Mesh
 
 #: rotated eigenvectors must solve the dynamical matrix to this part of its largest eigenvalue
 RESIDUAL = 1e-6

@@ -48,13 +48,10 @@ from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, first_of_group
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.units import REDUCED_PLANCK, TIME_FS
 
-#: bands closer than this are degenerate, THz
-DEGENERACY_THZ = 1e-4
-#: modes below this take no part, THz
-CUTOFF_FREQUENCY_THZ = 1e-4
 #: bands from which on legs 1 and 2 are matrix products
 PRODUCTS_FROM = 24
 #: points whose leg 0 is done together, so that force constants are read once
@@ -71,8 +68,8 @@ _JOB, _MOST_PAIRS = 11, 3
 _BITS = 20
 
 
-def degenerate_groups(frequencies: np.ndarray, cutoff: float = CUTOFF_FREQUENCY_THZ) -> np.ndarray:
-    """Groups of degenerate bands among those that take part.
+def group_sizes(frequencies: np.ndarray, cutoff: float = CUTOFF_FREQUENCY_THZ) -> np.ndarray:
+    """Sizes of groups of degenerate bands among those that take part.
 
     Parameters
     ----------
@@ -88,7 +85,7 @@ def degenerate_groups(frequencies: np.ndarray, cutoff: float = CUTOFF_FREQUENCY_
     """
     taking = frequencies > cutoff
     joined = np.zeros(frequencies.shape, dtype=bool)
-    joined[:, 1:] = (np.diff(frequencies, axis=1) < DEGENERACY_THZ) & taking[:, 1:] & taking[:, :-1]
+    joined[:, 1:] = ~first_of_group(frequencies)[:, 1:] & taking[:, 1:] & taking[:, :-1]
     starts = np.flatnonzero(~joined.ravel())
     sizes = np.zeros(joined.size, dtype=np.int32)
     sizes[starts] = np.diff(np.r_[starts, joined.size])
@@ -248,7 +245,7 @@ class CubicStrength:
         table = np.zeros(modes.size * 2 + self._spare, dtype=self.backend.real)
         parts = table[:modes.size * 2].reshape(n_points, 2, n_bands, n_bands)
         parts[:, 0], parts[:, 1] = modes.real, modes.imag
-        groups = degenerate_groups(phonons.frequencies, cutoff)
+        groups = group_sizes(phonons.frequencies, cutoff)
         self._amplitudes = self.backend.from_host(table)
         self._groups = self.backend.from_host(groups)
         self._has_groups = self.backend.from_host(np.asarray((groups > 1).any(axis=1), dtype=np.int32))

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, DEGENERACY_THZ, heat_capacities, occupations
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_groups, heat_capacities, occupations
 from hpcthermo.transport.bte.conductivity import Thickness, lifetimes, star_mean
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
@@ -102,7 +102,7 @@ def _at_point(f: np.ndarray, v: np.ndarray, velocity_matrix: np.ndarray, gamma: 
     """Sums over pairs of bands between, within and left out, (n_T, 3, 3), eV A^2/(K ps)."""
     active = f > CUTOFF_FREQUENCY_THZ
     f = np.where(active, f, 1.0)
-    group = np.cumsum(np.diff(f, prepend=f[0]) > DEGENERACY_THZ)
+    group = degenerate_groups(f)
     same = group[:, None] == group[None, :]
     w, w_ = f[:, None], f[None, :]
     operator = velocity_matrix * (w + w_) / (2.0 * np.sqrt(w * w_)) * (active[:, None] & active[None, :])
