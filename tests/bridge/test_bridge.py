@@ -26,7 +26,8 @@ EMT_TABLE = {"style": "ase", "calculator": "ase.calculators.emt:EMT", "elements"
 LJ = {"sigma": 2.3, "epsilon": 0.1, "rc": 4.0, "smooth": True, "ro": 3.0}
 LJ_TABLE = {"style": "ase", "calculator": "ase.calculators.lj:LennardJones", "elements": ["Al", "Cu"],
             "arguments": LJ, "receptive_field_A": 4.0}
-RANKS = [1, pytest.param(2, marks=pytest.mark.parallel(2)), pytest.param(4, marks=pytest.mark.parallel(4))]
+RANKS = [1, pytest.param(2, marks=pytest.mark.parallel(2)),
+         pytest.param(4, marks=[pytest.mark.parallel(4), pytest.mark.slow])]
 
 
 def alloy(repeat=(4, 2, 2), seed=1):

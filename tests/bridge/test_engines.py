@@ -18,7 +18,8 @@ from hpcthermo.errors import InputError
 from hpcthermo.potentials.calculators import CALCULATORS
 from hpcthermo.potentials.load import load_potential
 
-RANKS = [1, pytest.param(2, marks=pytest.mark.parallel(2)), pytest.param(4, marks=pytest.mark.parallel(4))]
+RANKS = [1, pytest.param(2, marks=pytest.mark.parallel(2)),
+         pytest.param(4, marks=[pytest.mark.parallel(4), pytest.mark.slow])]
 LOCAL = [pytest.param("mace", marks=pytest.mark.slow), pytest.param("deepmd", marks=pytest.mark.slow), "gap"]
 #: largest difference from the calculator on the whole system, eV/A and eV per atom
 BOUNDS = {"mace": 1e-11, "gap": 1e-9, "deepmd": 1e-11}

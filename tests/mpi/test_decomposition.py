@@ -13,8 +13,13 @@ from hpcthermo.units import TIME_FS
 TIMESTEP = 0.5 / TIME_FS
 
 
+#: three bricks in a row on uneven axes; the quick layouts show rows, planes and corners
+SLOW_RANKS = 6
+
+
 def on_ranks(ranks, *cases):
-    return [pytest.param(*case, marks=pytest.mark.parallel(ranks)) for case in cases]
+    marks = [pytest.mark.parallel(ranks), *([pytest.mark.slow] if ranks == SLOW_RANKS else [])]
+    return [pytest.param(*case, marks=marks) for case in cases]
 
 
 def gathered_virials(engine):

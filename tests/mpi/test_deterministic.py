@@ -29,7 +29,8 @@ steps = 120
 """
 
 
-@pytest.mark.parametrize(("execution", "skin"), [("deterministic = true", DEFAULT_SKIN), ("skin_A = 0.3", 0.3)])
+@pytest.mark.parametrize(("execution", "skin"), [
+    ("deterministic = true", DEFAULT_SKIN), pytest.param("skin_A = 0.3", 0.3, marks=pytest.mark.slow)])
 def test_two_runs_on_two_ranks_end_in_the_same_bits(execution, skin, ranks_runner, tmp_path):
     job, finals = tmp_path / "job.toml", []
     job.write_text(JOB.format(execution=execution))

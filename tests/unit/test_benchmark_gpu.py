@@ -36,6 +36,7 @@ def test_rehearsal_on_the_cpu(benchmark, nep_model, capsys):
     assert "nan" not in text
 
 
+@pytest.mark.slow
 def test_rehearsal_on_the_emulated_gpu(benchmark, nep_model):
     from fake_cupy import installed_cupy
 
