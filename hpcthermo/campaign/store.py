@@ -42,8 +42,9 @@ JOURNAL_FILE = "journal.bin"
 _SHARD_BYTES = 128 << 20
 #: groups of records that are shorter are read at once, bytes
 _READ_BYTES = 256 << 20
-#: records written to a shard, or checked, at once
+#: records, and bytes, written to a shard at once; records checked at once
 _BLOCK = 1024
+_WRITE_BYTES = 32 << 20
 
 
 class _Group(NamedTuple):
@@ -177,17 +178,20 @@ class Store:
     def _write_group(self, group: h5py.Group, layout: Layout, keys: Sequence[str]) -> None:
         group["keys"] = np.array(keys, dtype="S64")
         sums = group.create_dataset("checksums", (len(keys), 32), dtype=np.uint8)
-        arrays = group.create_group("arrays")
+        folder, datasets = group.create_group("arrays"), {}
         for name, kind, shape in layout:
-            dataset = arrays.create_dataset(name, (len(keys), *shape), dtype=np.dtype(kind))
-            dataset.attrs["unit"] = self._units.get(name, "1")
-        row = 0
-        for members, read, rows in self._runs(keys):
-            here = slice(row, row + len(members))
-            for name, _, _ in layout:
-                arrays[name][here] = read.arrays[name][rows]
-            sums[here] = read.checksums[rows]
-            row = here.stop
+            datasets[name] = folder.create_dataset(name, (len(keys), *shape), dtype=np.dtype(kind))
+            datasets[name].attrs["unit"] = self._units.get(name, "1")
+        width = sum(np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in layout)
+        step = max(1, min(_BLOCK, _WRITE_BYTES // max(width, 1)))
+        for first in range(0, len(keys), step):
+            here = slice(first, min(first + step, len(keys)))
+            # taken at once: the file of a group is closed when the next is read
+            pieces = [({name: read.arrays[name][rows] for name in datasets}, read.checksums[rows])
+                      for _, read, rows in self._runs(keys[here])]
+            for name, dataset in datasets.items():
+                dataset[here] = np.concatenate([arrays[name] for arrays, _ in pieces])
+            sums[here] = np.concatenate([found for _, found in pieces])
 
     def _runs(self, keys: Sequence[str]) -> Iterator[tuple[Sequence[str], _Read, slice]]:
         """The keys in pieces that are rows after one another of one group."""
