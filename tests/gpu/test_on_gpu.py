@@ -21,6 +21,7 @@ from device_cases import (
     same_results,
     stages,
 )
+from phonon_cases import SIZES, compare_problems, compare_rates
 from test_nep import SHARED, SHARED_MODELS, SYNTHETIC, cluster, crystal
 
 from hpcthermo.domain.comm import SingleProcess, world_communicator
@@ -76,6 +77,17 @@ def test_published_nep(name, precision):
 @pytest.mark.parametrize("name", EMPIRICAL)
 def test_empirical_potentials(name, precision):
     compare_empirical(name, gpu(precision))
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", SIZES)
+def test_three_phonon_linewidths(name, precision):
+    compare_rates(name, gpu(precision), {"double": 1e-10, "mixed": 2e-4}[precision])
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_problems_of_wave_vectors(name):
+    compare_problems(name, 2e-4)
 
 
 @pytest.mark.parametrize("different_layers", [False, True])

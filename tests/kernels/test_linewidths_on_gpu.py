@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from emulated_gpu import EmulatedGpuBackend
+from fake_cupy import installed_cupy
+from phonon_cases import compare_problems, compare_rates
 
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
@@ -48,3 +50,18 @@ def test_deposits_and_processes_are_those_of_the_cpu(delta, from_last):
     for here, there in zip(*amounts, strict=True):
         assert here.keys() == there.keys()
         assert list(there.values()) == pytest.approx([here[k] for k in there], rel=1e-11)
+
+
+@pytest.mark.parametrize(("name", "precision", "from_last"), [
+    ("1 atom", "double", False), ("2 atoms", "double", True), ("2 atoms", "mixed", False), ("8 atoms", "double", True)])
+def test_strengths_and_linewidths_together(name, precision, from_last):
+    compare_rates(name, EmulatedGpuBackend(precision, from_last), {"double": 1e-10, "mixed": 2e-4}[precision])
+
+
+def test_the_backend_of_a_gpu_takes_all_steps():
+    """CudaBackend itself, with its argument types, streams and launches, over the emulator."""
+    with installed_cupy() as cupy:
+        compare_rates("2 atoms", make_backend("cuda", "double"), 1e-10)
+        compare_problems("2 atoms", 2e-4)
+        kernels = {name for name, *_ in cupy.launched}
+    assert {"contract_first_leg", "transform_lines", "contract_legs", "deposit"} <= kernels

@@ -1,6 +1,7 @@
 """Jobs about lattice vibrations: what is refused, and what a run leaves behind."""
 
 import json
+import sys
 import tomllib
 
 import h5py
@@ -212,6 +213,17 @@ def test_a_stopped_job_with_workers_goes_on_with_the_bits_of_one_process(silicon
     capsys.readouterr()
     for key, values in results["alone"].items():
         np.testing.assert_array_equal(results["workers"][key], values, err_msg=key)
+
+
+def test_a_gpu_without_cupy_is_refused_before_work(silicon, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    (silicon / "cuda.toml").write_text(
+        'kind = "bte"\n[crystal]\nphonopy_yaml = "out/phono3py.yaml"\nfc2 = "out/fc2.hdf5"\nfc3 = "out/fc3.hdf5"\n'
+        '[bte]\nmesh = [4, 4, 4]\n[execution]\ndevice = "cuda"\n')
+    code, _, err = leave(["bte", str(silicon / "cuda.toml"), "--out", str(silicon / "cuda")], capsys)
+    assert code != 0
+    assert "device 'cuda' needs CuPy; install" in err
+    assert "Traceback" not in err
 
 
 def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch):

@@ -49,8 +49,8 @@ from hpcthermo.transport.bte.tetrahedron import N_PLACES, neighbour_frequencies,
 from hpcthermo.transport.bte.triplets import Triplets, TripletSymmetry, is_normal
 from hpcthermo.units import PLANCK_EV_PER_THZ
 
-#: strengths held at a time, bytes
-STRENGTH_BYTES = 2**26
+#: strengths held at a time, bytes; a GPU has a warp for each triplet and needs many of them
+STRENGTH_BYTES = {"cpu": 2**26, "cuda": 2**31}
 #: so many tasks are always allowed; more, for many workers, while their deposits together have no more bytes than this
 ALLOWED_TASKS, DEPOSIT_BYTES = 128, 2**30
 #: temperatures that the kernel takes together (linewidths.h)
@@ -240,7 +240,7 @@ class ThreePhononRates:
         n_bands = self.n_bands
         gamma = self.backend.xp.zeros((self.n_slots, n_bands, self._n_padded))
         slots, points = self.slots(task), self.mesh.irreducible[0]
-        size = max(1, STRENGTH_BYTES // (8 * n_bands**3))
+        size = max(1, STRENGTH_BYTES[self.backend.device] // (8 * n_bands**3))
         for begin in range(0, len(slots), POINTS_TOGETHER):
             together = slots[begin:begin + POINTS_TOGETHER]
             self.strength.prepare(points[list(together)])

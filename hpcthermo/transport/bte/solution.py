@@ -135,9 +135,12 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     ------
     InputError
         If the mesh or the crystal is not usable.
+    ResourceError
+        If there is no such device.
     PhysicsError
         If the conductivity is no sound tensor.
     """
+    make_backend(device, "mixed")  # one that is absent is refused before work is spent
     clock = _Clock(stage)
     clock.begin("phonons")
     crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
@@ -151,7 +154,6 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     velocities = little_group_average(crystal, irreducible.q, group_velocities(harmonic, irreducible),
                                       mesh.rotations, mesh.cartesian_rotations)
 
-    make_backend(device, "mixed")  # refused before work is spent on it
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
     problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,

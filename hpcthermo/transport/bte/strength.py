@@ -477,7 +477,7 @@ class CubicStrength:
             second = modes[rows[:, 2]].transpose(0, 1, 3, 2).reshape(count, 2 * n_bands, n_bands)
             places = backend.to_host(rows[:, 0]) - first_point
             sets = blocks[int(places[0]) * set_size:(int(places[-1]) + 1) * set_size].reshape(-1, set_size)
-            used = sets if count == 1 else sets[places - places[0]]
+            used = sets if count == 1 else sets[backend.from_host(places - places[0])]
             used = used[:, :-2 * self._half].reshape(count, n, n, 2, self._half)[..., :9 * n_bands]
             used = used.reshape(count, n, n, 2, 3, 3, n_bands).transpose(0, 3, 2, 5, 1, 4, 6)
             for band in range(0, n_bands, leading):
