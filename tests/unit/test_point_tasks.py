@@ -112,3 +112,20 @@ def test_many_workers_have_work():
     assert rates.n_tasks == -(-rates.symmetry.n_irreducible // 4) > 25
     assert sorted(slot for task in range(rates.n_tasks) for slot in rates.slots(task)) == list(
         range(rates.symmetry.n_irreducible))
+
+
+def test_the_last_bits_do_not_depend_on_threads_of_linear_algebra():
+    """From 24 bands on strengths are products of matrices, which several threads would share out."""
+    from phonon_cases import made_up
+    from threadpoolctl import ThreadpoolController
+
+    mesh, phonons, third = made_up(8, (2, 2, 1))
+    problem = tasks.ThreePhononProblem(mesh, phonons, third, np.array([300.0]))
+    blas, found = ThreadpoolController(), []
+    for threads in (1, 2):
+        with blas.limit(limits=threads, user_api="blas"):
+            found.append(linewidths_of(problem, threads=threads))
+            found.append(linewidths_of(problem, campaign=on(Threads(threads))))
+            assert {pool["num_threads"] for pool in blas.info() if pool["user_api"] == "blas"} == {threads}
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

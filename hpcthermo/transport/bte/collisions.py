@@ -28,6 +28,7 @@ import numpy as np
 
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
+from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import Processes, ThreePhononRates, in_order
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
@@ -188,7 +189,8 @@ def collect_collisions(rates: ThreePhononRates, threads: int = 1,
     collisions : Collisions
         In an order that does not depend on the number of threads.
     """
-    return joined(rates, _results(rates, Stars.of(rates.mesh), threads), note)
+    with one_thread():
+        return joined(rates, _results(rates, Stars.of(rates.mesh), threads), note)
 
 
 #: columns of a list of processes: modes a, b and c, kinds, amounts

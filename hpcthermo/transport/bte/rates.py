@@ -42,6 +42,7 @@ from hpcthermo.gpu.backend import Backend, make_backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
+from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.transport.bte.strength import POINTS_TOGETHER, CubicStrength
@@ -237,10 +238,9 @@ class ThreePhononRates:
         (I, B, n_T) ndarray, or (2 I, B, n_T) with Umklapp processes in the second half
             eV^2/THz, to be added up over the tasks.
         """
-        n_bands = self.n_bands
-        gamma = self.backend.xp.zeros((self.n_slots, n_bands, self._n_padded))
+        gamma = self.backend.xp.zeros((self.n_slots, self.n_bands, self._n_padded))
         slots, points = self.slots(task), self.mesh.irreducible[0]
-        size = max(1, STRENGTH_BYTES[self.backend.device] // (8 * n_bands**3))
+        size = max(1, STRENGTH_BYTES[self.backend.device] // (8 * self.n_bands**3))
         for begin in range(0, len(slots), POINTS_TOGETHER):
             together = slots[begin:begin + POINTS_TOGETHER]
             self.strength.prepare(points[list(together)])
@@ -318,7 +318,8 @@ def sum_in_order(rates: ThreePhononRates, threads: int = 1, note: Callable[[int]
     note : callable, optional
         Told of the number of tasks that are done; what it raises ends the work.
     """
-    return in_order(_results(rates, threads), note)
+    with one_thread():
+        return in_order(_results(rates, threads), note)
 
 
 def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:

@@ -28,6 +28,7 @@ from hpcthermo.gpu.compile import instruction_sets
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.transport.bte.collisions import LISTED, Collisions, Stars, collect_collisions, joined, listed_task
+from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, in_order, sum_in_order
 from hpcthermo.transport.bte.smearing import Gaussian
@@ -161,10 +162,11 @@ class RateTasks:
         """Deposits, and processes, of each task."""
         rates, stars = state
         numbers = [int(task.parameters["task"]) for task in tasks]
-        if stars is None:
-            return [{"deposits": rates.task(number)} for number in numbers]
-        found = (listed_task(rates, stars, number) for number in numbers)
-        return [{"deposits": deposits, **dict(zip(LISTED, columns, strict=True))} for deposits, columns in found]
+        with one_thread():
+            if stars is None:
+                return [{"deposits": rates.task(number)} for number in numbers]
+            found = (listed_task(rates, stars, number) for number in numbers)
+            return [{"deposits": deposits, **dict(zip(LISTED, columns, strict=True))} for deposits, columns in found]
 
     def tasks(self) -> list[Inputs]:
         """All of them."""
@@ -207,6 +209,7 @@ def linewidths_and_collisions(problem: ThreePhononProblem, threads: int = 1, not
 
 
 def _records(campaign: Campaign, function: RateTasks) -> Iterator[Mapping[str, np.ndarray]]:
-    records = campaign(function, function.tasks())
+    with one_thread():
+        records = campaign(function, function.tasks())
     records.require_all()
     yield from (record.arrays for record in records)
