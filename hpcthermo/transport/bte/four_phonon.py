@@ -60,9 +60,10 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 #: kinds of processes by the number of partners that are absorbed
 CHANNELS = ("split", "redistribute", "combine")
 #: q1 of a batch, and q2 of each q1
-_FIRST, _SECOND = 4, 24
-#: batches of a point in the first round; fewer say too little of their scatter
-_LEAST_BATCHES = 8
+_FIRST, _SECOND = 4, 6
+#: batches of a point in the first round; eight of four times the size say too little of their scatter, for it is skew:
+#: kappa of silicon is one standard error too large then, on the mean
+_LEAST_BATCHES = 32
 #: share of points drawn without regard to their weight
 _UNIFORM = 0.2
 #: strengths held at a time, bytes
