@@ -96,14 +96,13 @@ def test_a_worker_with_lesser_kernels_is_refused(problem, monkeypatch):
         RateTasks(replace(problem, instruction_set="avx2")).prepare()
 
 
-def test_a_task_that_fails_ends_the_job_with_its_reason(problem):
-    class Broken(ThisThread):
-        def next(self, timeout_s):
-            outcome = super().next(timeout_s)
-            return replace(outcome, results=["MemoryError: too much"] * len(outcome.results))
+def test_a_task_that_fails_ends_the_job_with_its_reason(problem, monkeypatch):
+    def fail(rates, task):
+        raise MemoryError("too much")
 
+    monkeypatch.setattr(type(problem.rates), "task", fail)
     with pytest.raises(PhysicsError, match=r"three_phonon_rates: .* too much"):
-        linewidths_of(problem, campaign=on(Broken()))
+        linewidths_of(problem, campaign=on(ThisThread()))
 
 
 def test_many_workers_have_work():
