@@ -257,6 +257,9 @@ class LatticeDynamicsJob(AnyJob):
                              "remove one of them")
         if self.crystal is None and (self.structure is None or self.potential is None):
             raise ValueError("expected [crystal] (force constants at hand), or [structure] with potential; add them")
+        if self.crystal is not None and self.phonon.grueneisen_volume_change_percent is not None:
+            raise ValueError("expected phonon.grueneisen_volume_change_percent with [structure] only: force constants "
+                             "at hand are of one volume; remove it")
         return self
 
     @property

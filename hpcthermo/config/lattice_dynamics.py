@@ -167,7 +167,8 @@ class PhononSection(Section):
     grueneisen: Boolean = True
     """Mode Grueneisen parameters, where third-order force constants are at hand."""
     grueneisen_volume_change_percent: Annotated[float, Field(gt=0.0, le=5.0, strict=True)] | None = None
-    """Also from volumes changed by this both ways (from a structure and a potential only)."""
+    """Also from force constants at volumes (of a sheet: areas) changed by this both ways, ions relaxed; from a
+    structure and a potential only."""
     nac: Literal["gonze", "wang", "none"] = "gonze"
     """Non-analytic correction, where dielectric constants and Born charges are known."""
     imaginary_limit_THz: Annotated[float, Field(ge=0.0, le=10.0, strict=True)] = 0.05
@@ -212,6 +213,9 @@ class BteSection(Section):
     """Relaxation times, or also the full linear equation."""
     solver: Literal["cg", "direct"] = "cg"
     """Of the full equation: conjugate gradients, or pseudo-inverse of the whole matrix (small meshes)."""
+    crossing_bands: Literal["keep", "average"] = "keep"
+    """Of the full equation: group velocities of bands that cross at the zone boundary are kept, or averaged over
+    them (phono3py's convention); they differ on coarse meshes with even divisions."""
     delta: Literal["tetrahedron", "adaptive_gaussian", "gaussian"] = "tetrahedron"
     """How energy conservation is integrated."""
     sigma_THz: Terahertz | None = None

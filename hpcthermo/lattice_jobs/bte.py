@@ -6,6 +6,7 @@ results.h5 has, beside the groups of a phonon job (phonon.py),
     modes         frequency, velocity, heat capacity, linewidths, mean free path, phase space: points x bands
     kappa         temperature, rta, lbte, coherence, branch: tensors by temperature
     cumulative    conductivity up to a mean free path or a frequency
+    spectral      conductivity by frequency
     checks        the numbers behind the verdicts
 """
 
@@ -154,7 +155,11 @@ def _cumulative(solution: Solution) -> dict[str, tuple[Any, str, str]]:
     paths = rta.mean_free_paths[rta.mean_free_paths > 0.0]
     lengths = np.geomspace(max(paths.min(), 1e-2), paths.max() * 1.001, 200) if len(paths) else np.ones(1)
     frequencies = np.linspace(0.0, 1.001 * rta.frequencies.max(), 200)
+    middles, spectrum = rta.spectral(solution.mesh)
     return {
+        "spectral/frequency": (middles, "THz", "middles of bins"),
+        "spectral/kappa": (spectrum, "W m^-1 K^-1 THz^-1", "temperatures, bins, tensor; its sum times the width of a "
+                                                           "bin is kappa"),
         "cumulative/path": (0.1 * lengths, "nm", ""),
         "cumulative/path_kappa": (rta.cumulative_by_path(lengths), UNIT, "temperatures, paths, tensor"),
         "cumulative/frequency": (frequencies, "THz", ""),
@@ -178,7 +183,22 @@ def analyze_bte(results: Results) -> tuple[Table, Table]:
                     error = kappa.get(f"{name}_error")
                     table[key] = entry(float(kappa[name][t, row, column]), UNIT,
                                        None if error is None else float(error[t, row, column]))
-    return table, harmonic_checks(results) | _kappa_checks(results, kappa)
+    return table | _carriers(results, kappa), harmonic_checks(results) | _kappa_checks(results, kappa)
+
+
+def _carriers(results: Results, kappa: dict[str, np.ndarray]) -> Table:
+    """What carries the conductivity by relaxation times: the three lowest bands, and paths of half of it."""
+    cumulative = {name: quantity.values for name, quantity in results.group("cumulative").items()}
+    share = np.trace(kappa["branch"], axis1=2, axis2=3)
+    upto = np.trace(cumulative["path_kappa"], axis1=2, axis2=3)
+    table: Table = {}
+    for t, temperature in enumerate(kappa["temperature"]):
+        if share[t].sum() > 0.0:
+            half = np.searchsorted(upto[t], 0.5 * upto[t, -1])
+            table[f"lowest_three_bands_share_{temperature:g}K"] = entry(
+                100.0 * float(share[t, :3].sum() / share[t].sum()), "%")
+            table[f"half_of_kappa_mean_free_path_{temperature:g}K"] = entry(float(cumulative["path"][half]), "nm")
+    return table
 
 
 def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:

@@ -1,6 +1,7 @@
 r"""``hpcthermo check`` of jobs about lattice vibrations: cells, memory and a class of time, without running them.
 
-forces          (displaced cells) x (time of one force call, from a probe) / (workers)
+forces          (displaced cells) x (time of one force call, from a probe) / (workers); memory of the workers as in
+                `phonons.forces.campaign_bytes`
 rates           (triplets) x (8 N_R B^3 + 16 B^4 operations) at 3e9 operations per second and thread
 triplets        about N^2 / (3 G), found once for all three legs and reduced by symmetry
 third order     3 arrays of n N_s^2 27 numbers of 8 bytes while they are made
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import BteSection
     from hpcthermo.phonons.crystal import Crystal
 
+#: campaigns whose workers run on other machines
+_ELSEWHERE = ("scheduler", "slurm", "slurm_runner")
 _PROCESS_BYTES = 150e6
 _OPERATIONS_PER_SECOND = 3e9
 _START_SECONDS = 5.0
@@ -79,9 +82,9 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
     found.add("job", f"{job.kind}{': ' + job.title if job.title else ''} (valid)")
     if not probe:
         found.seconds = None
-    order = 2 if job.kind == "phonon" and not job.phonon.grueneisen else 3
-    crystal, cells = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
     bte = getattr(job, "bte", None)
+    order = bte.order if bte is not None else 4 if job.kind == "fc" else 3 if job.phonon.grueneisen else 2
+    crystal, cells = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
     if bte is not None:
         _boltzmann(bte, crystal, cells, job, found)
     return found
@@ -105,7 +108,9 @@ def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> tuple[Crysta
 
 def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int, probe: bool) -> tuple[Crystal, int]:
     from hpcthermo.lattice_jobs.source import displaced_cells, force_function, seconds_per_call, structure_and_potential
+    from hpcthermo.phonons.forces import campaign_bytes
     from hpcthermo.phonons.relaxed_crystal import primitive_crystal
+    from hpcthermo.phonons.requirements import Cost
     from hpcthermo.potentials.base import require_species
 
     snapshot, potential = structure_and_potential(job)
@@ -113,19 +118,24 @@ def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int,
     unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
     crystal = unrelaxed.crystal
     _describe(crystal, found)
-    section = job.force_constants
-    cells = 1
-    for n in range(2, min(order, section.order, 3) + 1):
+    section, local = job.force_constants, job.campaign.where not in _ELSEWHERE
+    cells, campaign = 1, 0.0
+    for n in range(2, min(order, section.order) + 1):
         displaced = displaced_cells(unrelaxed, section, n)
-        size, count = displaced.supercell.n_atoms, displaced.dataset.n_cells
-        held = 8.0 * crystal.n_atoms * size ** (n - 1) * 3**n
-        found.cells[n], cells = count, size // crystal.n_atoms
+        count = displaced.dataset.n_cells
+        cost = Cost.of_cells(displaced.supercell, {n: count}, section.cutoff3_A)
+        found.cells[n], cells = count, cost.n_atoms // crystal.n_atoms
         # while they are made, the third order of a site holds changes of the second order of the whole supercell
-        found.memory += 3.0 * held + (5.0 * 8.0 * 9.0 * size**2 * 3.0 if n == 3 else 0.0)
-        found.add(f"order {n}", f"{count:,} displaced cells of {size:,} atoms, {held / 2**20:,.1f} MiB")
+        found.memory += 3.0 * cost.compact_third_bytes + (5.0 * 8.0 * 9.0 * cost.n_atoms**2 * 3.0 if n == 3 else 0.0)
+        campaign = max(campaign, campaign_bytes(cost.n_atoms, count, _workers(job) if local else 0))
+        kept = f", {cost.compact_third_bytes / 2**20:,.1f} MiB" if n == 3 else ""
+        if n == 3 and section.cutoff3_A is not None:
+            kept += f", {100.0 * cost.third_share:.1f} % of them within the cutoff"
+        found.add(f"order {n}", f"{count:,} displaced cells of {cost.n_atoms:,} atoms{kept}")
         if probe and found.seconds is not None:
             found.seconds += count * seconds_per_call(
                 force_function(job, displaced, unrelaxed.layers)) / _workers(job)
+    found.memory = max(found.memory, campaign)
     return crystal, cells
 
 

@@ -20,10 +20,16 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.lattice_jobs.run import LatticeRun
-from hpcthermo.lattice_jobs.source import SUM_RULE, ForceConstants, force_constants_of, write_force_constants
+from hpcthermo.lattice_jobs.source import (
+    SUM_RULE,
+    ForceConstants,
+    force_constants_of,
+    harmonic_at_volumes,
+    write_force_constants,
+)
 from hpcthermo.phonons.density_of_states import density_of_states, shares_of_atoms
 from hpcthermo.phonons.dispersion import Path, dispersion, flexural_exponent, standard_path
-from hpcthermo.phonons.gruneisen import gruneisen_tensors, total_gruneisen
+from hpcthermo.phonons.gruneisen import gruneisen_from_volumes, gruneisen_tensors, of_volume, total_gruneisen
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.modes import heat_capacities
 from hpcthermo.phonons.stability import harmonic_crystal
@@ -46,6 +52,10 @@ Attributes = dict[str, dict[str, Any]]
 
 #: the three acoustic modes at the centre of the zone lie this close to zero, THz
 ACOUSTIC_LIMIT_THZ = 0.05
+#: modes below have Grueneisen parameters that are quotients of two zeros, THz
+SOFT_THZ = 0.05
+#: parameters from the third order and from two volumes differ by no more, by their root mean square
+GRUENEISEN_AGREEMENT = 0.05
 #: where the ZA branch of a sheet is fitted, 1/A (with 2 pi): layers that slide over each other easily bend apart beyond
 FLEXURAL_SPAN = (5e-4, 2e-3)
 #: a quadratic branch has an exponent within
@@ -101,9 +111,16 @@ def phonon_quantities(run: LatticeRun, constants: ForceConstants,
     if settings.grueneisen and 3 in dynamics.force_constants:
         phonons = Phonons(found.q, found.frequencies, found.eigenvectors)
         tensors = gruneisen_tensors(harmonic, dynamics.third, phonons)
-        table["dispersion/grueneisen"] = (np.trace(tensors, axis1=2, axis2=3) / 3.0, "1", "of the modes, trace / 3")
+        table["dispersion/grueneisen"] = (of_volume(tensors, dynamics.crystal), "1",
+                                          "of the modes, by volume (a sheet's: by area), from the third order")
+    volumes = None
+    if settings.grueneisen_volume_change_percent is not None and constants.relaxed is not None:
+        volumes = harmonic_at_volumes(run, constants.relaxed, 0.01 * settings.grueneisen_volume_change_percent)
+        phonons = Phonons(found.q, found.frequencies, found.eigenvectors)
+        table["dispersion/grueneisen_by_volumes"] = (gruneisen_from_volumes(phonons, *volumes), "1",
+                                                     "the same from force constants at two volumes")
     if settings.dos:
-        table |= _mesh_quantities(run, harmonic, dynamics, settings)
+        table |= _mesh_quantities(run, harmonic, dynamics, settings, volumes)
     attributes: Attributes = {"dispersion": {"labels": json.dumps([[float(at), name] for at, name in found.ticks])}}
     return {name: Quantity(np.asarray(values), unit, text) for name, (values, unit, text) in table.items()}, attributes
 
@@ -118,8 +135,8 @@ def _flexural_exponent(harmonic: HarmonicCrystal) -> float:
         return np.nan
 
 
-def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics,
-                     settings: PhononSection) -> dict[str, tuple[Any, str, str]]:
+def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics, settings: PhononSection,
+                     volumes: tuple[HarmonicCrystal, HarmonicCrystal] | None) -> dict[str, tuple[Any, str, str]]:
     """Densities of states and thermal properties on a mesh."""
     run.stage("densities of states")
     crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
@@ -143,13 +160,16 @@ def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: Latti
     }
     for element, projected in zip(elements, dos.projected, strict=True):
         table[f"dos/element/{element}"] = (projected, "1/THz", "share of the element")
+    points, weights = mesh.irreducible
+    irreducible = Phonons(phonons.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    capacities = heat_capacities(irreducible.frequencies, temperatures) * weights[:, None]
     if settings.grueneisen and 3 in dynamics.force_constants:
-        points, weights = mesh.irreducible
-        irreducible = Phonons(phonons.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
-        tensors = gruneisen_tensors(harmonic, dynamics.third, irreducible)
-        capacities = heat_capacities(irreducible.frequencies, temperatures) * weights[:, None]
-        total = total_gruneisen(np.trace(tensors, axis1=2, axis2=3) / 3.0, capacities)
-        table["thermal/grueneisen"] = (total, "1", "sum of C gamma by sum of C")
+        parameters = of_volume(gruneisen_tensors(harmonic, dynamics.third, irreducible), crystal)
+        table["thermal/grueneisen"] = (total_gruneisen(parameters, capacities), "1", "sum of C gamma by sum of C")
+    if volumes is not None:
+        table["thermal/grueneisen_by_volumes"] = (
+            total_gruneisen(gruneisen_from_volumes(irreducible, *volumes), capacities), "1",
+            "the same from force constants at two volumes")
     return table
 
 
@@ -229,6 +249,15 @@ def harmonic_checks(results: Results) -> Table:
             "passed": FLEXURAL_LIMITS[0] <= exponent <= FLEXURAL_LIMITS[1],
             "detail": f"exponent {exponent:.3f} of the ZA branch, expected 2 (|q| from {FLEXURAL_SPAN[0]:g} to "
                       f"{FLEXURAL_SPAN[1]:g} 1/A)"}
+    path = {name: quantity.values for name, quantity in results.group("dispersion").items()}
+    if "grueneisen" in path and "grueneisen_by_volumes" in path:
+        moving = np.abs(path["frequency"]) > SOFT_THZ
+        by_volumes = path["grueneisen_by_volumes"][moving]
+        apart = float(np.linalg.norm(path["grueneisen"][moving] - by_volumes) / np.linalg.norm(by_volumes))
+        checks["grueneisen"] = {"passed": apart <= GRUENEISEN_AGREEMENT,
+                                "detail": "parameters from the third order and from two volumes differ by "
+                                          f"{100.0 * apart:.2f} % on the path, limit "
+                                          f"{100.0 * GRUENEISEN_AGREEMENT:g} %"}
     if "acoustic_frequencies" in found:
         largest = float(np.abs(found["acoustic_frequencies"]).max())
         checks["acoustic_modes"] = {"passed": largest <= ACOUSTIC_LIMIT_THZ,

@@ -23,10 +23,11 @@ from hpcthermo.phonons.displacements import (
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
 from hpcthermo.phonons.fits import fitted, random_displacements
 from hpcthermo.phonons.fourth_order import FourthOrder
+from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
 from hpcthermo.phonons.projection import largest_sum, projected
-from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, relaxed_crystal
+from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, at_volume, relaxed_crystal
 from hpcthermo.phonons.requirements import require_cutoff
 from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
@@ -93,6 +94,19 @@ def force_constants_of(run: LatticeRun, order: int,
     constants = computed_force_constants(run, relaxed, run.job.force_constants, order)
     write_force_constants(run, constants)
     return constants
+
+
+def harmonic_at_volumes(run: LatticeRun, relaxed: RelaxedCrystal,
+                        change: float) -> tuple[HarmonicCrystal, HarmonicCrystal]:
+    """Harmonic crystals of a smaller and a larger volume, by the same displacements as the relaxed one."""
+    _, potential = structure_and_potential(run.job)
+    found = []
+    for sign in (-1.0, 1.0):
+        run.stage(f"volume changed by {100.0 * sign * change:+g} %")
+        there = at_volume(relaxed, sign * change, potential, run.job.relaxation, run.job.execution.device)
+        constants = computed_force_constants(run, there, run.job.force_constants, 2)
+        found.append(HarmonicCrystal(there.crystal, constants.dynamics.second))
+    return found[0], found[1]
 
 
 def write_force_constants(run: LatticeRun, constants: ForceConstants) -> None:
@@ -347,9 +361,9 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
         tasks.append(displacement_task(atoms, total))
     function, section = force_function(run.job, displaced, relaxed.layers), run.job.campaign
     run.stage(stage, len(tasks))
-    short = section.where == "local" and section.workers == "auto" and (
-        len(tasks) * seconds_per_call(function) < _SHORT_CAMPAIGN_S)
     try:
+        short = section.where == "local" and section.workers == "auto" and (
+            len(tasks) * seconds_per_call(function) < _SHORT_CAMPAIGN_S)
         records = run.records(function, tasks, workers=ThisThread() if short else None)
         forces = records.stack("forces")
     except PhysicsError as error:

@@ -107,6 +107,14 @@ def gruneisen_from_volumes(phonons: Phonons, smaller: HarmonicCrystal, larger: H
     return parameters
 
 
+def of_volume(tensors: np.ndarray, crystal: Crystal) -> np.ndarray:
+    """Parameters - d ln w / d ln V (of a sheet: d ln A) at unchanged shape, from tensors (..., 3, 3)."""
+    across = np.linalg.svd(crystal.cell[list(crystal.periodic)])[2][sum(crystal.periodic):]
+    along = np.eye(3) - across.T @ across
+    parameters: np.ndarray = np.einsum("...ab,ab->...", tensors, along) / sum(crystal.periodic)
+    return parameters
+
+
 def total_gruneisen(parameters: np.ndarray, heat_capacities: np.ndarray) -> np.ndarray:
     """Mean over modes with their heat capacities, sum C gamma / sum C.
 

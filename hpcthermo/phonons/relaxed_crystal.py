@@ -77,13 +77,14 @@ def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightR
         If the structure is a molecule or a wire, or is not relaxed in the end.
     """
     crystal, kinds, given_cell = _reduced(snapshot, primitive)
+    layers = _types_and_layers(snapshot)[kinds][:, 1]
     operations = space_group_of(crystal, kinds, ROUGH_TOLERANCE)
-    done = _relaxed(crystal, kinds, snapshot, potential, relaxation, device)
+    done = _relaxed(crystal, layers, potential, relaxation, device)
     smooth = symmetrized(done.crystal, kinds, operations)
     moved = np.abs((smooth.positions - done.crystal.positions) @ done.crystal.cell).max(initial=0.0)
     if max(moved, np.abs(smooth.cell - done.crystal.cell).max()) < _LARGEST_CORRECTION:
         held = relaxation.model_copy(update={"relax": False})
-        again = _relaxed(smooth, kinds, snapshot, potential, held, device)
+        again = _relaxed(smooth, layers, potential, held, device)
         done = RelaxedCrystal(again.crystal, done.layers, given_cell, again.energy, again.largest_force,
                               done.largest_stress, done.steps)
     tolerance = relaxation.force_tolerance_eV_per_A
@@ -94,6 +95,36 @@ def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightR
                          f"is not relaxed; {how}")
     return RelaxedCrystal(done.crystal, done.layers, given_cell, done.energy, done.largest_force, done.largest_stress,
                           done.steps)
+
+
+def at_volume(relaxed: RelaxedCrystal, change: float, potential: Potential, relaxation: TightRelaxation,
+              device: str = "cpu") -> RelaxedCrystal:
+    """The crystal with its volume (of a sheet: its area) changed, ions relaxed in a cell of the same shape.
+
+    Parameters
+    ----------
+    change : float
+        Of the volume, relative; above -1.
+
+    Raises
+    ------
+    InputError
+        If forces remain.
+    """
+    crystal = relaxed.crystal
+    along = np.array(crystal.periodic)
+    cell = np.where(along[:, None], (1.0 + change) ** (1.0 / along.sum()), 1.0) * crystal.cell
+    scaled = Crystal(cell, crystal.positions, crystal.symbols, crystal.masses, crystal.periodic)
+    kinds = np.unique(np.stack([crystal.numbers, relaxed.layers], axis=1), axis=0, return_inverse=True)[1].ravel()
+    held = relaxation.model_copy(update={"relax": True, "free_cell_components": ()})
+    done = _relaxed(scaled, relaxed.layers, potential, held, device)
+    if not done.largest_force <= relaxation.force_tolerance_eV_per_A:
+        raise InputError(f"structure with {100.0 * change:+g} % of volume: expected forces of at most "
+                         f"{relaxation.force_tolerance_eV_per_A:g} eV/A, got {done.largest_force:.3g}; raise "
+                         "relaxation.steps or the tolerance")
+    smooth = symmetrized(done.crystal, kinds, space_group_of(crystal, kinds))
+    return RelaxedCrystal(smooth, relaxed.layers, relaxed.given_cell, done.energy, done.largest_force,
+                          done.largest_stress, done.steps)
 
 
 def primitive_crystal(snapshot: Snapshot, primitive: bool) -> RelaxedCrystal:
@@ -170,12 +201,13 @@ def _change_of_axes(given: Crystal, cell: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def _relaxed(crystal: Crystal, kinds: np.ndarray, snapshot: Snapshot, potential: Potential,
-             relaxation: TightRelaxation, device: str) -> RelaxedCrystal:
+def _relaxed(crystal: Crystal, layers: np.ndarray, potential: Potential, relaxation: TightRelaxation,
+             device: str) -> RelaxedCrystal:
     """The crystal after a relaxation, or as it is, with what its forces are."""
-    pairs = _types_and_layers(snapshot)[kinds]
-    atoms = Snapshot.create(crystal.cell, crystal.periodic, snapshot.species, snapshot.masses,
-                            crystal.positions @ crystal.cell, pairs[:, 0], layers=pairs[:, 1])
+    species = tuple(dict.fromkeys(crystal.symbols))
+    masses = [crystal.masses[crystal.symbols.index(name)] for name in species]
+    atoms = Snapshot.create(crystal.cell, crystal.periodic, species, masses, crystal.positions @ crystal.cell,
+                            np.array([species.index(name) for name in crystal.symbols]), layers=layers)
     engine = make_engine(atoms, potential, SingleProcess(), make_backend(device, "double"))
     stress, steps = 0.0, 1
     if relaxation.relax:
@@ -192,7 +224,7 @@ def _relaxed(crystal: Crystal, kinds: np.ndarray, snapshot: Snapshot, potential:
     positions = (host(system.positions[:n]) + host(system.images[:n]) @ system.cell)[order]
     moved = Crystal(np.array(system.cell), positions @ np.linalg.inv(system.cell), crystal.symbols, crystal.masses,
                     crystal.periodic)
-    return RelaxedCrystal(moved, pairs[:, 1], np.eye(3, dtype=int), engine.potential_energy(),
+    return RelaxedCrystal(moved, layers, np.eye(3, dtype=int), engine.potential_energy(),
                           float(np.abs(forces).max(initial=0.0)), stress, steps)
 
 

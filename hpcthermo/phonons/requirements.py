@@ -43,23 +43,27 @@ class Cost:
     compact_third_bytes: int
     third_share: float
 
+    @classmethod
+    def of_cells(cls, supercell: Supercell, cells: dict[int, int], third_cutoff: float | None = None) -> Cost:
+        """From the numbers of displaced supercells by order."""
+        n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
+        third, share = 3 in cells, float(3 in cells)
+        if third and third_cutoff is not None:
+            near = np.array([shortest_distances(supercell, j) <= third_cutoff for j in range(n_super)])
+            inside = [np.count_nonzero(near[np.ix_(near[i], near[i])]) for i in supercell.origin_of]
+            share = float(sum(inside)) / (n * n_super**2)
+        return cls(n_super, cells, 24 * n_super * sum(cells.values()), 27 * 8 * n * n_super**2 if third else 0, share)
+
 
 def campaign_cost(supercell: Supercell, group: SpaceGroup, third: bool = True, third_cutoff: float | None = None,
                   fourth: bool = False, fourth_cutoff: float | None = None) -> Cost:
     """Numbers of displaced supercells and memory, without a calculation."""
-    n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
     cells = {2: second_order_displacements(supercell, group).n_cells}
-    share = 0.0
     if third:
         cells[3] = third_order_displacements(supercell, group, cutoff=third_cutoff).n_cells
-        share = 1.0
-        if third_cutoff is not None:
-            near = np.array([shortest_distances(supercell, j) <= third_cutoff for j in range(n_super)])
-            inside = [np.count_nonzero(near[np.ix_(near[i], near[i])]) for i in supercell.origin_of]
-            share = float(sum(inside)) / (n * n_super**2)
     if fourth:
         cells[4] = FourthOrder.plan(supercell, group, fourth_cutoff).dataset.n_cells
-    return Cost(n_super, cells, 24 * n_super * sum(cells.values()), 27 * 8 * n * n_super**2 if third else 0, share)
+    return Cost.of_cells(supercell, cells, third_cutoff)
 
 
 def largest_cutoff(supercell: Supercell) -> float:

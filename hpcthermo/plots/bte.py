@@ -28,6 +28,7 @@ def bte_drawings(results: Results) -> Drawings:
         drawings["phase_space"] = lambda axes: draw_phase_space(axes, results)
     drawings["cumulative_path"] = lambda axes: draw_cumulative(axes, results, "path")
     drawings["cumulative_frequency"] = lambda axes: draw_cumulative(axes, results, "frequency")
+    drawings["spectral_conductivity"] = lambda axes: draw_spectrum(axes, results)
     drawings["branch_shares"] = lambda axes: draw_branches(axes, results)
     return drawings
 
@@ -105,6 +106,18 @@ def draw_cumulative(axes: Axes, results: Results, kind: str) -> None:
         axes.set_xscale("log")
     axes.set_xlabel("mean free path (nm)" if kind == "path" else "frequency (THz)")
     axes.set_ylabel(f"conductivity up to there at {temperature:g} K (W/(m K))")
+    axes.legend()
+
+
+def draw_spectrum(axes: Axes, results: Results) -> None:
+    """Conductivity by frequency, near 300 K."""
+    spectral = found(results, "spectral")
+    index, temperature = room_temperature(results)
+    for k, (name, color) in enumerate(_DIAGONAL):
+        axes.plot(spectral["frequency"], spectral["kappa"][index, :, k, k], color=color, label=name)
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"conductivity by frequency at {temperature:g} K (W/(m K THz))")
+    axes.set_ylim(bottom=0.0)
     axes.legend()
 
 

@@ -12,6 +12,8 @@ from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, RED, Axes, Drawings
 from hpcthermo.results import Results
 
 _COLORS = (BLUE, RED, GREEN, ORANGE, GREY, "#CC79A7", "#56B4E9")
+#: Grueneisen parameters in results.h5 -> name and colour
+_GRUENEISEN = {"grueneisen": ("third order", BLUE), "grueneisen_by_volumes": ("two volumes", RED)}
 #: points drawn as dots, the rest is left out evenly
 _MOST_DOTS = 20_000
 
@@ -23,7 +25,7 @@ def phonon_drawings(results: Results) -> Drawings:
     if dispersion:
         drawings["dispersion"] = lambda axes: draw_dispersion(axes, results)
         drawings["group_velocity"] = lambda axes: draw_velocities(axes, results)
-    if "grueneisen" in dispersion:
+    if any(name in dispersion for name in _GRUENEISEN):
         drawings["grueneisen"] = lambda axes: draw_grueneisen(axes, results)
     if dos:
         drawings["density_of_states"] = lambda axes: draw_dos(axes, results)
@@ -66,7 +68,10 @@ def draw_grueneisen(axes: Axes, results: Results) -> None:
     """Mode Grueneisen parameters against frequency, along the path."""
     path = found(results, "dispersion")
     above = path["frequency"] > 0.05  # the parameter of a vanishing frequency is a quotient of two zeros
-    dots(axes, path["frequency"][above], path["grueneisen"][above], BLUE)
+    for name, (label, color) in _GRUENEISEN.items():
+        if name in path:
+            dots(axes, path["frequency"][above], path[name][above], color, label)
+    axes.legend()
     axes.axhline(0.0, color=GREY, lw=0.5)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("mode Grüneisen parameter")

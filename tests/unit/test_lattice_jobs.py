@@ -152,6 +152,9 @@ def test_the_summary_names_every_component_and_temperature(silicon):
     assert {"acoustic_sum_rule_2", "acoustic_sum_rule_3", "stability", "tensor_symmetry", "positivity",
             "rta_against_lbte", "lbte_solved", "energy_conservation"} <= set(checks)
     assert all(checks[name]["passed"] for name in ("acoustic_sum_rule_3", "stability", "positivity", "lbte_solved"))
+    assert 50.0 < results["lowest_three_bands_share_300K"]["value"] < 100.0
+    paths = [results[f"half_of_kappa_mean_free_path_{temperature}"]["value"] for temperature in ("300K", "1000.5K")]
+    assert paths[0] > paths[1] > 0.0
     assert summary["run"]["isotopes"] == "natural mixture"
 
 
@@ -170,6 +173,8 @@ def test_a_run_leaves_report_figures_and_files(silicon):
         summed = np.einsum("tisab,i->tab", modes, weight / weight.sum())
         assert np.allclose(summed, store["kappa/rta"][()])
         assert np.allclose(store["cumulative/path_kappa"][:, -1], store["kappa/rta"][()])
+        bins = store["spectral/frequency"][()]
+        assert np.allclose(store["spectral/kappa"][()].sum(axis=1) * (bins[1] - bins[0]), store["kappa/rta"][()])
 
 
 def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys, monkeypatch):
@@ -263,6 +268,69 @@ def test_check_counts_cells(silicon, capsys):
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
     assert f"{run['displaced_cells_3']:,} displaced cells of 8 atoms" in out
     assert "64 points" in out
+
+
+HARMONIC = SILICON[:SILICON.index("[phonon]")].replace('kind = "bte"', 'kind = "fc"')
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_two_volumes_give_the_grueneisen_parameter_of_silicon(capsys, tmp_path):
+    """0.7754 by third-order force constants of the same potential."""
+    job = HARMONIC.replace('"fc"', '"phonon"').replace("[1, 1, 1]", "[2, 2, 2]\norder = 2")
+    (tmp_path / "job.toml").write_text(job + "[phonon]\nmesh = [4, 4, 4]\npoints_per_line = 2\ngrueneisen = false\n"
+                                             "grueneisen_volume_change_percent = 0.5\n")
+    code, _, err = leave(["phonon", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out")], capsys)
+    assert code == 0, err
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
+    assert found["grueneisen_by_volumes_300K"]["value"] == pytest.approx(0.7754, abs=2e-3)
+    with pytest.raises(JobFileError, match="force constants at hand are of one volume"):
+        parse_job(tomllib.loads(AT_HAND + "[phonon]\ngrueneisen_volume_change_percent = 1.0"))
+
+
+def test_forces_that_are_not_numbers_are_refused(capsys, tmp_path, monkeypatch):
+    from hpcthermo.engine import Engine
+
+    compute = Engine.compute
+
+    def broken(self, *arguments, **options):
+        done = compute(self, *arguments, **options)
+        if self.system.n_owned == 64:  # the supercell, not the primitive cell while it is relaxed
+            self.system.forces[3, 1] = np.nan
+        return done
+
+    monkeypatch.setattr(Engine, "compute", broken)
+    told = refusal(HARMONIC.replace("[1, 1, 1]", "[2, 2, 2]\norder = 2"), capsys, tmp_path, "fc")
+    assert "forces" in told
+    assert "finite" in told
+    assert not list((tmp_path / "out").glob("fc*.hdf5"))
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_force_constants_of_the_fourth_order(capsys, tmp_path):
+    job = HARMONIC.replace("[1, 1, 1]", "[1, 1, 1]\norder = 4\ncutoff3_A = 2.5\ncutoff4_A = 2.5\n"
+                                        'formats = ["phonopy", "shengbte"]')
+    (tmp_path / "job.toml").write_text(job + "[phonon]\ndos = false\npoints_per_line = 2\n")
+    code, _, err = leave(["fc", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out")], capsys)
+    assert code == 0, err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["checks"]["acoustic_sum_rule_4"]["passed"]
+    assert summary["run"]["displaced_cells_4"] > 0
+    assert (tmp_path / "out" / "FORCE_CONSTANTS_4TH").stat().st_size > 0
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_conductivity_against_the_supercell(capsys, tmp_path):
+    job = SILICON[:SILICON.index("[bte]")].replace('kind = "bte"', 'kind = "bte_convergence"').replace(
+        "[force_constants]", "[force_constants]\ncutoff3_A = 2.5")
+    (tmp_path / "job.toml").write_text(job + "[bte]\nmesh = [3, 3, 3]\ncoherence = false\n[convergence]\n"
+                                             "supercells = [[1, 1, 1], [2, 2, 2]]\n")
+    code, _, err = leave(["run", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out")], capsys)
+    assert code == 0, err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    values = [summary["results"][f"kappa_rta_mean_300K_supercell_{n}x{n}x{n}"]["value"] for n in (1, 2)]
+    assert min(values) > 0.0
+    assert values[0] != values[1]
+    assert "% from the value before" in summary["checks"]["converged_supercell"]["detail"]
 
 
 def test_lines_are_extrapolated_to_their_limit():

@@ -22,8 +22,9 @@ Isotopes and boundaries are on the diagonal only: phonons scattered by them are 
 
 Where bands cross at the zone boundary, each has a velocity although the sum over the bands has the symmetry of the
 point. Collisions see the sum only, so the rest flows as in the relaxation-time approximation. phono3py leaves that
-rest out of the full equation (not out of the approximation); `keep_crossing=False` does the same. It matters on
-coarse meshes with even divisions: silicon, 4 x 4 x 4, 200 K: 12 %; nothing on meshes with odd divisions.
+rest out of the full equation (not out of the approximation); `keep_crossing=False` (`bte.crossing_bands` of a job) does
+the same. It matters on coarse meshes with even divisions: silicon, 4 x 4 x 4, 200 K: 12 %; nothing on meshes with odd
+divisions.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
     temperatures = solution.relaxation_time.temperatures
     found = lbte.solve(mesh, frequencies, solution.velocities, solution.total_linewidths, temperatures, collisions,
                        prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None,
-                       threads=threads)
+                       keep_crossing=settings.crossing_bands == "keep", threads=threads)
     solution.full = found.conductivity
     three = solution.linewidths["three_phonon"]
     solution.full_facts = {
