@@ -25,6 +25,8 @@ PLACE_TOLERANCE = 1e-4
 IMAGE_TOLERANCE = 1e-5
 #: images of a wave vector count as equally short within this share of a reciprocal lattice vector
 _WAVE_VECTOR_TOLERANCE = 1e-6
+#: cells about a reduced one that hold all shortest images of its points
+_NEIGHBOURS = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)))
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,13 @@ class Supercell:
         place = self.positions @ to_primitive
         base = np.rint(place - crystal.positions[self.atom_of]).astype(int)
         home = base[self.origin_of]
-        reduced = _reduced_translations(self.cell)
-        shifts = np.rint(reduced @ to_primitive).astype(int)
-        lattice = base[None, :, None, :] - home[:, None, None, :] + shifts[None, None, :, :]
+        reduced = _reduced_vectors(self.cell)
+        step = np.rint(reduced @ to_primitive).astype(int)
         offset = crystal.positions[self.atom_of][None, :, :] - crystal.positions[:, None, :]
+        lattice = base[None, :, :] - home[:, None, :]
+        # wherever the atoms were given: into the reduced cell about the first one, then to its neighbours
+        lattice = lattice - np.rint((lattice + offset) @ np.linalg.inv(step)).astype(int) @ step
+        lattice = lattice[:, :, None, :] + _NEIGHBOURS @ step
         length = np.linalg.norm((lattice + offset[:, :, None, :]) @ crystal.cell, axis=3)
         near = length < length.min(axis=2, keepdims=True) + IMAGE_TOLERANCE
         counts = near.sum(axis=2)
@@ -204,12 +209,8 @@ class Supercell:
         return counts, vectors
 
 
-def _reduced_translations(cell: np.ndarray) -> np.ndarray:
-    """Translations (rows, in units of the cell) that reach all shortest images of any point of a cell."""
+def _reduced_vectors(cell: np.ndarray) -> np.ndarray:
+    """Shortest vectors (rows, in units of the cell) of the same lattice."""
     from ase.geometry import minkowski_reduce
 
-    _, operation = minkowski_reduce(cell)
-    # positions lie within a cell of each other in the given basis, so steps back to the reduced cell are covered too
-    reach = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)))
-    ordinary = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
-    return np.unique(np.concatenate([reach @ operation, ordinary]), axis=0)
+    return np.asarray(minkowski_reduce(cell)[1])

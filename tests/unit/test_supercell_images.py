@@ -1,0 +1,44 @@
+"""Shortest images in a supercell, however its cell and the places of its atoms are written."""
+
+import numpy as np
+import pytest
+from spring_crystal import diamond, supercell_of
+
+from hpcthermo.phonons.crystal import Supercell
+
+
+def image_sets(supercell):
+    counts, vectors = supercell.images
+    return [[{tuple(v) for v in vectors[i, j, :counts[i, j]]} for j in range(supercell.n_atoms)]
+            for i in range(supercell.crystal.n_atoms)]
+
+
+@pytest.mark.parametrize(("change", "jumps"), [
+    (np.eye(3, dtype=int), {3: (3, 0, -2), 9: (-4, 1, 0)}),
+    (np.array([[1, 0, 0], [6, 1, 0], [3, -5, 1]]), {}),
+    (np.array([[1, 0, 0], [6, 1, 0], [3, -5, 1]]), {0: (0, 7, 0), 5: (1, 0, -9)}),
+    (np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]]), {}),
+], ids=["atoms outside", "skew cell", "both", "left-handed"])
+def test_images_depend_on_the_lattice_alone(change, jumps):
+    given = supercell_of(diamond(), [2, 2, 2])
+    cell = change @ given.cell
+    positions = given.positions @ np.linalg.inv(change)
+    positions -= np.floor(positions + 1e-9)
+    for atom, jump in jumps.items():
+        positions[atom] += jump
+    symbols = ["Si"] * given.n_atoms
+    written = Supercell.match(given.crystal, cell, positions, symbols, given.origin_of)
+    assert image_sets(written) == image_sets(given)
+
+
+def test_images_are_the_shortest_vectors():
+    supercell = supercell_of(diamond(), [2, 3, 1])
+    crystal = supercell.crystal
+    counts, vectors = supercell.images
+    steps = np.array(list(np.ndindex(9, 9, 9))) - 4
+    for i, j in np.ndindex(counts.shape):
+        offset = crystal.positions[supercell.atom_of[j]] - crystal.positions[i]
+        lengths = np.linalg.norm((vectors[i, j, 0] + steps * (2, 3, 1) + offset) @ crystal.cell, axis=1)
+        ours = np.linalg.norm((vectors[i, j, :counts[i, j]] + offset) @ crystal.cell, axis=1)
+        assert ours == pytest.approx(lengths.min(), abs=1e-9)
+        assert (lengths < lengths.min() + 1e-6).sum() == counts[i, j]
