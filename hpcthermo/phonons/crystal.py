@@ -75,8 +75,9 @@ class Crystal:
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """One small integer per element, for spglib."""
-        return np.unique(self.symbols, return_inverse=True)[1]
+        """One small integer per element and mass, for spglib: isotopes in a pattern break the symmetry of phonons."""
+        kinds = [f"{symbol} {mass:.4f}" for symbol, mass in zip(self.symbols, self.masses, strict=True)]
+        return np.unique(kinds, return_inverse=True)[1]
 
     def shortest_wave_vectors(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images of wave vectors in the first Brillouin zone or on its boundary.

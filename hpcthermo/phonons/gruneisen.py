@@ -29,8 +29,8 @@ from hpcthermo.phonons.harmonic import FREQUENCY_THZ, HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 
-#: eigenvalues of Phi2(q = 0) below this part of the largest are translations
-_TRANSLATION = 1e-6
+#: eigenvalues of Phi2(q = 0) below this part of the largest cost nothing
+_SOFT = 1e-6
 
 
 def gruneisen_tensors(harmonic: HarmonicCrystal, third: Interactions, phonons: Phonons,
@@ -87,11 +87,14 @@ def internal_strain(crystal: Crystal, second: Interactions) -> np.ndarray:
     np.add.at(springs.transpose(0, 2, 1, 3), (i, j), second.values)
     place = (crystal.positions[j] - crystal.positions[i] + second.vectors[:, 0]) @ crystal.cell
     np.add.at(pushes, i, second.values[..., None] * place[:, None, None, :])
-    stiffness, directions = np.linalg.eigh(0.5 * (springs.reshape(3 * n, -1) + springs.reshape(3 * n, -1).T))
-    firm = np.abs(stiffness) > _TRANSLATION * np.abs(stiffness).max() if n > 1 else np.zeros(3, dtype=bool)
+    # translations cost nothing, whatever force constants leave of the sum rule
+    still = np.eye(3 * n) - np.tile(np.eye(3), (n, n)) / n
+    symmetric = springs.reshape(3 * n, -1) + springs.reshape(3 * n, -1).T
+    stiffness, directions = np.linalg.eigh(0.5 * still @ symmetric @ still)
+    firm = np.abs(stiffness) > _SOFT * np.abs(stiffness).max() if n > 1 else np.zeros(3, dtype=bool)
     if (~firm).sum() != 3:
         raise InputError(f"internal strain: expected three soft directions (translations), got {int((~firm).sum())}; "
-                         "relax the crystal, or apply the acoustic sum rule")
+                         "relax the crystal")
     inverse = (directions[:, firm] / stiffness[firm]) @ directions[:, firm].T
     return -(inverse @ pushes.reshape(3 * n, 9)).reshape(n, 3, 3, 3)
 

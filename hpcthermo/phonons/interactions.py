@@ -143,6 +143,8 @@ def row_codes(keys: np.ndarray) -> np.ndarray:
     """One integer for each row of small integers, in the order of the rows; sorts faster than rows."""
     low = keys.min(axis=0)
     spans = (keys.max(axis=0) - low + 1).astype(np.int64)
+    if np.log2(spans.astype(float)).sum() > 62.0:  # more rows than integers
+        return np.asarray(np.unique(keys, axis=0, return_inverse=True)[1]).ravel()
     code = np.zeros(len(keys), dtype=np.int64)
     for column, span in zip((keys - low).T, spans, strict=True):
         code = code * span + column

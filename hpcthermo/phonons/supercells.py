@@ -36,7 +36,8 @@ def build_supercell(crystal: Crystal, matrix: np.ndarray) -> Supercell:
         if (matrix[axis] != np.eye(3)[axis]).any() or (matrix[:, axis] != np.eye(3)[axis]).any():
             raise InputError(f"supercell: expected 1 and zeros along direction {axis + 1}, in which the sheet is not "
                              f"periodic, got {matrix.tolist()}")
-    # phonopy counts lattice vectors as columns
+    # reversed vectors span the same lattice, with the handedness that phonopy asks for; it counts them as columns
+    matrix = matrix if np.linalg.det(matrix) > 0 else -matrix
     built = get_supercell(_as_phonopy(crystal.cell, crystal.positions, crystal.symbols), matrix.T)
     return Supercell.match(crystal, built.cell, built.scaled_positions, list(built.symbols))
 

@@ -5,6 +5,8 @@ import pytest
 from spring_crystal import diamond, supercell_of
 
 from hpcthermo.phonons.crystal import Supercell
+from hpcthermo.phonons.interactions import row_codes
+from hpcthermo.phonons.supercells import build_supercell
 
 
 def image_sets(supercell):
@@ -42,3 +44,20 @@ def test_images_are_the_shortest_vectors():
         ours = np.linalg.norm((vectors[i, j, :counts[i, j]] + offset) @ crystal.cell, axis=1)
         assert ours == pytest.approx(lengths.min(), abs=1e-9)
         assert (lengths < lengths.min() + 1e-6).sum() == counts[i, j]
+
+
+def test_a_left_handed_matrix_spans_the_same_supercell():
+    crystal = diamond()
+    left, right = (build_supercell(crystal, np.diag([2, sign * 2, 2])) for sign in (-1, 1))
+    assert left.n_atoms == right.n_atoms == 16
+    assert abs(np.linalg.det(left.cell)) == pytest.approx(8 * crystal.volume)
+    assert image_sets(left)[0][left.origin_of[1]] == image_sets(right)[0][right.origin_of[1]]
+
+
+def test_codes_of_rows_beyond_64_bits():
+    rows = np.random.default_rng(0).integers(-2**20, 2**20, (50, 5))
+    rows = np.concatenate([rows, rows[:10]])
+    codes = row_codes(rows)
+    assert (codes[:10] == codes[50:]).all()
+    assert len(np.unique(codes)) == 50
+    assert (np.argsort(codes[:50]) == np.lexsort(rows[:50].T[::-1])).all()
