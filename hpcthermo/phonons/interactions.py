@@ -18,13 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
 
 #: terms with smaller elements are left out, eV/A^n
 NEGLIGIBLE = 1e-13
+#: groups of equal terms that are added up at a time
+_GROUPS_TOGETHER = 2048
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Interactions:
     def merged(cls, atoms: np.ndarray, vectors: np.ndarray, values: np.ndarray) -> Interactions:
         """From terms of which several may belong to the same atoms and lattice vectors; those are added."""
         order = atoms.shape[1]
-        first, starts = _groups(atoms, vectors)
+        first, starts = _groups(np.concatenate([vectors.reshape(len(vectors), -1), atoms], axis=1))
         total = np.add.reduceat(values[first].reshape(len(values), -1), starts, axis=0)
         keep = np.abs(total).max(axis=1) > NEGLIGIBLE
         chosen = first[starts[keep]]
@@ -104,36 +105,43 @@ class Interactions:
         first = supercell.atom_of[members[:, 0]]
         choices = [counts[first, members[:, leg]] for leg in range(1, order)]
         copies = np.prod(choices, axis=0)
-        term = np.repeat(np.arange(len(first)), copies)
+        term = np.repeat(np.arange(len(first), dtype=np.int32), copies)
         left = np.arange(len(term)) - np.repeat(np.cumsum(copies) - copies, copies)
-        lattice = np.zeros((len(term), order, 3), dtype=int)
+        lattice = np.zeros((len(term), order, 3), dtype=np.int32)
         for leg in range(order - 1, 0, -1):
             here = choices[leg - 1][term]
             lattice[:, leg] = images[first[term], members[term, leg], left % here]
             left //= here
-        atoms = supercell.atom_of[members][term]
+        atoms = supercell.atom_of[members]
         # the atom to which the others are nearest as first, second, ... leg
         swaps = [[leg if k == 0 else 0 if k == leg else k for k in range(order)] for leg in range(order)]
         swaps = swaps if average_origins else swaps[:1]
-        all_atoms = np.concatenate([atoms[:, swap] for swap in swaps])
-        all_vectors = np.concatenate([lattice[:, swap[1:]] - lattice[:, swap[:1]] for swap in swaps])
-        by_group, starts = _groups(all_atoms, all_vectors)
-        group = np.empty(len(by_group), dtype=np.int64)
-        group[by_group] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(by_group))))
-        # shares are added up without a copy of the values for each image
-        share = 1.0 / (len(swaps) * copies[term])
-        total = np.zeros((len(starts), 3**order))
-        for swap, rows in zip(swaps, np.split(group, len(swaps)), strict=True):
-            turned = np.transpose(values, (0, *(1 + leg for leg in swap))).reshape(len(values), -1)
-            total += csr_array((share, (rows, term)), shape=(len(starts), len(values))) @ turned
+        keys = np.empty((len(swaps), len(term), 4 * order - 3), dtype=np.int32)
+        for key, swap in zip(keys, swaps, strict=True):
+            key[:, :-order] = (lattice[:, swap[1:]] - lattice[:, swap[:1]]).reshape(len(term), -1)
+            key[:, -order:] = atoms[:, swap][term]
+        keys = keys.reshape(-1, keys.shape[2])
+        by_group, starts = _groups(keys)
+        turned = np.stack([np.transpose(values, (0, *(1 + leg for leg in swap))).reshape(len(values), -1)
+                           for swap in swaps]).reshape(len(swaps) * len(values), -1)
+        turned /= np.tile(len(swaps) * copies, len(swaps))[:, None]
+        total = np.empty((len(starts), 3**order))
+        # shares are copied for some groups at a time
+        ends = np.append(starts, len(by_group))
+        for begin in range(0, len(starts), _GROUPS_TOGETHER):
+            end = min(begin + _GROUPS_TOGETHER, len(starts))
+            which, copy = np.divmod(by_group[ends[begin]:ends[end]], len(term))
+            np.add.reduceat(turned[which * len(values) + term[copy]], starts[begin:end] - starts[begin], axis=0,
+                            out=total[begin:end])
         keep = np.abs(total).max(axis=1) > NEGLIGIBLE
-        chosen = by_group[starts[keep]]
-        return cls(all_atoms[chosen], all_vectors[chosen], total[keep].reshape((-1,) + (3,) * order))
+        chosen = keys[by_group[starts[keep]]].astype(int)
+        return cls(chosen[:, -order:], chosen[:, :-order].reshape(-1, order - 1, 3),
+                   total[keep].reshape((-1,) + (3,) * order))
 
 
-def _groups(atoms: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order that sorts terms by vectors and atoms, and where each combination of them begins in it."""
-    code = row_codes(np.concatenate([vectors.reshape(len(vectors), -1), atoms], axis=1))
+def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order that sorts rows of integers, and where each different row begins in it."""
+    code = row_codes(keys)
     order = np.argsort(code, kind="stable")
     code = code[order]
     return order, np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
@@ -146,8 +154,9 @@ def row_codes(keys: np.ndarray) -> np.ndarray:
     if np.log2(spans.astype(float)).sum() > 62.0:  # more rows than integers
         return np.asarray(np.unique(keys, axis=0, return_inverse=True)[1]).ravel()
     code = np.zeros(len(keys), dtype=np.int64)
-    for column, span in zip((keys - low).T, spans, strict=True):
-        code = code * span + column
+    for column, least, span in zip(keys.T, low, spans, strict=True):
+        code *= span
+        code += column - least
     return code
 
 

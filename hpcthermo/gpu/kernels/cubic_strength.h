@@ -18,6 +18,7 @@
 #define VECTORS ((ELEMENTS + LANES - 1) / LANES)
 #define ROW (VECTORS * LANES)
 #define COLUMNS 6  // sums side by side; the number of bands is a multiple of half of it
+#define KEY_BITS 20  // for each of three folded addresses in a sorting key
 #define MOST_PAIRS 3  // pairs of outputs, at +a and -a, that share their inputs
 
 // f<3>, f<6> for the smallest crystals, whose loops are short, or f<0>, which takes the number of bands as an argument
@@ -128,6 +129,7 @@ KERNEL(contract_first_leg)(int begin, int end, int n_pairs, const int* runs_of, 
 
 // ---- Fourier sums along one direction -------------------------------------------------------------
 
+enum Triplet { TRANSFORMED, POINT_0, POINT_1, POINT_2, TARGET, TRIPLET };
 // One job: outputs from one set of lines, N pairs of them: {|a|, output of +a or -1, output of -a or -1}
 enum LinesJob { PARENT, N_PAIRS, FIRST_PAIR, LINES_JOB = FIRST_PAIR + 3 * MOST_PAIRS };
 
@@ -182,6 +184,67 @@ struct Lines {
     const REAL* waves;
 };
 
+// Jobs of one direction: by job LINES_JOB numbers, the number of its first output, and the number of the first job of the
+// next direction that has one of its outputs as parent.
+struct JobList
+{
+    int *jobs, *first_output, *first_child;
+    int n_jobs, n_outputs, most_pairs, last_parent, last_pair;
+};
+
+// the next output in the order of parents and addresses; folded: 2 |a| + (a < 0)
+DEVICE void add_output(JobList& list, int parent, int folded, int n_child_jobs)
+{
+    const int pair = folded >> 1;
+    int* job = list.jobs + (size_t)(list.n_jobs - 1) * LINES_JOB;
+    const bool new_parent = list.n_jobs == 0 || parent != list.last_parent, new_pair = new_parent || pair != list.last_pair;
+    if (new_parent || (new_pair && job[N_PAIRS] == list.most_pairs)) {
+        list.first_output[list.n_jobs] = list.n_outputs;
+        list.first_child[list.n_jobs] = n_child_jobs;
+        job += LINES_JOB;
+        for (int k = 0; k < LINES_JOB; ++k) job[k] = -1;
+        job[PARENT] = parent;
+        job[N_PAIRS] = 0;
+        ++list.n_jobs;
+    }
+    if (new_pair) job[FIRST_PAIR + 3 * job[N_PAIRS]++] = pair;
+    job[FIRST_PAIR + 3 * (job[N_PAIRS] - 1) + 1 + (folded & 1)] = list.n_outputs++;
+    list.last_parent = parent;
+    list.last_pair = pair;
+}
+
+// Plan the sums for triplets [begin, end) of one point0, whose points q1 have ascending keys: their folded addresses along
+// the three directions, KEY_BITS each. order: by key the number of a triplet in point1 and point2. Room for one job for each
+// triplet and an end. counts: jobs of each direction; triplets as in contract_legs.
+// One loop for the host: each step needs the one before.
+KERNEL(plan_lines)(int begin, int end, const int64_t* keys, const int64_t* order, int point0, const int* point1,
+                   const int* point2, int most_pairs, int* jobs_1, int* outputs_1, int* children_1, int* jobs_2, int* outputs_2,
+                   int* children_2, int* jobs_3, int* outputs_3, int* children_3, int* triplets, int* counts)
+{
+    JobList lists[3] = {{jobs_1, outputs_1, children_1, 0, 0, most_pairs, 0, 0}, {jobs_2, outputs_2, children_2, 0, 0, MOST_PAIRS, 0, 0},
+                        {jobs_3, outputs_3, children_3, 0, 0, MOST_PAIRS, 0, 0}};
+    JobList &first = lists[0], &second = lists[1], &third = lists[2];
+    for (int t = begin; t < end; ++t) {
+        const int64_t key = keys[t], changed = t == begin ? -1 : key ^ keys[t - 1], mask = (1 << KEY_BITS) - 1;
+        if (changed >> 2 * KEY_BITS) add_output(first, 0, (int)(key >> 2 * KEY_BITS), second.n_jobs);
+        if (changed >> KEY_BITS) add_output(second, first.n_outputs - 1, (int)(key >> KEY_BITS & mask), third.n_jobs);
+        if (changed) add_output(third, second.n_outputs - 1, (int)(key & mask), t);
+        int* triplet = triplets + (size_t)t * TRIPLET;
+        triplet[TRANSFORMED] = third.n_outputs - 1;
+        triplet[POINT_0] = point0;
+        triplet[POINT_1] = point1[order[t]];
+        triplet[POINT_2] = point2[order[t]];
+        triplet[TARGET] = (int)order[t];
+    }
+    const int children[3] = {second.n_jobs, third.n_jobs, end};
+    for (int level = 0; level < 3; ++level) {
+        JobList& list = lists[level];
+        counts[level] = list.n_jobs;
+        list.first_output[list.n_jobs] = list.n_outputs;
+        list.first_child[list.n_jobs] = children[level];
+    }
+}
+
 // One line of a job: from the set of its parent to block `place` in the sets of its outputs, which are numbered from
 // first_output; the last block of a set is made zero with the one before. bin: a block for outputs that nobody wants
 DEVICE void transform_line_of(const int* job, const Lines& lines, int line, int half, const REAL* source, int place,
@@ -224,8 +287,6 @@ KERNEL(transform_lines)(int begin, int end, const int* jobs, int n_lines, const 
 }
 
 // ---- legs 1 and 2 ---------------------------------------------------------------------------------
-
-enum Triplet { TRANSFORMED, POINT_0, POINT_1, POINT_2, TARGET, TRIPLET };
 
 // mean over groups of degenerate bands of each leg. groups: [point][band] size of the group that begins there, or 0
 DEVICE void average_degenerate(const int* triplet, const int* groups, const int* has_groups, int n_bands, double* strength)

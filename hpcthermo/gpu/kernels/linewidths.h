@@ -27,6 +27,8 @@
 // candidates that a group holds before it weighs them
 #define CAPACITY 1024
 #define WEIGH_FROM (CAPACITY - 4 * LANES)
+#define CACHE_LINE 64
+#define PREFETCHED_BYTES 4096
 // temperatures come in whole blocks
 #define TEMPERATURES_TOGETHER 4
 // head of a candidate: leg, kind, a, b; up to 4096 bands
@@ -126,6 +128,7 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
                   int* scratch_rows, REAL* scratch)
 {
     const int n_bands = energies.n_bands;
+    const double partner_sign[3] = {1, -1, -1}, own_sign[3] = {1, 1, -1};
     for (int start = 0; start < count; start += LANES) {
         GROUP_SYNC();
         int *row1 = scratch_rows, *row2 = scratch_rows + LANES, *place = scratch_rows + 2 * LANES;
@@ -137,9 +140,9 @@ DEVICE void weigh(const Energies& energies, const Sums& sums, const int* points,
             const int leg = LEG_OF(head), kind = KIND_OF(head), a = A_OF(head), b = B_OF(head);
             const int mode0 = points[leg] * n_bands + a, mode1 = points[leg + 1] * n_bands + b;
             const int mode2 = points[leg + 2] * n_bands + thirds[k];
-            const double s = kind == 0 ? 1 : -1, target = energies.frequencies[mode0] * (kind == 2 ? -1 : 1);
-            sign[l] = (REAL)s;
-            offset[l] = (REAL)(s * energies.frequencies[mode1] + energies.frequencies[mode2] - target);
+            sign[l] = (REAL)partner_sign[kind];
+            offset[l] = (REAL)(partner_sign[kind] * energies.frequencies[mode1] + energies.frequencies[mode2]
+                               - own_sign[kind] * energies.frequencies[mode0]);
             row1[l] = mode1 * PLACES;
             row2[l] = mode2 * PLACES;
             place[l] = a * sums.step[leg] + b * sums.step[leg + 1] + thirds[k] * sums.step[leg + 2];
@@ -195,7 +198,9 @@ DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int
                 const REAL from = from0[a], to = to0[a];
                 const lane_mask in[3] = {(sum_low < to) & (sum_high > from), (difference_low < to) & (difference_high > from),
                                          (difference_low < -from) & (difference_high > -to)};
+#if HPCTHERMO_GPU  // elsewhere a branch that is hard to foresee costs more
                 if (!any_lane(in[0] | in[1] | in[2])) continue;
+#endif
                 UNROLL for (int kind = 0; kind < 3; ++kind) {
                     const lane_set kept = lane_set_of(in[kind]);
                     append(thirds + waiting, kept, band_numbers + start);
@@ -222,6 +227,26 @@ DEVICE int find_candidates(const Energies& energies, const Sums& sums, const int
     return waiting;
 }
 
+// bring what is read of a triplet, if it is little enough to stay near
+DEVICE void prefetch_range(const void* from, size_t bytes)
+{
+    for (size_t place = 0; place < bytes; place += CACHE_LINE) prefetch((const char*)from + place);
+}
+DEVICE void prefetch_triplet(const Energies& energies, const int* points, const double* strength)
+{
+    const int n_bands = energies.n_bands;
+    const size_t strength_bytes = sizeof(double) * n_bands * n_bands * n_bands;
+    if (strength_bytes > PREFETCHED_BYTES) return;
+    prefetch_range(strength, strength_bytes);
+    for (int p = 0; p < 2; ++p) {
+        const size_t mode = (size_t)points[p] * n_bands, padded = (size_t)points[p] * energies.stride;
+        const REAL* const bounds[4] = {energies.low + padded, energies.high + padded, energies.from + mode, energies.to + mode};
+        for (int k = 0; k < 4; ++k) prefetch_range(bounds[k], sizeof(REAL) * n_bands);
+        prefetch_range(energies.frequencies + mode, sizeof(double) * n_bands);
+        if (!energies.widths) prefetch_range(energies.rows + mode * PLACES, sizeof(REAL) * PLACES * n_bands);
+    }
+}
+
 // Triplets [begin, end) of one first point. gamma (slots, B, temperatures) += deposits, in strength times 1/THz; null: the
 // processes are listed only. More than `room` processes are counted, not listed.
 KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* point2, const int* slots,
@@ -243,6 +268,12 @@ KERNEL(deposit)(int begin, int end, int point0, const int* point1, const int* po
         const int points[5] = {point0, point1[triplet], point2[triplet], point0, point1[triplet]};
         const Sums sums = {strengths + (int64_t)triplet * n_bands * n_bands * n_bands, amounts, multiplicities + 3 * triplet,
                            {n_bands * n_bands, n_bands, 1, n_bands * n_bands, n_bands}, triplet, room, n_listed, listed_legs, listed_modes, listed_amounts};
+#if !HPCTHERMO_GPU
+        if (triplet + 1 < end) {
+            const int next[2] = {point1[triplet + 1], point2[triplet + 1]};
+            prefetch_triplet(energies, next, sums.strength + (size_t)n_bands * n_bands * n_bands);
+        }
+#endif
         FOR_LANE_ELEMENTS(k, 3 * n_amounts) amounts[k] = 0;
         GROUP_SYNC();
         int waiting = 0;

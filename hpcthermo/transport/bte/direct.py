@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import eigh
 
 from hpcthermo.errors import InputError
 from hpcthermo.transport.bte.lbte import Solved
@@ -50,6 +49,8 @@ def dense_matrix(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarra
 def pseudo_inverse(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, right: np.ndarray,
                    sizes: np.ndarray) -> Solved:
     """Solve (Gamma + M) X = B as `lbte.conjugate_gradients` does, by diagonalisation."""
+    from scipy.linalg import eigh
+
     dense = dense_matrix(matrix, diagonal, sizes)
     root = np.sqrt(sizes)[:, None, None]
     values, vectors = eigh(dense)

@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.gpu.backend import Backend
+from hpcthermo.gpu.backend import Backend, make_backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, first_of_group
@@ -62,9 +62,9 @@ _STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
 _PRODUCT_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 #: elements of a third-order force constant
 _ELEMENTS = 27
-#: LINES_JOB and MOST_PAIRS of cubic_strength.h
-_JOB, _MOST_PAIRS = 11, 3
-#: bits for each of three folded addresses in a sorting key
+#: LINES_JOB, TRIPLET and MOST_PAIRS of cubic_strength.h
+_JOB, _TRIPLET, _MOST_PAIRS = 11, 5, 3
+#: bits for each of three folded addresses in a sorting key (KEY_BITS)
 _BITS = 20
 
 
@@ -156,35 +156,14 @@ class _Stage:
     parents : (J,) ndarray
     first_output : (J + 1,) ndarray
         Outputs of a job are numbered from here.
+    first_child : (J + 1,) ndarray
+        First job of the next stage (in the last one: first triplet) that needs an output of a job.
     """
 
     jobs: Any
     parents: np.ndarray
     first_output: np.ndarray
-
-    @classmethod
-    def of(cls, parents: np.ndarray, folded: np.ndarray, most_pairs: int, backend: Backend) -> _Stage:
-        """Jobs for outputs (parent, folded address), in ascending order, each once."""
-        n = len(parents)
-        pair = (parents << _BITS) | (folded >> 1)
-        start = _changes(pair)
-        sizes = np.diff(np.r_[start, n])
-        pair_parent = parents[start]
-        first = _changes(pair_parent)
-        rank = np.arange(len(start)) - np.repeat(first, np.diff(np.r_[first, len(start)]))
-        begins = np.flatnonzero(rank % most_pairs == 0)
-        counts = np.diff(np.r_[begins, len(start)])
-        jobs = np.full((len(begins), _JOB), -1, dtype=np.int32)
-        jobs[:, 0], jobs[:, 1] = pair_parent[begins], counts
-        column = 2 + 3 * (rank % most_pairs)
-        job_of = np.repeat(np.arange(len(begins)), counts)
-        jobs[job_of, column] = folded[start] >> 1
-        # a pair is +a, -a or both; of both, +a comes first
-        lone_minus = folded[start] & 1
-        jobs[job_of, column + 1 + lone_minus] = start
-        both = sizes == 2
-        jobs[job_of[both], column[both] + 2] = start[both] + 1
-        return cls(backend.from_host(jobs), jobs[:, 0], np.append(start[begins], n).astype(np.int32))
+    first_child: np.ndarray
 
     def jobs_of(self, first_parent: int, last_parent: int) -> tuple[int, int]:
         """Range of the jobs of parents [first_parent, last_parent)."""
@@ -228,6 +207,8 @@ class CubicStrength:
     def __init__(self, mesh: Mesh, phonons: Phonons, third: Interactions, backend: Backend,
                  cutoff: float = CUTOFF_FREQUENCY_THZ) -> None:
         self.mesh, self.backend = mesh, backend
+        # plans of the sums
+        self._host = backend if backend.device == "cpu" else make_backend("cpu", backend.precision)
         self.n_bands = mesh.crystal.n_bands
         self._workspace = _Workspace()
         # loads of whole lanes may run past the end of a table
@@ -372,57 +353,54 @@ class CubicStrength:
             self.prepare((int(point0),))
         place = self._workspace.points.index(int(point0))
 
-        key = self._key[point1]
-        by_key = np.argsort(key, kind="stable")
-        key = key[by_key]
-        wanted = _changes(key)
-        point_key = key[wanted]
-        line_start = _changes(point_key >> _BITS)
-        line_key = point_key[line_start] >> _BITS
-        first_start = _changes(line_key >> _BITS)
-        first_key = line_key[first_start] >> _BITS
-        mask = (1 << _BITS) - 1
-        budget = _STAGE_BYTES[backend.device]
         in_one_go = backend.device == "cpu" and n_bands < PRODUCTS_FROM
-        lines_at_once = self._most[0] if in_one_go else self._lines[0].count
-        pairs_at_once = min(_MOST_PAIRS, max(1, budget // (2 * lines_at_once * self._block_bytes)))
-        stages = (
-            _Stage.of(np.zeros(len(first_key), dtype=np.int64), first_key, pairs_at_once, backend),
-            _Stage.of(_parents(first_start, len(line_key)), line_key & mask, _MOST_PAIRS, backend),
-            _Stage.of(_parents(line_start, len(point_key)), point_key & mask, _MOST_PAIRS, backend))
-        triplets = np.empty((len(by_key), 5), dtype=np.int32)
-        triplets[:, 0] = _parents(wanted, len(key))
-        triplets[:, 1], triplets[:, 2], triplets[:, 3] = point0, point1[by_key], point2[by_key]
-        triplets[:, 4] = by_key
-        first_triplet = np.append(wanted, len(key)).astype(np.int32)
-        on_device = backend.from_host(triplets)
-
+        stages, triplets = self._plan(int(point0), point1, point2, in_one_go)
         leg_0 = self._workspace.buffers["leg_0"]
         if in_one_go:
-            self._finish(stages, first_triplet, on_device, leg_0, place, out)
+            self._finish(stages, triplets, leg_0, place, out)
             return out
+        # triplets of each point q1
+        first_triplet = np.searchsorted(triplets[:, 0], np.arange(stages[2].first_output[-1] + 1))
+        on_device = backend.from_host(triplets)
         for x0, x1, along_x in self._transformed(0, stages[0], 0, 1, leg_0, -place):
             for y0, y1, along_y in self._transformed(1, stages[1], x0, x1, along_x, x0):
                 for z0, z1, blocks in self._transformed(2, stages[2], y0, y1, along_y, y0):
                     self._contract(int(first_triplet[z0]), int(first_triplet[z1]), on_device, z0, blocks, out)
         return out
 
-    def _finish(self, stages: tuple[_Stage, _Stage, _Stage], first_triplet: np.ndarray, triplets: Any, leg_0: Any,
-                place: int, out: Any) -> None:
+    def _plan(self, point0: int, point1: np.ndarray, point2: np.ndarray,
+              in_one_go: bool) -> tuple[list[_Stage], np.ndarray]:
+        """Jobs of the three directions, and triplets in the order of their points q1 (TRIPLET of cubic_strength.h)."""
+        key = self._key[point1]
+        by_key = np.argsort(key, kind="stable")
+        count = len(key)
+        lines_at_once = self._most[0] if in_one_go else self._lines[0].count
+        budget = _STAGE_BYTES[self.backend.device]
+        pairs_at_once = min(_MOST_PAIRS, max(1, budget // (2 * lines_at_once * self._block_bytes)))
+        jobs = np.empty((3, count, _JOB), dtype=np.int32)
+        first_output, first_child = np.empty((2, 3, count + 1), dtype=np.int32)
+        triplets = np.empty((count, _TRIPLET), dtype=np.int32)
+        n_jobs = np.empty(3, dtype=np.int32)
+        by_stage = [table[stage] for stage in range(3) for table in (jobs, first_output, first_child)]
+        self._host.launch("cubic_strength", "plan_lines", 0, count, key[by_key], by_key, point0,
+                          *(np.ascontiguousarray(points, dtype=np.int32) for points in (point1, point2)), pairs_at_once,
+                          *by_stage, triplets, n_jobs)
+        return [_Stage(self.backend.from_host(j[:n]), j[:n, 0], output[:n + 1], child[:n + 1])
+                for n, j, output, child in zip(n_jobs, jobs, first_output, first_child, strict=True)], triplets
+
+    def _finish(self, stages: list[_Stage], triplets: Any, leg_0: Any, place: int, out: Any) -> None:
         """All after leg 0 in one kernel: a core keeps in its cache what a GPU shares out."""
         first, second, third = stages
         x, y, z = self._lines
-        to_second = np.searchsorted(second.parents, first.first_output).astype(np.int32)
-        to_third = np.searchsorted(third.parents, second.first_output).astype(np.int32)
-        points = third.first_output[to_third[to_second]]
+        points = third.first_output[second.first_child[first.first_child]]
         blocks = (2 * _MOST_PAIRS * (self._most[0] + self._most[1] + 2) + 1
                   + int((points[1:] - points[:-1]).max()) * (z.count + 1))
         size = blocks * 2 * self._half + self._part_size
         self.backend.launch(
             "cubic_strength", "strengths_of_lines", 0, len(first.parents),
-            first.jobs, first.first_output, to_second, self._lines_of[0], self._most[0], x.inputs, x.reaches, x.width,
-            x.waves, second.jobs, second.first_output, to_third, self._lines_of[1], self._most[1], self._own_inputs[0],
-            y.reaches, y.width, y.waves, third.jobs, third.first_output, first_triplet[third.first_output],
+            first.jobs, first.first_output, first.first_child, self._lines_of[0], self._most[0], x.inputs, x.reaches,
+            x.width, x.waves, second.jobs, second.first_output, second.first_child, self._lines_of[1], self._most[1],
+            self._own_inputs[0], y.reaches, y.width, y.waves, third.jobs, third.first_output, third.first_child,
             self._own_inputs[1], z.reaches, z.width, z.waves, triplets, self._half, leg_0, place * x.set_size,
             self.n_bands, self._amplitudes, self._groups, self._has_groups, self._row, size, self._scratch(size), out)
 
@@ -511,11 +489,6 @@ class CubicStrength:
     def _scratch(self, size: int) -> Any:
         slices = self.backend.scratch_slices if self.backend.device != "cpu" else 1
         return self._buffer("scratch", slices * size)
-
-
-def _parents(starts: np.ndarray, count: int) -> np.ndarray:
-    """Number of the run that each of `count` items belongs to; runs begin at `starts`."""
-    return np.repeat(np.arange(len(starts)), np.diff(np.append(starts, count)))
 
 
 def _cheapest_order(difference: np.ndarray, atom_pair: np.ndarray, divisions: np.ndarray) -> tuple[int, int, int]:
