@@ -31,6 +31,8 @@ _ELSEWHERE = ("scheduler", "slurm", "slurm_runner")
 _PROCESS_BYTES = 150e6
 _OPERATIONS_PER_SECOND = 3e9
 _START_SECONDS = 5.0
+#: share of the triples of bands that conserve energy, roughly, and what the full equation keeps of each
+_PROCESS_SHARE, _PROCESS_LIST_BYTES = 0.1, 21.0
 #: largest times of a class, s
 _CLASSES = ((60.0, "seconds"), (3600.0, "minutes"), (86400.0, "hours"))
 
@@ -154,6 +156,7 @@ def _workers(job: LatticeDynamicsJob) -> int:
 
 def _boltzmann(bte: BteSection, crystal: Crystal, cells: int, job: LatticeDynamicsJob, found: LatticeEstimate) -> None:
     from hpcthermo.transport.bte.mesh import Mesh
+    from hpcthermo.transport.bte.rates import strength_bytes, task_count
     from hpcthermo.transport.bte.solution import mesh_of
 
     mesh: Mesh = mesh_of(crystal, bte.mesh, bte.mesh_length_A, bte.symmetry)
@@ -163,11 +166,22 @@ def _boltzmann(bte: BteSection, crystal: Crystal, cells: int, job: LatticeDynami
     found.add("mesh", f"{' x '.join(str(d) for d in mesh.divisions)}: {n:,} points, "
                       f"{len(mesh.irreducible[0]):,} irreducible")
     found.add("triplets", f"about {triplets:,.0f}")
+    tasks = task_count(len(mesh.irreducible[0]), 2 if bte.normal_umklapp and bte.method == "rta" else 1, bands,
+                       len(bte.temperatures_K))
+    on_workers = job.campaign.where != "local" or job.campaign.workers != "auto"
     threads = job.execution.threads or len(os.sched_getaffinity(0))
+    place = f"the workers of [campaign] ({job.campaign.where})" if on_workers else f"{threads} threads of this process"
+    found.add("q-point tasks", f"{tasks:,} on {place}")
+    strengths = strength_bytes(job.execution.device, bands, triplets / len(mesh.irreducible[0]))
+    held = 1 if job.execution.device == "cuda" else threads
+    found.memory += held * strengths
+    found.add("strengths", f"{strengths / 2**20:,.1f} MiB at a time in each of {held} threads")
     work = triplets * (16.0 * cells * bands**3 + 16.0 * bands**4)
     found.memory += 16.0 * n * bands**2 + 4.0 * n * rotations
     if bte.method == "lbte":
-        # strengths of processes that conserve energy, about a tenth of all
-        found.memory += 0.1 * triplets * bands**3 * 3.0 * 16.0
+        processes = _PROCESS_SHARE * triplets * 3.0 * bands**3
+        found.memory += _PROCESS_LIST_BYTES * processes
+        found.add("processes", f"about {processes:,.0f}, {_PROCESS_LIST_BYTES * processes / 2**20:,.0f} MiB in memory"
+                               f"{' and on disk' if on_workers else ''}")
     if found.seconds is not None:
         found.seconds += work / (_OPERATIONS_PER_SECOND * threads)

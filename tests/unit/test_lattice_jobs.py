@@ -1,6 +1,7 @@
 """Jobs about lattice vibrations: what is refused, and what a run leaves behind."""
 
 import json
+import re
 import sys
 import tomllib
 
@@ -268,6 +269,9 @@ def test_check_counts_cells(silicon, capsys):
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
     assert f"{run['displaced_cells_3']:,} displaced cells of 8 atoms" in out
     assert "64 points" in out
+    assert re.search(r"q-point tasks +8 on \d+ threads", out)  # one for each irreducible point
+    assert re.search(r"strengths +0\.\d MiB at a time", out)
+    assert re.search(r"processes +about [\d,]+, \d+ MiB in memory\n", out)
 
 
 HARMONIC = SILICON[:SILICON.index("[phonon]")].replace('kind = "bte"', 'kind = "fc"')

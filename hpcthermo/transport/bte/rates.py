@@ -212,9 +212,7 @@ class ThreePhononRates:
     @property
     def n_tasks(self) -> int:
         """Number of tasks; large problems have whole sets of points that the strength takes together."""
-        n = self.symmetry.n_irreducible
-        allowed = max(ALLOWED_TASKS, DEPOSIT_BYTES // (8 * self.n_slots * self.n_bands * len(self.temperatures)))
-        return min(allowed, n if n < 16 * POINTS_TOGETHER else -(-n // POINTS_TOGETHER))
+        return task_count(self.symmetry.n_irreducible, 2 if self.split else 1, self.n_bands, len(self.temperatures))
 
     @property
     def n_slots(self) -> int:
@@ -240,7 +238,7 @@ class ThreePhononRates:
         """
         gamma = self.backend.xp.zeros((self.n_slots, self.n_bands, self._n_padded))
         slots, points = self.slots(task), self.mesh.irreducible[0]
-        size = max(1, STRENGTH_BYTES[self.backend.device] // (8 * self.n_bands**3))
+        size = _triplets_at_a_time(self.backend.device, self.n_bands)
         for begin in range(0, len(slots), POINTS_TOGETHER):
             together = slots[begin:begin + POINTS_TOGETHER]
             self.strength.prepare(points[list(together)])
@@ -292,6 +290,22 @@ class ThreePhononRates:
         f = np.tile(self._frequencies[points], (len(total) // len(points), 1))
         gamma: np.ndarray = self.prefactor * degenerate_mean(f, total).transpose(0, 2, 1)
         return np.where(f[:, None, :] > CUTOFF_FREQUENCY_THZ, gamma, 0.0)
+
+
+def task_count(n_irreducible: int, rows_of_point: int, n_bands: int, n_temperatures: int) -> int:
+    """Number of tasks of a problem; deposits have one row for each irreducible point, or two if they are split."""
+    n = n_irreducible
+    allowed = max(ALLOWED_TASKS, DEPOSIT_BYTES // (8 * n * rows_of_point * n_bands * n_temperatures))
+    return min(allowed, n if n < 16 * POINTS_TOGETHER else -(-n // POINTS_TOGETHER))
+
+
+def _triplets_at_a_time(device: str, n_bands: int) -> int:
+    return max(1, STRENGTH_BYTES[device] // (8 * n_bands**3))
+
+
+def strength_bytes(device: str, n_bands: int, n_triplets: float) -> float:
+    """Memory of the strengths that are held at a time, of a first point with so many triplets, bytes."""
+    return 8.0 * n_bands**3 * min(n_triplets, _triplets_at_a_time(device, n_bands))
 
 
 def three_phonon_linewidths(mesh: Mesh, phonons: Phonons, third: Interactions | Strength,
