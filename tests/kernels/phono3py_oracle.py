@@ -1,7 +1,8 @@
 """phono3py (pinned) as an independent implementation, in its own process.
 
-As a script: reads a pickled request {material, calls: {name: settings}} from standard input, and writes to standard
-output {inputs, answers: {name: arrays}}. Weights are averaged over degenerate bands, so linewidths do not depend on the
+As a script: loads a material, writes its pickled cells and force constants to standard output, then reads pickled calls
+{name: settings} from standard input and answers each with {name: arrays}, until its input ends. One process for each
+material serves all tests of a session. Weights are averaged over degenerate bands, so linewidths do not depend on the
 eigenvectors that LAPACK chose among them.
 
 Materials are made of the data in ../shared/data/lattice, beside this checkout.
@@ -9,11 +10,13 @@ Materials are made of the data in ../shared/data/lattice, beside this checkout.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,20 +37,40 @@ def lattice_data() -> Path:
     return DATA
 
 
-@cache
-def _ask(request: bytes) -> Any:
-    if importlib.util.find_spec("phono3py") is None:
-        pytest.skip("phono3py is not installed (pip install 'hpcthermo[test]')")
-    done = subprocess.run([sys.executable, __file__, str(lattice_data())], input=request, capture_output=True,
-                          timeout=1200, env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
-                          check=False)
-    if done.returncode != 0:
-        pytest.fail(f"phono3py failed: {done.stderr.decode()[-1500:]}")
-    return pickle.loads(done.stdout)
+class _Phono3py:
+    """A process that holds a material."""
+
+    def __init__(self, material: str, setup: bytes) -> None:
+        if importlib.util.find_spec("phono3py") is None:
+            pytest.skip("phono3py is not installed (pip install 'hpcthermo[test]')")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, material, str(lattice_data())], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._errors, env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"})
+        atexit.register(self._process.kill)
+        self._answers: dict[bytes, dict[str, dict[str, Any]]] = {}
+        self.inputs = self._exchange(setup)
+
+    def _exchange(self, request: bytes) -> dict[str, Any]:
+        try:
+            self._process.stdin.write(request)
+            self._process.stdin.flush()
+            return pickle.load(self._process.stdout)
+        except (EOFError, BrokenPipeError):
+            self._errors.seek(0)
+            pytest.fail(f"phono3py failed: {self._errors.read().decode()[-1500:]}")
+
+    def ask(self, calls: bytes) -> dict[str, dict[str, Any]]:
+        if calls not in self._answers:
+            self._answers[calls] = self._exchange(calls)
+        return self._answers[calls]
+
+
+_process = cache(_Phono3py)
 
 
 def phono3py_answers(material: str, setup: dict[str, Any] | None = None, **calls: dict[str, Any]) -> SimpleNamespace:
-    """Answers of phono3py to several calls, in one process; the same request is answered once a session.
+    """Answers of phono3py to several calls; the same request is answered once a session.
 
     Parameters
     ----------
@@ -64,9 +87,10 @@ def phono3py_answers(material: str, setup: dict[str, Any] | None = None, **calls
     SimpleNamespace
         inputs (cells, force constants), and one SimpleNamespace per call.
     """
-    answer = _ask(pickle.dumps({"material": material, "setup": setup or {}, "calls": calls}))
-    return SimpleNamespace(inputs=SimpleNamespace(**answer["inputs"]),
-                           **{name: SimpleNamespace(**arrays) for name, arrays in answer["answers"].items()})
+    process = _process(material, pickle.dumps(setup or {}))
+    answers = process.ask(pickle.dumps(calls)) if calls else {}
+    return SimpleNamespace(inputs=SimpleNamespace(**process.inputs),
+                           **{name: SimpleNamespace(**arrays) for name, arrays in answers.items()})
 
 
 def lattice(inputs: SimpleNamespace, average_origins: bool = True) -> SimpleNamespace:
@@ -149,9 +173,9 @@ def _q(grid: Any, points: Any) -> np.ndarray:
 
 
 def main() -> None:
-    request, folder = pickle.load(sys.stdin.buffer), sys.argv[1]
+    material, folder = sys.argv[1:]
     output, sys.stdout = sys.stdout.buffer, sys.stderr
-    loaded = _loaded(request["material"], folder, request["setup"])
+    loaded = _loaded(material, folder, pickle.load(sys.stdin.buffer))
     primitive, supercell = loaded.primitive, loaded.supercell
     inputs = {"cell": primitive.cell, "positions": primitive.scaled_positions, "symbols": primitive.symbols,
               "masses": primitive.masses, "supercell": supercell.cell,
@@ -160,8 +184,12 @@ def main() -> None:
     nac_params = loaded.nac_params
     if nac_params is not None:
         inputs |= {name: np.array(nac_params[name]) for name in ("born", "dielectric", "factor")}
-    answers = {name: _answer(loaded, settings, nac_params) for name, settings in request["calls"].items()}
-    pickle.dump({"inputs": inputs, "answers": answers}, output)
+    pickle.dump(inputs, output)
+    output.flush()
+    while sys.stdin.buffer.peek(1):
+        calls = pickle.load(sys.stdin.buffer)
+        pickle.dump({name: _answer(loaded, settings, nac_params) for name, settings in calls.items()}, output)
+        output.flush()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dense_strength import DenseStrength
-from phono3py_transport import phono3py_transport
+from phono3py_oracle import lattice, phono3py_answers
 from scipy.interpolate import BSpline
 
 from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
-from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
@@ -34,32 +34,28 @@ GENERALISED = np.array([[-3, 3, 3], [3, -3, 3], [3, 3, -3]])
 
 @pytest.fixture(scope="session")
 def silicon_by_phono3py():
-    runs = [{"mesh": [4, 4, 4], "temperatures": [100.0, 300.0, 1000.0], "split": True},
-            {"mesh": [4, 4, 4], "sigma": 0.1}, {"mesh": [4, 4, 4], "sigma": 0.1, "sigma_cutoff": 3}]
-    return phono3py_transport([("si", runs)])[0]
+    plain = {"mesh": [4, 4, 4], "temperatures": [300.0]}
+    return phono3py_answers("si", split={**plain, "temperatures": [100.0, 300.0, 1000.0], "is_N_U": True},
+                            gaussian={**plain, "sigma": 0.1}, truncated={**plain, "sigma": 0.1, "sigma_cutoff": 3})
 
 
-def problem(answer, mesh, nac=False):
+def problem(inputs, mesh, nac=False):
     """Mesh, phonons, plain strengths and third-order force constants of phono3py."""
-    crystal = Crystal(answer["primitive_cell"], answer["primitive_positions"], tuple(answer["primitive_symbols"]),
-                      answer["masses"])
-    supercell = Supercell.match(crystal, answer["cell"], answer["positions"], answer["symbols"], answer["origin_of"])
-    mesh = Mesh.create(crystal, mesh)
-    nonanalytic = None
+    found = lattice(inputs)
+    mesh, harmonic = Mesh.create(found.crystal, mesh), found.harmonic
     if nac:
-        response = DielectricResponse(answer["nac"]["born"], answer["nac"]["dielectric"], answer["nac"]["factor"])
-        nonanalytic = NonAnalytic(response, supercell)
-    phonons = HarmonicCrystal(crystal, Interactions.second(supercell, answer["fc2"]), nonanalytic).phonons(mesh.q)
-    third = Interactions.third(supercell, answer["fc3"])
-    return mesh, phonons, DenseStrength(phonons, third, crystal.masses), third
+        response = DielectricResponse(inputs.born, inputs.dielectric, float(inputs.factor))
+        harmonic = HarmonicCrystal(found.crystal, found.second, NonAnalytic(response, found.supercell))
+    phonons = harmonic.phonons(mesh.q)
+    return mesh, phonons, DenseStrength(phonons, found.third, found.crystal.masses), found.third
 
 
 def assert_same_linewidths(mesh, ours, run, gamma):
-    """Ours (I, n_T, B) against phono3py's (n_T, I, B) at its own irreducible points."""
+    """Ours (I, n_T, B) against phono3py's (1, n_T, I, B) at its own irreducible points."""
     points, _ = mesh.irreducible
-    index = mesh.index(np.rint(run["q"] @ mesh.matrix.T).astype(int))
+    index = mesh.index(np.rint(run.q @ mesh.matrix.T).astype(int))
     slots = np.searchsorted(points, mesh.representative[index])
-    theirs = gamma.transpose(1, 0, 2)
+    theirs = gamma[0].transpose(1, 0, 2)
     apart = np.abs(ours[slots] - theirs) - 1e-5 * np.abs(theirs) - 1e-7
     apart[slots == 0, :, :3] = 0  # acoustic modes at Gamma
     assert apart.max() <= 0
@@ -177,33 +173,33 @@ def test_multiplicities_of_silicon_are_the_known_ones():
 
 
 def test_linewidths_of_silicon_are_those_of_phono3py(silicon_by_phono3py):
-    mesh, phonons, strength, third = problem(silicon_by_phono3py, (4, 4, 4))
-    run, fixed, truncated = silicon_by_phono3py["runs"]
+    mesh, phonons, strength, third = problem(silicon_by_phono3py.inputs, (4, 4, 4))
+    run = silicon_by_phono3py.split
     rates = ThreePhononRates(mesh, phonons, strength, [100.0, 300.0, 1000.0], split=True)
     normal, umklapp = np.split(rates.linewidths(sum_in_order(rates)), 2)
-    for ours, theirs in zip((normal + umklapp, normal, umklapp), [run["gamma"], *run["split"]], strict=True):
+    for ours, theirs in zip((normal + umklapp, normal, umklapp), [run.gamma, run.normal, run.umklapp], strict=True):
         assert_same_linewidths(mesh, ours, run, theirs)
-    for theirs, gaussian in ((fixed, fixed_gaussian(phonons.frequencies.shape, 0.1)),
-                             (truncated, fixed_gaussian(phonons.frequencies.shape, 0.1, 3.0, keep_integral=False))):
+    for theirs, gaussian in ((silicon_by_phono3py.gaussian, fixed_gaussian(phonons.frequencies.shape, 0.1)),
+                             (silicon_by_phono3py.truncated,
+                              fixed_gaussian(phonons.frequencies.shape, 0.1, 3.0, keep_integral=False))):
         ours = three_phonon_linewidths(mesh, phonons, third, [300.0], gaussian=gaussian)
-        assert_same_linewidths(mesh, ours, theirs, theirs["gamma"])
+        assert_same_linewidths(mesh, ours, theirs, theirs.gamma)
 
 
 @pytest.mark.slow
 def test_linewidths_on_larger_meshes_are_those_of_phono3py():
-    salt = [{"mesh": [9, 9, 9]}, {"mesh": [9, 9, 9], "nac": True}]
-    answers = phono3py_transport([("si", [{"mesh": [11, 11, 11]}]), ("nacl", salt)])
-    for answer, number, divisions in ((answers[0], 0, 11), (answers[1], 0, 9), (answers[1], 1, 9)):
-        mesh, phonons, _, third = problem(answer, (divisions,) * 3, nac=number == 1)
-        run = answer["runs"][number]
+    for material, nac, divisions in (("si", False, 11), ("nacl", False, 9), ("nacl", True, 9)):
+        answers = phono3py_answers(material, run={"mesh": [divisions] * 3, "temperatures": [300.0], "nac": nac})
+        mesh, phonons, _, third = problem(answers.inputs, (divisions,) * 3, nac)
+        run = answers.run
         for precision in ("double", "mixed"):
             ours = three_phonon_linewidths(mesh, phonons, third, [300.0], threads=2,
                                            backend=make_backend("cpu", precision))
-            assert_same_linewidths(mesh, ours, run, run["gamma"])
+            assert_same_linewidths(mesh, ours, run, run.gamma)
 
 
 def test_any_number_of_threads_gives_the_same_bits_and_temperatures_do_not_meet(silicon_by_phono3py):
-    mesh, phonons, strength, _ = problem(silicon_by_phono3py, (4, 4, 4))
+    mesh, phonons, strength, _ = problem(silicon_by_phono3py.inputs, (4, 4, 4))
     several = ThreePhononRates(mesh, phonons, strength, [50.0, 300.0, 310.0, 700.0, 900.0])
     one = sum_in_order(several)
     assert all((sum_in_order(several, threads) == one).all() for threads in (2, 4))
@@ -212,7 +208,7 @@ def test_any_number_of_threads_gives_the_same_bits_and_temperatures_do_not_meet(
 
 
 def test_listed_processes_make_up_the_linewidths(silicon_by_phono3py):
-    mesh, phonons, strength, _ = problem(silicon_by_phono3py, (4, 4, 4))
+    mesh, phonons, strength, _ = problem(silicon_by_phono3py.inputs, (4, 4, 4))
     rates = ThreePhononRates(mesh, phonons, strength, [300.0])
     n = occupations(phonons.frequencies, [300.0])[0]
     deposits = np.zeros((rates.symmetry.n_irreducible, 6, 1))
