@@ -79,6 +79,14 @@ class Crystal:
         kinds = [f"{symbol} {mass:.4f}" for symbol, mass in zip(self.symbols, self.masses, strict=True)]
         return np.unique(kinds, return_inverse=True)[1]
 
+    @cached_property
+    def _reduced_reciprocal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Shortest vectors (rows) of the reciprocal lattice, and the same in units of `reciprocal`."""
+        from ase.geometry import minkowski_reduce
+
+        reduced, operation = minkowski_reduce(self.reciprocal)
+        return np.asarray(reduced), np.asarray(operation)
+
     def shortest_wave_vectors(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images of wave vectors in the first Brillouin zone or on its boundary.
 
@@ -94,9 +102,7 @@ class Crystal:
         images : (N, most, 3) ndarray
             Those first, beyond the count longer ones.
         """
-        from ase.geometry import minkowski_reduce
-
-        reduced, operation = minkowski_reduce(self.reciprocal)
+        reduced, operation = self._reduced_reciprocal
         place = q @ self.reciprocal @ np.linalg.inv(reduced)
         place -= np.rint(place)
         candidates = place[:, None, :] + np.array(list(itertools.product((-1, 0, 1), repeat=3)))

@@ -385,11 +385,15 @@ def _lattice_points(vectors: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _nearest_to_zero(q: np.ndarray, crystal: Crystal) -> np.ndarray:
-    """Equivalent wave vectors in the first Brillouin zone, for cells that are not very skew."""
+    """Equivalent wave vectors in the first Brillouin zone."""
     q = q - np.rint(q)
     shifts = np.array([(0, 0, 0), *(s for s in itertools.product((-1, 0, 1), repeat=3) if any(s))])
     square = np.stack([np.square((q + shift) @ crystal.reciprocal).sum(axis=1) for shift in shifts])
     # at the zone boundary the first of equals, so that rounding does not decide
     best = np.argmax(square < square.min(axis=0) + 1e-9, axis=0)
     nearest: np.ndarray = q + shifts[best]
+    # in skew cells a nearer one lies farther off in units of the given vectors
+    shortest = crystal.shortest_wave_vectors(nearest)[1][:, 0]
+    nearer = np.square(shortest @ crystal.reciprocal).sum(axis=1) < square.min(axis=0) - 1e-9
+    nearest[nearer] = shortest[nearer]
     return nearest

@@ -31,6 +31,7 @@ from hpcthermo.phonons.files.interaction_blocks import read_blocks, write_blocks
 from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.files.phonopy_yaml import read_phonopy_yaml, write_phonopy_yaml
 from hpcthermo.phonons.files.tdep import read_tdep, write_tdep
+from hpcthermo.phonons.files.yaml_displacements import read_displacements
 from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
@@ -290,7 +291,9 @@ def test_born(tmp_path):
     assert np.abs(ours.born - theirs["born"]).max() < 1e-10
     assert np.abs(ours.dielectric - theirs["dielectric"]).max() < 1e-10
     assert ours.factor == theirs["factor"] == 14.4
-    write_born(ours, path)
+    write_born(ours, crystal, path)
+    phonopy_cell = PhonopyAtoms(symbols=list(crystal.symbols), cell=crystal.cell, scaled_positions=positions)
+    assert np.abs(parse_BORN(phonopy_cell, filename=path)["born"] - ours.born).max() < 1e-10
     again = read_born(path, crystal)
     assert np.abs(again.born - ours.born).max() < 1e-14
     path.write_text("14.4\n6.1 0 0 0 7.1 0 0 0 6.1\n6.3 0 0 0 6.3 0 0 0 7.5\n-3 0 0 0 -3 0 0 0 -3.7\n")
@@ -299,6 +302,19 @@ def test_born(tmp_path):
     path.write_text("default\n" + "1 0 0 0 1 0 0 0 1\n" * 4)
     with pytest.raises(InputError, match="2 independent"):
         read_born(path, crystal)
+
+
+def test_pairs_left_out_have_a_place_in_a_file_of_forces(tmp_path):
+    """FORCES_FC3 has zeros for pairs beyond the cutoff; forces in the YAML file itself are of the others alone."""
+    supercell = supercell_of(diamond(), [2, 1, 1])
+    pairs = [{"atom": 2, "displacement": [0, 0.03, 0]}, {"atom": 3, "displacement": [0, 0.03, 0], "included": False}]
+    first = {"atom": 1, "displacement": [0.03, 0, 0], "paired_with": pairs}
+    found = read_displacements({"displacement_pairs": [first]}, {3: supercell}, tmp_path, 1.0, 1.0)
+    assert found[3].atoms.tolist() == [[0, -1], [0, 1], [0, 2]]
+    for cell in (first, pairs[0]):
+        cell["forces"] = np.zeros((4, 3)).tolist()
+    found = read_displacements({"displacement_pairs": [first]}, {3: supercell}, tmp_path, 1.0, 1.0)
+    assert found[3].atoms.tolist() == [[0, -1], [0, 1]]
 
 
 def test_reading_starts_no_phonopy():

@@ -1,11 +1,16 @@
 """Shortest images in a supercell, however its cell and the places of its atoms are written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from spring_crystal import diamond, supercell_of
+from spring_crystal import diamond, rocksalt, springs, supercell_of
 
 from hpcthermo.phonons.crystal import Supercell
-from hpcthermo.phonons.interactions import row_codes
+from hpcthermo.phonons.dielectric import DielectricResponse
+from hpcthermo.phonons.harmonic import HarmonicCrystal
+from hpcthermo.phonons.interactions import Interactions, row_codes
+from hpcthermo.phonons.nonanalytic import NonAnalytic
 from hpcthermo.phonons.supercells import build_supercell
 
 
@@ -61,3 +66,19 @@ def test_codes_of_rows_beyond_64_bits():
     assert (codes[:10] == codes[50:]).all()
     assert len(np.unique(codes)) == 50
     assert (np.argsort(codes[:50]) == np.lexsort(rows[:50].T[::-1])).all()
+
+
+def test_dipoles_do_not_depend_on_the_choice_of_lattice_vectors():
+    """The sum over reciprocal lattice vectors is cut off about the first Brillouin zone, in skew cells too."""
+    given, skew = rocksalt(), np.array([[1, 0, 0], [3, 1, 0], [-2, 4, 1]])
+    cube = 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+    response = DielectricResponse(np.array([1.0, -1.0])[:, None, None] * np.eye(3), 2.4 * np.eye(3))
+    q = np.random.default_rng(0).random((10, 3)) - 0.5
+    found = []
+    for change in (np.eye(3, dtype=int), skew):
+        crystal = replace(given, cell=change @ given.cell, positions=given.positions @ np.linalg.inv(change))
+        supercell = build_supercell(crystal, np.rint(cube @ np.linalg.inv(change)).astype(int))
+        second = Interactions.second(supercell, 3.0 * springs(supercell, 2))
+        harmonic = HarmonicCrystal(crystal, second, NonAnalytic(response, supercell))
+        found.append(harmonic.phonons(q @ change.T).frequencies)
+    assert found[1] == pytest.approx(found[0], abs=1e-5)

@@ -53,10 +53,9 @@ def read_born(path: Path, crystal: Crystal) -> DielectricResponse:
     if len(table) < 2:
         raise InputError(f"{path}: expected a dielectric tensor and charges, got {len(table)} rows of nine numbers; "
                          "complete it")
-    rotations, translations = space_group_of(crystal)
-    moved = np.array([moved_atoms(crystal, *operation) for operation in zip(rotations, translations, strict=True)])
+    rotations, moved = _operations(crystal)
     cartesian = crystal.cell.T @ rotations @ np.linalg.inv(crystal.cell.T)
-    independent = np.flatnonzero(moved.min(axis=0) == np.arange(n))
+    independent = _independent(moved)
     given = table[1:]
     if len(given) not in {n, len(independent)}:
         raise InputError(f"{path}: expected charges of the {n} atoms or of the {len(independent)} independent ones, "
@@ -73,6 +72,18 @@ def read_born(path: Path, crystal: Crystal) -> DielectricResponse:
             raise InputError(f"{path}: expected {what} with the symmetry of the crystal, got a deviation of "
                              f"{100.0 * off:.0f} % of the largest; give the BORN of this primitive cell in its axes")
     return DielectricResponse(symmetric, np.asarray(dielectric), factor)
+
+
+def _operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations of the space group, and where they take the atoms, (G, n)."""
+    rotations, translations = space_group_of(crystal)
+    moved = [moved_atoms(crystal, *operation) for operation in zip(rotations, translations, strict=True)]
+    return rotations, np.array(moved)
+
+
+def _independent(moved: np.ndarray) -> np.ndarray:
+    """The first of each set of equivalent atoms."""
+    return np.flatnonzero(moved.min(axis=0) == np.arange(moved.shape[1]))
 
 
 def _spread(charges: np.ndarray, independent: np.ndarray, moved: np.ndarray, cartesian: np.ndarray) -> np.ndarray:
@@ -93,8 +104,8 @@ def _symmetrised(charges: np.ndarray, moved: np.ndarray, cartesian: np.ndarray) 
     return total / len(moved)
 
 
-def write_born(response: DielectricResponse, path: Path) -> None:
-    """Write BORN with the charges of all atoms."""
-    rows = [response.dielectric, *response.born]
+def write_born(response: DielectricResponse, crystal: Crystal, path: Path) -> None:
+    """Write BORN with the charges of the independent atoms, as phonopy wants it."""
+    rows = [response.dielectric, *response.born[_independent(_operations(crystal)[1])]]
     lines = [repr(float(response.factor)), *(" ".join(repr(float(value)) for value in row.ravel()) for row in rows)]
     write_text("\n".join(lines) + "\n", path)

@@ -7,7 +7,8 @@
                             one ``displacement`` or several ``displacements`` per second atom
     dataset                 all atoms displaced: displacements, forces, one list of N_s vectors each
 
-Pairs with ``included: false`` are beyond the cutoff and were not computed.
+Pairs with ``included: false`` are beyond the cutoff and were not computed; without forces in the same file they are
+kept, for FORCES_FC3 has a place (of zeros) for them.
 """
 
 from __future__ import annotations
@@ -75,11 +76,12 @@ def _configurations(stored: list[dict[str, Any]]) -> list[Configuration]:
     """Single displacements first, then pairs, both in the order of the file."""
     singles: list[Configuration] = []
     pairs: list[Configuration] = []
+    has_forces = any(single.get("forces") is not None for single in stored)
     for single in stored:
         first = (int(single["atom"]) - 1, single["displacement"])
         singles.append(((first[0],), [first[1]], single.get("forces")))
         for pair in single.get("paired_with") or []:
-            if pair.get("included") is False:
+            if has_forces and pair.get("included") is False:
                 continue
             several = "displacements" in pair
             vectors = pair["displacements"] if several else [pair["displacement"]]
