@@ -96,6 +96,10 @@ def test_matrix_is_symmetric_and_does_not_depend_on_threads(answers, silicon):
     one, other = np.random.default_rng(0).standard_normal((2, points, n_bands, 3))
     weights = stars.sizes[:, None, None]
     assert (weights * one * matrix(other)).sum() == pytest.approx((weights * matrix(one) * other).sum(), rel=1e-12)
+    # processes one by one or added up
+    both = [CollisionMatrix(silicon.collisions, stars, silicon.frequencies, silicon.rates.prefactor, 300.0,
+                            merged=merged) for merged in (False, True)]
+    np.testing.assert_allclose(both[0](one), both[1](one), rtol=0, atol=1e-12 * np.abs(both[0](one)).max())
     # what a gained field is does not depend on the eigenvectors of degenerate bands, nor break the little groups
     mixed = degenerate_mean(silicon.frequencies[silicon.mesh.irreducible[0]], one)
     np.testing.assert_allclose(matrix(mixed), matrix(one), atol=1e-12)

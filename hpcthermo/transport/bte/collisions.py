@@ -9,10 +9,11 @@ On a field F of vectors, one for each mode, that turns with the crystal (F at S 
     amount   strength, weight and multiplicity of a process of modes a, b, c, eV^2/THz; no temperature is in it
     F        given at the irreducible points, (I, B, 3)
 
-Each process is held once, as its three modes and its amount: 21 bytes, for all temperatures. A process of an
-irreducible point stands for its images under the little group of that point, so M is projected on it: M = P M0 P,
-with P the mean over the rotations that map a point onto itself or an equivalent one. P also takes means over
-degenerate bands, so that M does not depend on their eigenvectors.
+Each process is held once, as its three modes and its amount: 21 bytes, for all temperatures. Where many bands make
+several processes for each element of M (28 atoms), M itself is made, for one temperature after the other: products
+take a tenth of the time then. A process of an irreducible point stands for its images under the little group of that
+point, so M is projected on it: M = P M0 P, with P the mean over the rotations that map a point onto itself or an
+equivalent one. P also takes means over degenerate bands, so that M does not depend on their eigenvectors.
 
 Weights of tetrahedra differ a little between the three legs of one process. So M is not symmetric on a finite mesh, and
 its symmetric part in the scalar product (F, G) = sum_i |star of i| F_i . G_i is taken.
@@ -35,6 +36,8 @@ from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 
 #: parts of the list that may be worked on at once
 SHARES = 4
+#: elements of M at a temperature for each process of the list, up to which M is made: no more bytes than the list
+MERGED_UP_TO = 2.5
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,20 @@ class CollisionMatrix:
         K.
     threads : int
         Of this process; the result does not depend on how many.
+    merged : bool, optional
+        Add up processes of the same modes once, in a whole matrix; without it, where that is smaller than the list.
     """
 
     def __init__(self, collisions: Collisions, stars: Stars, frequencies: np.ndarray, prefactor: float,
-                 temperature: float, threads: int = 1) -> None:
+                 temperature: float, threads: int = 1, merged: bool | None = None) -> None:
         self._collisions, self._stars, self._threads, self._prefactor = collisions, stars, threads, prefactor
         self._frequencies = frequencies[np.unique(stars.slots, return_index=True)[1]]
         self._inverse_sinh = inverse_sinh(frequencies, temperature)
         self._backend = make_backend("cpu", "double")
+        shape = self._frequencies.size, frequencies.size
+        if merged is None:
+            merged = shape[0] * shape[1] <= MERGED_UP_TO * len(collisions)
+        self._merged = _merged(collisions, self._inverse_sinh.ravel(), shape) if merged else None
 
     def __call__(self, fields: np.ndarray) -> np.ndarray:
         """The symmetric part of M on fields, THz times their unit."""
@@ -142,6 +151,12 @@ class CollisionMatrix:
 
         def share(number: int) -> tuple[np.ndarray, np.ndarray]:
             gained, given = np.zeros_like(projected), np.zeros_like(everywhere)
+            if self._merged is not None:
+                rows = slice(number * len(self._merged) // SHARES, (number + 1) * len(self._merged) // SHARES)
+                some, n_rows, n_columns = self._merged[rows], *self._merged.shape
+                gained.reshape(n_rows, -1)[rows] = some @ everywhere.reshape(n_columns, -1)
+                given.reshape(n_columns, -1)[:] = some.T @ own.reshape(n_rows, -1)[rows]
+                return gained, given
             parts = self._collisions.parts
             for part in parts[number * len(parts) // SHARES:(number + 1) * len(parts) // SHARES]:
                 modes, first, second, _, amounts = part
@@ -162,6 +177,16 @@ class CollisionMatrix:
     def _project(self, fields: np.ndarray) -> np.ndarray:
         """P on fields (I, B, 3, K)."""
         return degenerate_mean(self._frequencies, self._stars.projections[:, None] @ fields)
+
+
+def _merged(collisions: Collisions, partner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Sums over the processes of each pair of modes, (I B, N B), from 1/sinh(x) of all modes."""
+    total = np.zeros(shape)
+    for modes, first, second, _, amounts in collisions.parts:
+        row, half = modes * np.int64(shape[1]), 0.5 * amounts
+        np.add.at(total.reshape(-1), row + first, half * partner[second])
+        np.add.at(total.reshape(-1), row + second, half * partner[first])
+    return total
 
 
 def inverse_sinh(frequencies: np.ndarray, temperature: float) -> np.ndarray:
@@ -270,10 +295,11 @@ def energy_imbalance(mesh: Mesh, collisions: Collisions, frequencies: np.ndarray
     """
     partner = inverse_sinh(frequencies, temperature).ravel()
     phi = frequencies.ravel() * partner
-    a, b, c, kinds, amounts = collisions.whole
-    sign_b, sign_c = np.array([-1.0, 1.0, -1.0])[kinds], np.array([-1.0, -1.0, 1.0])[kinds]
-    terms = amounts * (sign_b * phi[b] * partner[c] + sign_c * phi[c] * partner[b])
-    gained = prefactor * np.bincount(a, weights=terms, minlength=gamma.size)
+    gained = np.zeros(gamma.size)
+    for a, b, c, kinds, amounts in collisions.parts:
+        sign_b, sign_c = np.array([-1.0, 1.0, -1.0])[kinds], np.array([-1.0, -1.0, 1.0])[kinds]
+        terms = amounts * (sign_b * phi[b] * partner[c] + sign_c * phi[c] * partner[b])
+        gained += prefactor * np.bincount(a, weights=terms, minlength=gamma.size)
     points, sizes = mesh.irreducible
     lost = 2.0 * gamma.ravel() * phi.reshape(frequencies.shape)[points].ravel()
     weights = np.repeat(sizes, frequencies.shape[1])
