@@ -10,8 +10,8 @@ On a field F of vectors, one for each mode, that turns with the crystal (F at S 
     F        given at the irreducible points, (I, B, 3)
 
 Each process is held once, as its three modes and its amount: 21 bytes, for all temperatures. Where many bands make
-several processes for each element of M (28 atoms), M itself is made, for one temperature after the other: products
-take a tenth of the time then. A process of an irreducible point stands for its images under the little group of that
+several processes for each element of M (28 atoms), M itself is made, for one temperature after the other: a product
+takes a fifth of the time then. A process of an irreducible point stands for its images under the little group of that
 point, so M is projected on it: M = P M0 P, with P the mean over the rotations that map a point onto itself or an
 equivalent one. P also takes means over degenerate bands, so that M does not depend on their eigenvectors.
 
