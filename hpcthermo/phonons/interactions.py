@@ -133,10 +133,10 @@ class Interactions:
             which, copy = np.divmod(by_group[ends[begin]:ends[end]], len(term))
             np.add.reduceat(turned[which * len(values) + term[copy]], starts[begin:end] - starts[begin], axis=0,
                             out=total[begin:end])
-        keep = np.abs(total).max(axis=1) > NEGLIGIBLE
+        keep = np.maximum(total.max(axis=1), -total.min(axis=1)) > NEGLIGIBLE
         chosen = keys[by_group[starts[keep]]].astype(int)
         return cls(chosen[:, -order:], chosen[:, :-order].reshape(-1, order - 1, 3),
-                   total[keep].reshape((-1,) + (3,) * order))
+                   (total if keep.all() else total[keep]).reshape((-1,) + (3,) * order))
 
 
 def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

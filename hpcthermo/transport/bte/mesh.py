@@ -18,6 +18,7 @@ With lattice vectors written as Q^T R any mesh is a plain one of D_1 x D_2 x D_3
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -88,9 +89,11 @@ class Mesh:
             raise InputError("mesh: expected one with the symmetry of the crystal, got "
                              f"{np.array(mesh).tolist()}; use equal divisions along lattice vectors that symmetry maps "
                              "onto each other, or switch symmetry off")
-        mapped = np.einsum("gij,nj->gni", whole.astype(np.int64), addresses) % divisions
-        permutations = mapped[..., 0] + divisions[0] * (mapped[..., 1] + divisions[1] * mapped[..., 2])
-        return cls(crystal, matrix, divisions, basis, addresses, q, rotations, permutations.astype(np.int32))
+        permutations = np.empty((len(rotations), len(addresses)), dtype=np.int32)
+        for permutation, rotation in zip(permutations, whole.astype(np.int32), strict=True):
+            mapped = addresses @ rotation.T % divisions
+            permutation[:] = mapped[:, 0] + divisions[0] * (mapped[:, 1] + divisions[1] * mapped[:, 2])
+        return cls(crystal, matrix, divisions, basis, addresses, q, rotations, permutations)
 
     @property
     def n_points(self) -> int:
@@ -107,25 +110,25 @@ class Mesh:
         """Lattice vectors R (..., 3) as Q^T R, so that q . R = sum_k a_k (Q^T R)_k / D_k."""
         return vectors @ self.basis
 
-    @property
+    @cached_property
     def cartesian_rotations(self) -> np.ndarray:
         """Rotations of Cartesian vectors (columns) that go with `rotations`, (G, 3, 3)."""
         to_cartesian = self.crystal.reciprocal.T
         return np.einsum("ij,gjk,kl->gil", to_cartesian, self.rotations, np.linalg.inv(to_cartesian))
 
-    @property
+    @cached_property
     def representative(self) -> np.ndarray:
         """Lowest index of each point's orbit, (N,)."""
         lowest: np.ndarray = self.permutations.min(axis=0)
         return lowest
 
-    @property
+    @cached_property
     def to_representative(self) -> np.ndarray:
         """For each point a rotation (index g) that maps it onto its representative, (N,)."""
         which: np.ndarray = self.permutations.argmin(axis=0)
         return which
 
-    @property
+    @cached_property
     def irreducible(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the irreducible points and the sizes of their orbits, (I,) each."""
         points, weights = np.unique(self.representative, return_counts=True)

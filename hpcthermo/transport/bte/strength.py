@@ -60,6 +60,8 @@ POINTS_TOGETHER = 4
 _STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
 #: bytes of the matrices that legs 1 and 2 multiply at a time
 _PRODUCT_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
+#: force constants that are copied at a time
+_TERMS_TOGETHER = 4096
 #: elements of a third-order force constant
 _ELEMENTS = 27
 #: LINES_JOB, TRIPLET and MOST_PAIRS of cubic_strength.h
@@ -252,8 +254,11 @@ class CubicStrength:
         code = code[starts]
         values = np.zeros((len(code), -(-_ELEMENTS // backend.lanes) * backend.lanes), dtype=backend.real)
         flat = third.values.reshape(-1, _ELEMENTS)
-        values[:, :_ELEMENTS] = (flat[by_code] if len(starts) == len(flat)
-                                 else np.add.reduceat(flat[by_code], starts, axis=0))
+        ends = np.append(starts, len(flat))
+        for begin in range(0, len(starts), _TERMS_TOGETHER):
+            end = min(begin + _TERMS_TOGETHER, len(starts))
+            values[begin:end, :_ELEMENTS] = np.add.reduceat(flat[by_code[ends[begin]:ends[end]]],
+                                                            starts[begin:end] - starts[begin], axis=0)
         # terms -> runs of one first atom -> pairs -> lines along the first, the second, the third direction
         runs = _changes(code // mesh.n_points)
         run = code[runs] // mesh.n_points
