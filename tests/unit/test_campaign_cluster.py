@@ -61,6 +61,7 @@ def test_nothing_listens_beyond_this_machine_and_plain_text_is_refused(workers):
             assert answer[:1] in (b"", b"\x15") or answer.startswith(b"HTTP/1.1 404"), answer  # 15: a TLS alert
 
 
+@pytest.mark.slow  # processes (test_campaign.py) show the same of a task that kills
 def test_a_worker_that_dies_is_replaced_and_a_task_that_kills_it_fails_alone(workers, tmp_path):
     killed = []
 
