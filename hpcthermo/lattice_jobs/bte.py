@@ -38,6 +38,8 @@ UNIT = "W m^-1 K^-1"
 _TENSORS = {"rta": "rta", "lbte": "lbte", "coherence": "coherence", "rta_three_phonon": "rta_three_phonon"}
 #: the conductivity may change so much, relatively, under rotations of the crystal
 SYMMETRY_TOLERANCE = 1e-6
+#: force constants may break the symmetry of the crystal by so much, THz: kappa is made of irreducible points
+FREQUENCY_ASYMMETRY_THZ = 0.02
 #: weights of a finite mesh may leave so much energy, relatively (exact deltas: none)
 ENERGY_IMBALANCE = 0.1
 #: the full solution lies within these multiples of the one by relaxation times; outside, something is wrong
@@ -111,6 +113,8 @@ def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Q
         "kappa/branch": (rta.by_branch, UNIT, "relaxation times; temperatures, bands by frequency, tensor"),
         "checks/lowest_frequency": (float(solution.phonons.frequencies.min()), "THz", "on the mesh"),
         "checks/asymmetry": (solution.soundness["asymmetry"], "1", "change of kappa by rotations of the crystal"),
+        "checks/frequency_asymmetry": (solution.soundness["frequency_asymmetry"], "THz",
+                                       "largest difference between equivalent points of the mesh"),
         "checks/lowest_eigenvalue": (solution.soundness["lowest_eigenvalue_by_highest"], "1",
                                      "of kappa, by the highest"),
     }
@@ -211,6 +215,10 @@ def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
 
     check("tensor_symmetry", found["asymmetry"] <= SYMMETRY_TOLERANCE,
           f"rotations of the crystal change the conductivity by {found['asymmetry']:.1e} of its norm")
+    if "frequency_asymmetry" in found:
+        check("force_constants_symmetry", found["frequency_asymmetry"] <= FREQUENCY_ASYMMETRY_THZ,
+              f"frequencies of equivalent points differ by {found['frequency_asymmetry']:.1e} THz, limit "
+              f"{FREQUENCY_ASYMMETRY_THZ:g} THz")
     check("positivity", found["lowest_eigenvalue"] > -SYMMETRY_TOLERANCE
           and all((np.linalg.eigvalsh(kappa[name]) > -1e-6).all() for name in ("rta", "lbte") if name in kappa),
           f"lowest eigenvalue {found['lowest_eigenvalue']:.3g} of the highest")

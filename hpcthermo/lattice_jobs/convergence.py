@@ -22,6 +22,7 @@ from hpcthermo.lattice_jobs.source import (
     relaxed_structure,
 )
 from hpcthermo.results import Quantity, Results, Table, entry
+from hpcthermo.transport.bte.conductivity import Thickness
 from hpcthermo.transport.bte.solution import Solution, solve
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
                 "temperature_K": _temperature(job.bte.temperatures_K)[1]}
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         quantities["checks/lowest_frequency"] = Quantity(np.array(lowest), "THz", "on all meshes")
-        run.finish(quantities, attributes, dict(constants.facts))
+        thickness = Thickness.of(constants.dynamics.crystal, job.bte.thickness_A)
+        run.finish(quantities, attributes,
+                   {**constants.facts, **({} if thickness is None else {"thickness": str(thickness)})})
 
 
 #: what may vary -> its name in results

@@ -303,4 +303,5 @@ def energy_imbalance(mesh: Mesh, collisions: Collisions, frequencies: np.ndarray
     points, sizes = mesh.irreducible
     lost = 2.0 * gamma.ravel() * phi.reshape(frequencies.shape)[points].ravel()
     weights = np.repeat(sizes, frequencies.shape[1])
-    return float(np.sqrt((weights * (lost + gained) ** 2).sum() / (weights * lost**2).sum()))
+    energy = (weights * lost**2).sum()
+    return float(np.sqrt((weights * (lost + gained) ** 2).sum() / energy)) if energy > 0.0 else 0.0

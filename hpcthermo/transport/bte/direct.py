@@ -51,12 +51,15 @@ def pseudo_inverse(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndar
     """Solve (Gamma + M) X = B as `lbte.conjugate_gradients` does, by diagonalisation."""
     from scipy.linalg import eigh
 
-    dense = dense_matrix(matrix, diagonal, sizes)
     root = np.sqrt(sizes)[:, None, None]
+    approximate = float((root**2 * right**2 / diagonal[..., None]).sum())
+    if approximate == 0.0:
+        return Solved(right / diagonal[..., None], 0, 0.0, (1.0,))  # so cold that no mode is excited
+    dense = dense_matrix(matrix, diagonal, sizes)
     values, vectors = eigh(dense)
     kept = values > CUTOFF_THZ
     scaled = (root * right).ravel()
     solution = vectors[:, kept] @ ((vectors[:, kept].T @ scaled) / values[kept])
     residual = np.linalg.norm(scaled - dense @ solution) / np.linalg.norm(scaled)
-    gained = float(scaled @ solution) / float((root**2 * right**2 / diagonal[..., None]).sum())
+    gained = float(scaled @ solution) / approximate
     return Solved(solution.reshape(right.shape) / root, 0, float(residual), (gained,))

@@ -145,6 +145,8 @@ def conjugate_gradients(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np
     residual = -matrix(x)
     goal = TOLERANCE * np.sqrt(product(right, right))
     first = product(right, x)
+    if first == 0.0:
+        return Solved(x, 0, 0.0, (1.0,))  # so cold that no mode is excited
     # (B, X) + (r, X) is the functional: 2 (B, X) - (X, A X) with A X = B - r
     history = [(first + product(residual, x)) / first]
     preconditioned = inverse * residual

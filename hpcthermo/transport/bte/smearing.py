@@ -7,10 +7,11 @@ in quadrature, s^2 = s_0^2 + s_1^2 + s_2^2 (and s_3^2 where four phonons meet).
 
 Adaptive: the width of a mode is how much its frequency changes over a cell of the mesh,
 
-    s_l = scale |v_l| h / sqrt(12),        h^3 = volume of a cell of the mesh in reciprocal space
+    s_l = scale |v_l| h / sqrt(12),        h^d = volume of a cell of the mesh in reciprocal space
 
-the standard deviation of a linear frequency over a cube of edge h. It depends on the speed alone, averaged over
-degenerate bands, so that it is the same for equivalent modes and for any choice of eigenvectors.
+of the d dimensions in which the crystal is periodic (the vacuum about a sheet does not matter): the standard deviation
+of a linear frequency over a cube or square of edge h. It depends on the speed alone, averaged over degenerate bands, so
+that it is the same for equivalent modes and for any choice of eigenvectors.
 
     symbol   is
     s        standard deviation, THz
@@ -89,7 +90,9 @@ def adaptive_gaussian(mesh: Mesh, velocities: np.ndarray, scale: float = 1.0, cu
     """
     _require_positive("scale", scale)
     _require_positive("least_THz", least_THz)
-    edge = (1.0 / (mesh.crystal.volume * mesh.n_points)) ** (1.0 / 3.0)
+    along = mesh.crystal.cell[list(mesh.crystal.periodic)]
+    measure = math.sqrt(np.linalg.det(along @ along.T))  # length, area or volume of the cell
+    edge = (1.0 / (measure * mesh.n_points)) ** (1.0 / len(along))
     widths = scale * edge / math.sqrt(12.0) * np.linalg.norm(velocities, axis=2)
     reach = _reach(cutoff)
     return Gaussian(np.maximum(widths, least_THz), reach, math.erf(reach / math.sqrt(2.0)))

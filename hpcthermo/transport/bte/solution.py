@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: A in a micrometre
 MICROMETRE = 1e4
+#: phonons with group velocities below stand, A/ps
+STANDING_A_PER_PS = 1e-5
 
 
 @dataclass
@@ -71,7 +73,8 @@ class Solution:
     without_four_phonon : (n_T, 3, 3) ndarray or None
         Conductivity by relaxation times without them, W/(m K).
     soundness : dict of str to float
-        Of the tensors, from `require_sound`.
+        Of the tensors, from `require_sound`; and "frequency_asymmetry", the largest difference of frequencies, THz,
+        between points that the symmetry of the crystal maps onto each other.
     seconds : dict of str to float
         By step.
     """
@@ -95,6 +98,8 @@ class Solution:
 def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool = True) -> Mesh:
     """The mesh of a job: divisions, a matrix, or the length that it resolves.
 
+    Divisions by length are equal where symmetry asks for it.
+
     Raises
     ------
     InputError
@@ -104,7 +109,12 @@ def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool
     if mesh is None:
         assert length_A is not None
         divisions = np.maximum(1, np.rint(length_A / np.linalg.norm(crystal.cell, axis=1)).astype(int))
-        return Mesh.create(crystal, np.where(along, divisions, 1), symmetric)
+        divisions = np.where(along, divisions, 1)
+        try:
+            return Mesh.create(crystal, divisions, symmetric)
+        except InputError:
+            # vectors of centred lattices differ in length and are mixed by symmetry; equal divisions always fit
+            return Mesh.create(crystal, np.where(along, divisions.max(), 1), symmetric)
     matrix = np.array(mesh)
     plain = matrix if matrix.ndim == 1 else np.diag(matrix)
     off = np.zeros((3, 3)) if matrix.ndim == 1 else matrix - np.diag(plain)
@@ -153,6 +163,10 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
     velocities = little_group_average(crystal, irreducible.q, group_velocities(harmonic, irreducible),
                                       mesh.rotations, mesh.cartesian_rotations)
+    if np.linalg.norm(velocities, axis=2).max() < STANDING_A_PER_PS:
+        raise InputError(f"mesh: expected points at which phonons move, got {mesh.n_points} at which all are standing "
+                         "waves; use a finer mesh")
+    variances = natural_mass_variances(crystal.symbols) if settings.isotopes else None
 
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
@@ -170,8 +184,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     elif not full:
         linewidths = {"three_phonon": linewidths_of(problem, threads, note, campaign)}
     clock.begin("other scattering")
-    if settings.isotopes:
-        linewidths["isotope"] = isotope_linewidths(mesh, phonons, natural_mass_variances(crystal.symbols))
+    if variances is not None:
+        linewidths["isotope"] = isotope_linewidths(mesh, phonons, variances)
     if settings.boundary_length_um is not None:
         linewidths["boundary"] = boundary_linewidths(velocities, settings.boundary_length_um * MICROMETRE)
     total = linewidths["three_phonon"].copy()
@@ -198,7 +212,9 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     clock.begin("conductivity")
     solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, four_phonon=four_phonon,
                         without_four_phonon=without, seconds=clock.seconds)
-    solution.soundness = require_sound(mesh, conductivity.kappa, temperatures)
+    asymmetry = np.abs(phonons.frequencies - phonons.frequencies[mesh.representative]).max()
+    solution.soundness = {"frequency_asymmetry": float(asymmetry),
+                          **require_sound(mesh, conductivity.kappa, temperatures)}
     if settings.coherence:
         solution.coherence = coherences(mesh, frequencies, velocities, velocity_matrices(harmonic, irreducible), total,
                                         temperatures, thickness=thickness)
@@ -262,8 +278,8 @@ def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int
                  campaign: Campaign | None) -> np.ndarray:
     """Weighted phase space (I, n_T, B) of three-phonon processes, 1/THz^4.
 
-    That of W. Li and N. Mingo, Phys. Rev. B 89, 184304 (2014): the sum of a linewidth with 1/(f f1 f2) in place of the
-    strength, by the number of points.
+    The sum of a linewidth with 1/(f f1 f2) in place of the strength, by the number of points: 2 (2 pi)^4 times
+    W+ + W- of W. Li and N. Mingo, Phys. Rev. B 89, 184304 (2014), which are of angular frequencies and halved.
     """
     found = linewidths_of(weighted, threads, note, campaign)
     return found / (weighted.rates.prefactor * weighted.mesh.n_points)
@@ -286,6 +302,6 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
                                 for t, at in enumerate(temperatures)),
     }
     soundness = require_sound(mesh, found.conductivity.kappa, temperatures)
-    solution.soundness = {"asymmetry": max(solution.soundness["asymmetry"], soundness["asymmetry"]),
-                          "lowest_eigenvalue_by_highest": min(solution.soundness["lowest_eigenvalue_by_highest"],
-                                                              soundness["lowest_eigenvalue_by_highest"])}
+    solution.soundness |= {"asymmetry": max(solution.soundness["asymmetry"], soundness["asymmetry"]),
+                           "lowest_eigenvalue_by_highest": min(solution.soundness["lowest_eigenvalue_by_highest"],
+                                                               soundness["lowest_eigenvalue_by_highest"])}

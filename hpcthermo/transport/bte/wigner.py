@@ -101,8 +101,8 @@ def _at_point(f: np.ndarray, v: np.ndarray, velocity_matrix: np.ndarray, gamma: 
               formula: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sums over pairs of bands between, within and left out, (n_T, 3, 3), eV A^2/(K ps)."""
     active = f > CUTOFF_FREQUENCY_THZ
-    f = np.where(active, f, 1.0)
     group = degenerate_groups(f)
+    f = np.where(active, f, 1.0)
     same = group[:, None] == group[None, :]
     w, w_ = f[:, None], f[None, :]
     operator = velocity_matrix * (w + w_) / (2.0 * np.sqrt(w * w_)) * (active[:, None] & active[None, :])
