@@ -1,12 +1,13 @@
 """Acceptance of phonons and of the Boltzmann equation: phono3py, stored values, exact properties, literature.
 
-    python benchmarks/bte_acceptance.py modes table physics --record
-    python benchmarks/bte_acceptance.py differences gruneisen diamond graphene silicon --record
+    python benchmarks/bte_acceptance.py modes silicon_table settings_table salt_table self_energy_table
+    python benchmarks/bte_acceptance.py physics differences gruneisen diamond graphene silicon --record
 
 Sections are independent. Inputs are those of ../shared (forces of silicon and rock salt, NEP models). phono3py runs in
 processes of its own (tests/kernels/phono3py_oracle.py) from the same force constants and meshes; "gauge-free" are its
-weights averaged over degenerate bands, its default depends on the eigenvectors that LAPACK chose among them. A line
-that misses what is asked for begins with MISS.
+weights averaged over degenerate bands, its default depends on the eigenvectors that LAPACK chose among them. Stored
+values are those of phono3py's tests (default weights); "apart" is ours against gauge-free. A line that misses what is
+asked for begins with MISS.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ class Ours:
         return ThreePhononRates(self.mesh, self.phonons, strength, self.temperatures, gaussian=gaussian,
                                 backend=self.backend, **options)
 
-    def gamma(self) -> np.ndarray:
-        rates = self.rates()
+    def gamma(self, **options: Any) -> np.ndarray:
+        rates = self.rates(**options)
         return rates.linewidths(sum_in_order(rates, self.threads))
 
     def isotopes(self) -> np.ndarray:
@@ -196,20 +197,15 @@ def _linewidths(name: str, case: Ours, gamma: np.ndarray, q: np.ndarray, peer: n
 # ---- 2: the table of stored values ----------------------------------------------------------------------
 
 
-def table() -> list[str]:
-    """phono3py's own stored values, phono3py today, and ours."""
-    lines = ["stored values are those of phono3py's tests (its default weights); apart: ours against gauge-free"]
-    for part in (_table_silicon, _table_other_settings, _table_salt, _table_self_energies):
-        lines += part()
-    return lines
-
-
 def _row(name: str, stored: float | None, tolerance: float, peer: float, own: float, default: float | None = None,
          allowed: float = KAPPA) -> str:
     apart = abs(own / peer - 1.0)
-    met = apart < allowed and (stored is None or abs(own - stored) <= tolerance)
+    away = stored is not None and abs(own - stored) > tolerance
+    others = stored is not None and min(abs(x - stored) for x in (peer, default or peer)) > tolerance
+    met = apart < allowed and (not away or others)
     at_rest = "" if default is None else f", default weights {default:.5f}"
     beside = "stored -" if stored is None else f"stored {stored:.3f} (+-{tolerance:g})"
+    beside += ", which phono3py itself does not meet with these forces" if away and others else ""
     return verdict(met, f"{name:<44} {beside}, phono3py gauge-free {peer:.5f}{at_rest}, own {own:.5f}, apart "
                    f"{apart:.1e}")
 
@@ -218,7 +214,8 @@ def _both(settings: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
     return {name: settings, f"{name}_default": {**settings, "gauge_free": False}}
 
 
-def _table_silicon() -> list[str]:
+def silicon_table() -> list[str]:
+    """Silicon on 9^3 and smaller meshes."""
     nine, five = [9, 9, 9], [5, 5, 5]
     three = [200.0, 300.0, 400.0]
     plain = {"mesh": nine, "temperatures": ROOM}
@@ -277,7 +274,8 @@ def _table_silicon() -> list[str]:
     return lines
 
 
-def _table_other_settings() -> list[str]:
+def settings_table() -> list[str]:
+    """Silicon with other settings of phono3py and on larger meshes."""
     lines = []
     plain = {"mesh": [9, 9, 9], "temperatures": ROOM}
     for name, setup, averaged, stored in (
@@ -285,7 +283,8 @@ def _table_other_settings() -> list[str]:
             ("Si 9^3 RTA, no origin averaging", {"is_compact_fc": False, "make_r0_average": False}, False, 107.844)):
         answers = phono3py_answers("si", {**TRADITIONAL, **setup}, **_both(plain, "rta"))
         case = ours(answers, [9, 9, 9], average_origins=averaged)
-        lines.append(_row(name, stored, 0.5, answers.rta.kappa[0, 0, 0], case.conductivity(case.gamma())[0, 0, 0],
+        gamma = case.gamma(permute=averaged)  # without the mean over origins the legs of a triplet are not equal
+        lines.append(_row(name, stored, 0.5, answers.rta.kappa[0, 0, 0], case.conductivity(gamma)[0, 0, 0],
                           answers.rta_default.kappa[0, 0, 0]))
     answers = phono3py_answers("si", {**TRADITIONAL, "is_compact_fc": False, "unsymmetric": True},
                                **_both({"mesh": [4, 4, 4], "temperatures": ROOM}, "rta"))
@@ -306,13 +305,16 @@ def _table_other_settings() -> list[str]:
     matrix = [[-6, 6, 6], [6, -6, 6], [6, 6, -6]]
     common = {"mesh": 30.0, "temperatures": ROOM}
     answers = phono3py_answers("si", {**TRADITIONAL, "use_grg": True}, rta=common,
-                               isotope={**common, "is_isotope": True},
+                               isotope={**common, "is_isotope": True}, even={**common, "symmetrised": True},
                                wide={**common, "sigma": 0.1, "is_isotope": True})
     case, wide = ours(answers, matrix), ours(answers, matrix, sigma=0.1)
     gamma = case.gamma()
-    values = {"rta": case.conductivity(gamma), "isotope": case.conductivity(gamma + case.isotopes()[:, None]),
+    values = {"rta": case.conductivity(gamma), "even": case.conductivity(case.gamma(symmetrised=True)),
+              "isotope": case.conductivity(gamma + case.isotopes()[:, None]),
               "wide": wide.conductivity(wide.gamma() + wide.isotopes()[:, None])}
-    for name, stored, allowed, text in (("rta", 110.891, KAPPA, "RTA"), ("isotope", 104.290, 5e-3, "isotopes"),
+    # the steps of this mesh are a cube's: which of its diagonals tetrahedra have is a choice, but for their mean
+    for name, stored, allowed, text in (("rta", 110.891, 5e-3, "RTA"), ("isotope", 104.290, 1e-2, "isotopes"),
+                                        ("even", None, KAPPA, "RTA, mean over cuts into tetrahedra"),
                                         ("wide", 107.264, KAPPA, "sigma 0.1 THz, isotopes")):
         peer = getattr(answers, name).kappa[0, 0, 0]
         lines.append(_row(f"Si generalised mesh of 30 A, {text}", stored, 0.5, peer, values[name][0, 0, 0],
@@ -335,7 +337,8 @@ def _table_other_settings() -> list[str]:
     return lines
 
 
-def _table_salt() -> list[str]:
+def salt_table() -> list[str]:
+    """Rock salt."""
     plain = {"mesh": [9, 9, 9], "temperatures": ROOM, "nac": True}
     answers = phono3py_answers("nacl", TRADITIONAL, **_both(plain, "rta"),
                                wide={**plain, "sigma": 0.1, "sigma_cutoff": 3})
@@ -350,7 +353,7 @@ def _table_salt() -> list[str]:
         case = ours(answers, [9, 9, 9], nac=True, average_origins=False)
         lines.append(_row(f"NaCl 9^3 RTA, no origin averaging, {'compact' if compact else 'full'}",
                           None if compact else 7.741, 0.5, answers.rta.kappa[0, 0, 0],
-                          case.conductivity(case.gamma())[0, 0, 0]))
+                          case.conductivity(case.gamma(permute=False))[0, 0, 0]))
     return lines
 
 
@@ -361,10 +364,12 @@ REAL = np.array([[-0.0057326, -0.0057326, -0.01633157, -0.14797815, -0.15086179,
                  [-0.0208, -0.02104, -0.06575, -0.11440, -0.13667, -0.14372]])
 
 
-def _table_self_energies() -> list[str]:
-    points = {"mesh": [9, 9, 9], "points": [1, 103], "temperatures": ROOM}
+def self_energy_table() -> list[str]:
+    """Real and imaginary parts, isotopes."""
+    points = {"mesh": [9, 9, 9], "points": [1, 103], "regular": True, "temperatures": ROOM}
     fine = {"mesh": [21, 21, 21], "isotope_points": [23, 103]}
-    answers = phono3py_answers("si", TRADITIONAL, parts=points, isotopes=fine, smeared={**fine, "sigma": 0.1})
+    answers = phono3py_answers("si", {**TRADITIONAL, "is_compact_fc": False}, parts=points,
+                               isotopes=fine, smeared={**fine, "sigma": 0.1})
     case = ours(answers, [9, 9, 9], precision="double")
     rows = case.rows_of(answers.parts.q)
     lines = []
@@ -662,8 +667,9 @@ def literature(name: str) -> list[str]:
         if done.returncode != 0:
             return [*lines, verdict(False, f"{done.stderr.strip().splitlines()[-1:]}")]
         flat = material.thickness_A is not None
-        dynamics = load_lattice_dynamics(results / "phono3py.yaml", fc2=results / "fc2.hdf5",
-                                         fc3=results / "fc3_list.hdf5", periodic=(True, True, not flat))
+        fc2, fc3 = (next(results.glob(f"fc{order}*.hdf5")) for order in (2, 3))
+        dynamics = load_lattice_dynamics(results / "phono3py.yaml", fc2=fc2, fc3=fc3,
+                                         periodic=(True, True, not flat))
     for mesh in material.meshes:
         for isotopes in (False, True):
             settings = BteSection(mesh=mesh, temperatures_K=(300.0,), method="lbte", isotopes=isotopes,
@@ -677,7 +683,9 @@ def literature(name: str) -> list[str]:
     return lines
 
 
-SECTIONS = {"modes": modes, "table": table, "physics": physics, "differences": differences, "gruneisen": gruneisen,
+SECTIONS = {"modes": modes, "silicon_table": silicon_table, "settings_table": settings_table,
+            "salt_table": salt_table, "self_energy_table": self_energy_table, "physics": physics,
+            "differences": differences, "gruneisen": gruneisen,
             **{name: (lambda name=name: literature(name)) for name in MATERIALS}}
 
 

@@ -78,9 +78,10 @@ def phono3py_answers(material: str, setup: dict[str, Any] | None = None, **calls
         Arguments of phono3py.load; and "pair_cutoff" (A), beyond which pairs of displaced atoms are left out;
         "unsymmetric": force constants of the symmetric crystal in one without symmetry.
     calls : dict
-        By name: {mesh, nac (default False), sigma, sigma_cutoff, gauge_free (default True), and arguments of
-        run_thermal_conductivity}; with "points" imaginary and real parts of the self-energy at the bands of these
-        points; with "isotope_points" linewidths by isotopes there.
+        By name: {mesh, nac (default False), sigma, sigma_cutoff, gauge_free (default True), symmetrised (tetrahedra,
+        default False), and arguments of run_thermal_conductivity}; with "points" imaginary and real parts of the
+        self-energy at the bands of these points (by the number in the regular mesh with "regular", else in phono3py's
+        first Brillouin zone); with "isotope_points" linewidths by isotopes there.
 
     Returns
     -------
@@ -117,7 +118,8 @@ def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[st
     phono3py.sigmas = None if sigma is None else [sigma]
     phono3py.sigma_cutoff = settings.pop("sigma_cutoff", None)
     phono3py.mesh_numbers = settings.pop("mesh")
-    phono3py.init_phph_interaction(average_degenerate_weights=gauge_free)
+    phono3py.init_phph_interaction(average_degenerate_weights=gauge_free,
+                                   symmetrize_tetrahedra=settings.pop("symmetrised", False))
     grid = phono3py.grid
     if "isotope_points" in settings:
         from phono3py import Phono3pyIsotope
@@ -130,6 +132,7 @@ def _answer(phono3py: Any, settings: dict[str, Any], nac_params: Any) -> dict[st
         return {"gammas": np.array(isotope.gamma), "q": _q(grid, points)}
     if "points" in settings:
         points, temperatures = settings["points"], settings["temperatures"]
+        points = grid.grg2bzg[points] if settings.get("regular", False) else points
         imaginary = phono3py.run_imag_self_energy(points, temperatures, frequency_points_at_bands=True)
         _, real = phono3py.run_real_self_energy(points, temperatures, frequency_points_at_bands=True, epsilons=[0.05])
         return {"gammas": np.array(imaginary.gammas), "shifts": np.array(real), "q": _q(grid, points)}

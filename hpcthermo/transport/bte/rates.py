@@ -143,8 +143,8 @@ class ThreePhononRates:
         Mean over the tetrahedra that the point group makes of the first ones; matters on meshes that are not of
         face-centred cubic type.
     permute : bool
-        Find each triplet once for all three legs (False: once for each; the linewidths are then those of the
-        irreducible points' own tetrahedra).
+        Find each triplet once for all three legs, which needs strengths that are the same from each (False: once for
+        each; the linewidths are then those of the irreducible points' own tetrahedra).
     split : bool
         Normal and Umklapp processes apart.
     backend : Backend, optional
