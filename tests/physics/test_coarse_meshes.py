@@ -6,13 +6,15 @@ import pytest
 from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.transport.bte.direct import pseudo_inverse
 from hpcthermo.transport.bte.lbte import conjugate_gradients
 from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.smearing import adaptive_gaussian
-from hpcthermo.transport.bte.solution import mesh_of, solve
+from hpcthermo.transport.bte.solution import adaptive_widths, mesh_of, solve
 from hpcthermo.transport.bte.wigner import coherences
 
 CUBIC = Crystal(2.5 * np.eye(3), np.zeros((1, 3)), ("Si",), np.array([28.0855]))
@@ -78,6 +80,16 @@ def test_vacuum_about_a_sheet_does_not_matter_to_adaptive_widths():
     edge = (1.0 / (12.0 * 30)) ** 0.5
     assert widths(10.0) == pytest.approx(7.0 * np.sqrt(3.0) * edge / np.sqrt(12.0))
     assert widths(40.0) == pytest.approx(widths(10.0))
+
+
+def test_degenerate_and_equivalent_modes_have_one_adaptive_width(monkeypatch):
+    """Whatever the velocities of degenerate bands are."""
+    monkeypatch.setattr("hpcthermo.transport.bte.solution.group_velocities",
+                        lambda _, phonons: 9.0 * np.random.default_rng(3).random((*phonons.frequencies.shape, 3)))
+    mesh, harmonic = Mesh.create(CUBIC, (3, 3, 3)), HarmonicCrystal(CUBIC, springs((3.0, 3.0, 3.0)).second)
+    found = adaptive_widths(mesh, harmonic, mesh_phonons(harmonic, mesh)).widths
+    assert len(np.unique(found.round(9))) == len(mesh.irreducible[0])
+    np.testing.assert_allclose(found, found[mesh.representative][:, [0, 0, 0]], rtol=1e-12)
 
 
 def test_modes_that_take_no_part_do_not_touch_coherences_of_soft_ones():

@@ -21,6 +21,7 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
+from hpcthermo.phonons.modes import degenerate_mean
 from hpcthermo.phonons.stability import Correction, harmonic_crystal, require_stable
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
 from hpcthermo.transport.bte import lbte
@@ -253,7 +254,16 @@ def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phono
     if settings.delta == "gaussian":
         assert settings.sigma_THz is not None
         return fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz)
-    return adaptive_gaussian(mesh, group_velocities(harmonic, phonons))
+    return adaptive_widths(mesh, harmonic, phonons)
+
+
+def adaptive_widths(mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons, scale: float = 1.0) -> Gaussian:
+    """Adaptive widths, the same for degenerate and for equivalent modes."""
+    points = mesh.irreducible[0]
+    irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    slots = np.searchsorted(points, mesh.representative)
+    gaussian = adaptive_gaussian(mesh, group_velocities(harmonic, irreducible)[slots], scale)
+    return replace(gaussian, widths=degenerate_mean(phonons.frequencies, gaussian.widths[..., None])[..., 0])
 
 
 def _four_phonon(settings: FourPhononSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons,
@@ -265,7 +275,7 @@ def _four_phonon(settings: FourPhononSection, mesh: Mesh, harmonic: HarmonicCrys
         assert settings.sigma_THz is not None
         gaussian = fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz, CUTOFF_SIGMAS, modes=4)
     else:
-        gaussian = adaptive_gaussian(mesh, group_velocities(harmonic, phonons), settings.smearing_scale)
+        gaussian = adaptive_widths(mesh, harmonic, phonons, settings.smearing_scale)
     rates = FourPhononRates(mesh, phonons, fourth, temperatures, gaussian, seed)
     if settings.all_processes:
         return all_processes(rates, threads, note)
