@@ -57,7 +57,7 @@ SOFT_THZ = 0.05
 #: parameters from the third order and from two volumes differ by no more, by their root mean square
 GRUENEISEN_AGREEMENT = 0.05
 #: where the ZA branch of a sheet is fitted, 1/A (with 2 pi): layers that slide over each other easily bend apart beyond
-FLEXURAL_SPAN = (5e-4, 2e-3)
+FLEXURAL_SPAN = (2e-4, 6e-4)
 #: a quadratic branch has an exponent within
 FLEXURAL_LIMITS = (1.9, 2.1)
 

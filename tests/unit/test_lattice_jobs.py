@@ -404,7 +404,7 @@ def test_the_flexural_branch_of_a_sheet_is_quadratic_unless_it_is_pulled(capsys,
             assert float(file["checks/lowest_frequency_before"][()]) == pytest.approx(0.0, abs=1e-3)
         checks = json.loads((tmp_path / name / "summary.json").read_text())["checks"]
         assert checks["flexural_branch"]["passed"] == (name == "free")
-    assert exponent["free"] == pytest.approx(2.0, abs=0.02)
+    assert exponent["free"] == pytest.approx(2.0, abs=0.1)
     assert exponent["pulled"] == pytest.approx(1.0, abs=0.02)
 
 
