@@ -28,7 +28,7 @@ from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
 from hpcthermo.phonons.projection import largest_sum, projected
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, at_volume, relaxed_crystal
-from hpcthermo.phonons.requirements import require_cutoff
+from hpcthermo.phonons.requirements import require_cutoff, require_symmetry
 from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
 
@@ -201,10 +201,17 @@ class Displaced:
 
 
 def _supercell(relaxed: RelaxedCrystal, multiples: Any) -> tuple[Supercell, SpaceGroup]:
-    """A supercell in units of the cell of [structure], and its space group."""
+    """A supercell in units of the cell of [structure], and its space group.
+
+    Raises
+    ------
+    InputError
+        If it lacks rotations of the crystal.
+    """
     matrix = np.array(multiples, dtype=int)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
     supercell = build_supercell(relaxed.crystal, matrix @ relaxed.given_cell)
+    require_symmetry(supercell, relaxed.given_cell)
     return supercell, SpaceGroup.of(supercell)
 
 
@@ -214,7 +221,7 @@ def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, ord
     Raises
     ------
     InputError
-        If the supercell is none, or the cutoff reaches beyond half of it.
+        If the supercell is none or lacks rotations of the crystal, or the cutoff reaches beyond half of it.
     """
     larger = order == 2 and section.supercell2 is not None
     supercell, group = _supercell(relaxed, section.supercell2 if larger else section.supercell)

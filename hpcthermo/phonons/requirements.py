@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpcthermo.errors import InputError, PhysicsError
-from hpcthermo.phonons.crystal import Supercell
+from hpcthermo.phonons.crystal import Crystal, Supercell
 from hpcthermo.phonons.displacements import second_order_displacements, shortest_distances, third_order_displacements
 from hpcthermo.phonons.fourth_order import FourthOrder
 from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry
@@ -17,6 +20,8 @@ from hpcthermo.units import PRESSURE_GPA
 #: largest force and stress of a structure that counts as relaxed, eV/A and GPa
 FORCE_LIMIT = 1e-3
 STRESS_LIMIT_GPA = 0.1
+#: multiples of the primitive cell among which a supercell with the crystal's symmetry is looked for
+_MOST_MULTIPLES = 60
 
 
 @dataclass(frozen=True)
@@ -125,17 +130,48 @@ def require_relaxed(supercell: Supercell, forces: np.ndarray, stress: np.ndarray
                                "cell first")
 
 
-def require_symmetry(supercell: Supercell) -> None:
+def require_symmetry(supercell: Supercell, unit: np.ndarray | None = None) -> None:
     """Refuse a supercell that lacks rotations of its crystal: force constants would lack them too.
+
+    Parameters
+    ----------
+    unit : (3, 3) array of int, optional
+        Vectors of the cell, in terms of the primitive ones, in whose multiples the user gave the supercell.
 
     Raises
     ------
     InputError
-        With the numbers of rotations.
+        With the numbers of rotations, and a supercell that has them all.
     """
     crystal = supercell.crystal
-    everything, kept = (len(np.unique(CrystalSymmetry.of(crystal, cell).rotations, axis=0))
-                        for cell in (None, supercell.cell))
-    if kept < everything:
-        raise InputError(f"supercell: expected a shape with the {everything} rotations of the crystal, got one with "
-                         f"{kept}; give equal multiples along equivalent directions")
+    unit = np.eye(3, dtype=int) if unit is None else unit
+    everything, kept = (_n_rotations(crystal, cell) for cell in (None, supercell.cell))
+    if kept == everything:
+        return
+    given = np.rint(supercell.cell @ np.linalg.inv(unit @ crystal.cell)).astype(int)
+    better = next((matrix for matrix in _rounder_supercells(given, unit, np.array(crystal.periodic))
+                   if _n_rotations(crystal, matrix @ unit @ crystal.cell) == everything), None)
+    fix = "give equal multiples along equivalent directions"
+    if better is not None:
+        diagonal = (better == np.diag(np.diag(better))).all()
+        fix = f"for example {(np.diag(better) if diagonal else better).tolist()}"
+    raise InputError(f"supercell: expected a shape with the {everything} rotations of the crystal, got one with "
+                     f"{kept}; {fix}")
+
+
+def _n_rotations(crystal: Crystal, supercell: np.ndarray | None) -> int:
+    return len(np.unique(CrystalSymmetry.of(crystal, supercell).rotations, axis=0))
+
+
+def _rounder_supercells(given: np.ndarray, unit: np.ndarray, periodic: np.ndarray) -> Iterator[np.ndarray]:
+    """Matrices in terms of `unit` no smaller than a given one: multiples along its vectors, then of primitive cells."""
+    counts = np.maximum(np.abs(np.diag(given)), 1)
+    choices = [sorted({int(c) for c in counts[periodic] if c >= count}) if along else [1]
+               for count, along in zip(counts, periodic, strict=True)]
+    for multiples in sorted(itertools.product(*choices), key=math.prod):
+        yield np.diag(multiples)
+    size = abs(np.linalg.det(given @ unit))
+    for count in range(1, _MOST_MULTIPLES + 1):
+        matrix = np.diag(np.where(periodic, count, 1)) @ np.linalg.inv(unit)
+        if np.abs(matrix - np.rint(matrix)).max() < 1e-6 and count ** int(periodic.sum()) > size - 0.5:
+            yield np.rint(matrix).astype(int)

@@ -7,6 +7,7 @@ from spring_crystal import diamond, rocksalt
 
 from hpcthermo.calculator import Calculator
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.displacements import third_order_displacements
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
 from hpcthermo.phonons.fits import fitted, predicted_forces, random_displacements
@@ -90,3 +91,8 @@ def test_unusable_input_is_refused(silicon):
     require_symmetry(supercell)
     with pytest.raises(InputError, match="48 rotations"):
         require_symmetry(build_supercell(rocksalt(), np.array([2, 2, 1])))
+    # a rectangular cell of a square lattice: no multiples of it, but of the primitive cell
+    copper = Crystal(np.diag([2.0, 2.0, 9.0]), np.zeros((1, 3)), ("Cu",), np.array([63.5]), (True, True, False))
+    unit = np.diag([2, 1, 1])
+    with pytest.raises(InputError, match=r"16 rotations .* got one with 8; for example \[2, 4, 1\]"):
+        require_symmetry(build_supercell(copper, np.diag([2, 2, 1]) @ unit), unit)

@@ -91,6 +91,8 @@ def refusal(text, capsys, tmp_path, command="bte"):
 @pytest.mark.parametrize(("old", "new", "told"), [
     ("mesh = [4, 4, 4]\ntemperatures", "mesh = [4, 4, 3]\ntemperatures", "mesh: expected one with the symmetry"),
     ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\ncutoff3_A = 4.0", "half the shortest width of the supercell"),
+    ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\nsupercell2 = [1, 1, 2]",
+     "48 rotations of the crystal, got one with 16; for example [2, 2, 2]"),
     ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]\nprimitive = true", "is not relaxed"),
     ("[force_constants]", "[relaxation]\nforce_tolerance_eV_per_A = 1e-4\n[force_constants]", ""),
     ("mesh = [4, 4, 4]\npoints", "path = 'GAMMA-Q'\nmesh = [4, 4, 4]\npoints", "phonon.path: expected names of points"),
