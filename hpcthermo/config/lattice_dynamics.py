@@ -107,7 +107,8 @@ class TightRelaxation(CrystalRelaxation):
     force_tolerance_eV_per_A: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1e-5
     """Largest force on an atom at the end; a structure that stays above is refused."""
     relax: Boolean = True
-    """False: atoms and cell are taken as they are, and refused if forces exceed the tolerance."""
+    """False: atoms and cell are taken as they are, and refused if forces, or the stress of free_cell_components, exceed
+    their tolerances; free_cell_components = [] takes a strained cell on purpose."""
 
 
 class ForceConstantsSection(Section):

@@ -218,7 +218,9 @@ def sum_rule_quantities(constants: ForceConstants) -> Quantities:
     }
     if constants.relaxed is not None:
         found["checks/largest_force"] = Quantity(np.array(constants.relaxed.largest_force), "eV/A", "at rest")
-        found["checks/largest_stress"] = Quantity(np.array(constants.relaxed.largest_stress), "GPa", "at rest")
+        if np.isfinite(constants.relaxed.largest_stress):  # else the potential has none
+            found["checks/largest_stress"] = Quantity(np.array(constants.relaxed.largest_stress), "GPa",
+                                                      "deviation from the target, along periodic directions")
         found["checks/energy"] = Quantity(np.array(constants.relaxed.energy), "eV", "per primitive cell")
     return found
 

@@ -7,7 +7,7 @@ metric G of the cell is the mean of W^T G W, W the rotations in fractional coord
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.domain.grid import frame_cell
 from hpcthermo.domain.snapshot import Snapshot
+from hpcthermo.dynamics.minimize import FreeCell
 from hpcthermo.dynamics.relax import relax
 from hpcthermo.engine import make_engine
 from hpcthermo.errors import InputError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _LARGEST_CORRECTION = 1e-2
 #: height of a cell without a vector across a sheet: its extent and this, A
 _VACUUM = 20.0
+#: of the virial of small cells, GPa
+_STRESS_ROUNDING_GPA = 1e-8
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class RelaxedCrystal:
     largest_force : float
         eV/A.
     largest_stress : float
-        Deviation of the free components from the target, GPa.
+        Deviation of the components along periodic directions from the target, held ones too, GPa; not a number if the
+        potential has no stress.
+    free_stress : float
+        The same of the free components (isotropic: of their mean), 0 without any; what the tolerance is for.
     steps : int
         Force calls of the relaxation.
     """
@@ -59,6 +65,7 @@ class RelaxedCrystal:
     energy: float
     largest_force: float
     largest_stress: float
+    free_stress: float
     steps: int
 
 
@@ -74,7 +81,8 @@ def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightR
     Raises
     ------
     InputError
-        If the structure is a molecule or a wire, or is not relaxed in the end.
+        If the structure is a molecule or a wire, or forces or the stress of the free components of the cell are above
+        their tolerances in the end.
     """
     crystal, kinds, given_cell = _reduced(snapshot, primitive)
     layers = _types_and_layers(snapshot)[kinds][:, 1]
@@ -85,16 +93,26 @@ def relaxed_crystal(snapshot: Snapshot, potential: Potential, relaxation: TightR
     if max(moved, np.abs(smooth.cell - done.crystal.cell).max()) < _LARGEST_CORRECTION:
         held = relaxation.model_copy(update={"relax": False})
         again = _relaxed(smooth, layers, potential, held, device)
-        done = RelaxedCrystal(again.crystal, done.layers, given_cell, again.energy, again.largest_force,
-                              done.largest_stress, done.steps)
+        done = replace(again, steps=done.steps)
+    _require_rest(done, relaxation)
+    return replace(done, given_cell=given_cell)
+
+
+def _require_rest(done: RelaxedCrystal, relaxation: TightRelaxation) -> None:
     tolerance = relaxation.force_tolerance_eV_per_A
     if not done.largest_force <= tolerance:
         how = ("relax it, or raise relaxation.force_tolerance_eV_per_A" if not relaxation.relax
                else f"after {done.steps} steps; raise relaxation.steps or the tolerance")
         raise InputError(f"structure: expected forces of at most {tolerance:g} eV/A, got {done.largest_force:.3g}: it "
                          f"is not relaxed; {how}")
-    return RelaxedCrystal(done.crystal, done.layers, given_cell, done.energy, done.largest_force, done.largest_stress,
-                          done.steps)
+    # positions and cell were averaged after the relaxation had ended within the tolerance
+    tolerance = relaxation.stress_tolerance_GPa
+    if not done.free_stress <= 1.01 * tolerance + _STRESS_ROUNDING_GPA:
+        how = ("relax it, or take a strained cell on purpose by relaxation.free_cell_components = []"
+               if not relaxation.relax
+               else f"after {done.steps} steps; raise relaxation.steps or relaxation.stress_tolerance_GPa")
+        raise InputError(f"structure: expected a stress within {tolerance:g} GPa of {-relaxation.pressure_GPa + 0.0:g} "
+                         f"GPa, got one that is off by {done.free_stress:.3g}: its cell is not relaxed; {how}")
 
 
 def at_volume(relaxed: RelaxedCrystal, change: float, potential: Potential, relaxation: TightRelaxation,
@@ -123,8 +141,7 @@ def at_volume(relaxed: RelaxedCrystal, change: float, potential: Potential, rela
                          f"{relaxation.force_tolerance_eV_per_A:g} eV/A, got {done.largest_force:.3g}; raise "
                          "relaxation.steps or the tolerance")
     smooth = symmetrized(done.crystal, kinds, space_group_of(crystal, kinds))
-    return RelaxedCrystal(smooth, relaxed.layers, relaxed.given_cell, done.energy, done.largest_force,
-                          done.largest_stress, done.steps)
+    return replace(done, crystal=smooth, given_cell=relaxed.given_cell)
 
 
 def primitive_crystal(snapshot: Snapshot, primitive: bool) -> RelaxedCrystal:
@@ -137,7 +154,7 @@ def primitive_crystal(snapshot: Snapshot, primitive: bool) -> RelaxedCrystal:
     """
     crystal, kinds, given_cell = _reduced(snapshot, primitive)
     layers = _types_and_layers(snapshot)[kinds][:, 1]
-    return RelaxedCrystal(crystal, layers, given_cell, np.nan, np.nan, np.nan, 0)
+    return RelaxedCrystal(crystal, layers, given_cell, np.nan, np.nan, np.nan, np.nan, 0)
 
 
 def _reduced(snapshot: Snapshot, primitive: bool) -> tuple[Crystal, np.ndarray, np.ndarray]:
@@ -209,12 +226,21 @@ def _relaxed(crystal: Crystal, layers: np.ndarray, potential: Potential, relaxat
     atoms = Snapshot.create(crystal.cell, crystal.periodic, species, masses, crystal.positions @ crystal.cell,
                             np.array([species.index(name) for name in crystal.symbols]), layers=layers)
     engine = make_engine(atoms, potential, SingleProcess(), make_backend(device, "double"))
-    stress, steps = 0.0, 1
+    steps = 1
     if relaxation.relax:
-        outcome = relax(engine, steps=relaxation.steps, **relaxation.minimizer_options)
-        stress, steps = outcome.largest_stress, outcome.steps
+        steps = relax(engine, steps=relaxation.steps, **relaxation.minimizer_options).steps
     else:
         engine.compute()
+    free = FreeCell(engine, relaxation.free_cell_components, relaxation.pressure_GPa, relaxation.isotropic)
+    if free.count and engine.limits.total_virial is not None:
+        raise InputError("structure: expected a potential that gives the stress of the cell, got one that does not "
+                         f"({engine.limits.total_virial}); take the cell as it is by relaxation.free_cell_components "
+                         "= []")
+    along = FreeCell(engine, "periodic", relaxation.pressure_GPa)
+    along.largest_stress = np.nan
+    if engine.limits.total_virial is None:
+        for measured in (free, along):
+            measured.force(engine)
     system, host = engine.system, engine.backend.to_host
     n = system.n_owned
     order = np.argsort(host(system.tags[:n]))
@@ -225,7 +251,7 @@ def _relaxed(crystal: Crystal, layers: np.ndarray, potential: Potential, relaxat
     moved = Crystal(np.array(system.cell), positions @ np.linalg.inv(system.cell), crystal.symbols, crystal.masses,
                     crystal.periodic)
     return RelaxedCrystal(moved, layers, np.eye(3, dtype=int), engine.potential_energy(),
-                          float(np.abs(forces).max(initial=0.0)), stress, steps)
+                          float(np.abs(forces).max(initial=0.0)), along.largest_stress, free.largest_stress, steps)
 
 
 def symmetrized(crystal: Crystal, kinds: np.ndarray, operations: tuple[np.ndarray, np.ndarray]) -> Crystal:

@@ -94,6 +94,7 @@ def refusal(text, capsys, tmp_path, command="bte"):
     ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\nsupercell2 = [1, 1, 2]",
      "48 rotations of the crystal, got one with 16; for example [2, 2, 2]"),
     ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]\nprimitive = true", "is not relaxed"),
+    ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]", "its cell is not relaxed"),
     ("[force_constants]", "[relaxation]\nforce_tolerance_eV_per_A = 1e-4\n[force_constants]", ""),
     ("mesh = [4, 4, 4]\npoints", "path = 'GAMMA-Q'\nmesh = [4, 4, 4]\npoints", "phonon.path: expected names of points"),
 ])
@@ -102,8 +103,10 @@ def test_nonsense_is_refused_in_one_line(old, new, told, capsys, tmp_path):
     if not told:  # an unstable crystal: far too wide
         told = "is unstable"
         text = text.replace('crystal = "Si"', 'crystal = "Si"\nlattice_constant_A = 6.6').replace(
-            "force_tolerance_eV_per_A = 1e-4", "relax = false\nforce_tolerance_eV_per_A = 100.0")
-    if "relaxed" in told:
+            "force_tolerance_eV_per_A = 1e-4", "relax = false\nfree_cell_components = []")
+    if "its cell" in told:  # 0.5 % too wide: no forces, 1.5 GPa
+        text = text.replace('crystal = "Si"', 'crystal = "Si"\nlattice_constant_A = 5.46')
+    elif "relaxed" in told:
         text = text.replace('builder = "crystal"\ncrystal = "Si"', "file = 'si.xyz'")
         from ase.build import bulk
 
@@ -111,6 +114,24 @@ def test_nonsense_is_refused_in_one_line(old, new, told, capsys, tmp_path):
         silicon.positions[0] += 0.1
         silicon.write(tmp_path / "si.xyz")
     assert told in refusal(text, capsys, tmp_path)
+
+
+def test_a_strained_cell_on_purpose_states_its_stress():
+    from hpcthermo.lattice_jobs.source import structure_and_potential
+    from hpcthermo.phonons.relaxed_crystal import relaxed_crystal
+
+    text = SILICON.replace('crystal = "Si"', 'crystal = "Si"\nlattice_constant_A = 5.46').replace(
+        "[force_constants]", "[relaxation]\nrelax = false\nfree_cell_components = []\n[force_constants]")
+    job = parse_job(tomllib.loads(text))
+    snapshot, potential = structure_and_potential(job)
+    held = relaxed_crystal(snapshot, potential, job.relaxation, True)
+    assert held.free_stress == 0.0
+    # bulk modulus of this potential: 98 GPa
+    assert held.largest_stress == pytest.approx(3.0 * 98.0 * (5.46 / 5.432 - 1.0), rel=0.05)
+    # the crystal at rest has none to state
+    free = relaxed_crystal(snapshot, potential, job.relaxation.model_copy(
+        update={"relax": True, "free_cell_components": "periodic"}), True)
+    assert free.largest_stress < job.relaxation.stress_tolerance_GPa
 
 
 def test_commands_look_at_the_kind(capsys, tmp_path):
