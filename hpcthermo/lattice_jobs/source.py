@@ -28,7 +28,7 @@ from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
 from hpcthermo.phonons.projection import largest_sum, projected
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal, at_volume, relaxed_crystal
-from hpcthermo.phonons.requirements import require_cutoff, require_symmetry
+from hpcthermo.phonons.requirements import FORCE_LIMIT, require_cutoff, require_relaxed, require_symmetry
 from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
 
@@ -354,7 +354,7 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
     Raises
     ------
     InputError
-        If the potential gives no finite forces.
+        If the potential gives no finite forces, or the undisplaced supercell is not at rest.
     """
     from hpcthermo.campaign.workers import ThisThread
     from hpcthermo.phonons.forces import displacement_task
@@ -375,4 +375,6 @@ def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
         forces = records.stack("forces")
     except PhysicsError as error:
         raise InputError(f"forces: {error}") from None
+    require_relaxed(displaced.supercell, forces[0],
+                    force_limit=max(FORCE_LIMIT, 3.0**0.5 * run.job.relaxation.force_tolerance_eV_per_A))
     return dataset.with_forces(forces[1:], forces[0]), records.computed

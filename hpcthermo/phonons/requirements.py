@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
 from hpcthermo.phonons.displacements import second_order_displacements, shortest_distances, third_order_displacements
 from hpcthermo.phonons.fourth_order import FourthOrder
@@ -20,6 +20,8 @@ from hpcthermo.units import PRESSURE_GPA
 #: largest force and stress of a structure that counts as relaxed, eV/A and GPa
 FORCE_LIMIT = 1e-3
 STRESS_LIMIT_GPA = 0.1
+#: places of xx, yy, zz, yz, xz, xy in a tensor
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 #: multiples of the primitive cell among which a supercell with the crystal's symmetry is looked for
 _MOST_MULTIPLES = 60
 
@@ -102,32 +104,32 @@ def require_relaxed(supercell: Supercell, forces: np.ndarray, stress: np.ndarray
     forces : (N, 3) ndarray
         Of the undisplaced structure, eV/A.
     stress : (6,) ndarray, optional
-        xx, yy, zz, yz, xz, xy, eV/A^3; components across a sheet do not count.
+        xx, yy, zz, yz, xz, xy (Cartesian), eV/A^3; only its part in the plane of a sheet counts.
     force_limit : float
         eV/A.
     stress_limit_GPa : float
 
     Raises
     ------
-    PhysicsError
-        If forces or stress are larger.
     InputError
-        If they are no numbers.
+        If forces or stress are larger, or no numbers.
     """
     if not np.isfinite(forces).all() or (stress is not None and not np.isfinite(stress).all()):
         raise InputError("undisplaced supercell: expected forces and stress that are numbers, got others; check the "
                          "potential and the structure")
     largest = float(np.linalg.norm(forces, axis=1).max())
     if largest > force_limit:
-        raise PhysicsError(f"structure: expected forces below {force_limit:g} eV/A, got {largest:.2e}; relax it first "
-                           "(double precision)")
+        raise InputError(f"structure: expected forces below {force_limit:g} eV/A, got {largest:.2e}; relax it first "
+                         "(double precision)")
     if stress is not None:
-        pulled = [index for index, axes in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)))
-                  if all(supercell.crystal.periodic[axis] for axis in axes)]
-        worst = float(np.abs(stress[pulled]).max(initial=0.0)) * PRESSURE_GPA
+        crystal = supercell.crystal
+        vectors = crystal.cell[np.array(crystal.periodic)]
+        along = np.linalg.pinv(vectors) @ vectors
+        tensor = np.asarray(stress)[_VOIGT]
+        worst = float(np.abs(along @ tensor @ along).max(initial=0.0)) * PRESSURE_GPA
         if worst > stress_limit_GPa:
-            raise PhysicsError(f"structure: expected stress below {stress_limit_GPa:g} GPa, got {worst:.3g}; relax its "
-                               "cell first")
+            raise InputError(f"structure: expected stress below {stress_limit_GPa:g} GPa, got {worst:.3g}; relax its "
+                             "cell first")
 
 
 def require_symmetry(supercell: Supercell, unit: np.ndarray | None = None) -> None:

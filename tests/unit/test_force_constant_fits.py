@@ -6,7 +6,7 @@ from ase import Atoms
 from spring_crystal import diamond, rocksalt
 
 from hpcthermo.calculator import Calculator
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.displacements import third_order_displacements
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
@@ -82,12 +82,20 @@ def test_unusable_input_is_refused(silicon):
     with pytest.raises(InputError, match="half the shortest width"):
         require_cutoff(supercell, 2.8, "fc3")
     require_relaxed(supercell, np.zeros((8, 3)), np.zeros(6))
-    with pytest.raises(PhysicsError, match="relax it first"):
+    with pytest.raises(InputError, match="relax it first"):
         require_relaxed(supercell, np.full((8, 3), 0.01))
-    with pytest.raises(PhysicsError, match="relax its cell"):
+    with pytest.raises(InputError, match="relax its cell"):
         require_relaxed(supercell, np.zeros((8, 3)), np.full(6, 0.01))
     with pytest.raises(InputError, match="numbers"):
         require_relaxed(supercell, np.full((8, 3), np.nan))
+    # a sheet whose normal is the Cartesian x axis, along the third lattice vector
+    upright = Crystal(np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 2.0], [9.0, 0.0, 0.0]]), np.zeros((1, 3)), ("Cu",),
+                      np.array([63.5]), (True, True, False))
+    sheet = build_supercell(upright, np.array([1, 1, 1]))
+    require_relaxed(sheet, np.zeros((1, 3)), np.array([0.01, 0.0, 0.0, 0.0, 0.01, 0.01]))
+    for component in (1, 2, 3):
+        with pytest.raises(InputError, match="relax its cell"):
+            require_relaxed(sheet, np.zeros((1, 3)), 0.01 * np.eye(6)[component])
     require_symmetry(supercell)
     with pytest.raises(InputError, match="48 rotations"):
         require_symmetry(build_supercell(rocksalt(), np.array([2, 2, 1])))
