@@ -224,7 +224,7 @@ def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
           f"lowest eigenvalue {found['lowest_eigenvalue']:.3g} of the highest")
     linewidths = results.quantities["modes/linewidth"].values
     negative, positive = int((linewidths < 0.0).sum()), int((linewidths > 0.0).sum())
-    check("linewidths", negative == 0 and bool(np.isfinite(linewidths).all()),
+    check("linewidths", negative == 0 and positive > 0 and bool(np.isfinite(linewidths).all()),
           f"{positive:,} of {linewidths.size:,} three-phonon linewidths are positive, {negative:,} negative")
     if "four_phonon_error" in found:
         check("four_phonon_sample", found["four_phonon_reached"] == 1.0,

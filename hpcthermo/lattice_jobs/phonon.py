@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 Quantities = dict[str, Quantity]
 Attributes = dict[str, dict[str, Any]]
 
+#: fitted force constants predict forces of cells that were held out to this part
+HELD_OUT_LIMIT = 0.05
 #: the three acoustic modes at the centre of the zone lie this close to zero, THz
 ACOUSTIC_LIMIT_THZ = 0.05
 #: modes below have Grueneisen parameters that are quotients of two zeros, THz
@@ -216,6 +218,10 @@ def sum_rule_quantities(constants: ForceConstants) -> Quantities:
         "checks/sum_rules_before": Quantity(np.array([constants.found_sums[n] for n in orders]), "1",
                                             "the same before projection"),
     }
+    if "held_out_error_eV_per_A" in constants.facts:
+        found["checks/held_out_error"] = Quantity(
+            np.array(constants.facts["held_out_error_eV_per_A"] / constants.facts["held_out_force_eV_per_A"]), "1",
+            "of forces in the cells held out of the fit, by their root mean square")
     if constants.relaxed is not None:
         found["checks/largest_force"] = Quantity(np.array(constants.relaxed.largest_force), "eV/A", "at rest")
         if np.isfinite(constants.relaxed.largest_stress):  # else the potential has none
@@ -238,6 +244,11 @@ def harmonic_checks(results: Results) -> Table:
             "passed": bool(violation <= SUM_RULE),
             "detail": f"largest sum {violation:.1e} of the largest force constant, {before[order]:.1e} before "
                       "projection"}
+    if "held_out_error" in found:
+        error = float(found["held_out_error"])
+        checks["fit"] = {"passed": error <= HELD_OUT_LIMIT,
+                         "detail": f"forces in the cells held out of the fit are off by {100.0 * error:.2f} %, limit "
+                                   f"{100.0 * HELD_OUT_LIMIT:g} %"}
     limit = float(results.job["phonon"]["imaginary_limit_THz"])
     lowest = min(float(values.min()) for values in (found.get("lowest_frequency"), found.get("mesh_lowest_frequency"),
                                                     _frequencies(results)) if values is not None)

@@ -38,7 +38,7 @@ class Fit:
     fit_error, held_out_error : float
         Root-mean-square error of the forces in the cells of the fit and in those held out, eV/A.
     held_out_force : float
-        Root-mean-square force in the cells held out, eV/A.
+        Root-mean-square force in the cells held out, eV/A; neither is a number if no cell is.
     n_parameters : int
         Free parameters of the fit.
     """
@@ -66,7 +66,7 @@ def fitted(supercell: Supercell, group: SpaceGroup, dataset: DisplacementDataset
     cutoffs : dict of int to float, optional
         Largest distance (A) of two atoms, by order.
     held_out : float
-        Share of the cells, the last ones, kept for the error.
+        Share of the cells, the last ones, kept for the error; at least one, unless it is 0.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def fitted(supercell: Supercell, group: SpaceGroup, dataset: DisplacementDataset
     if dataset.forces is None:
         raise InputError("fit: expected displaced supercells with forces, got none; calculate the forces")
     displacements = dataset.dense(supercell.n_atoms)
-    n_test = max(1, round(held_out * dataset.n_cells))
+    n_test = max(1, round(held_out * dataset.n_cells)) if held_out > 0.0 else 0
     n_fit = dataset.n_cells - n_test
     cell = phonopy_atoms(supercell)
     orders = list(range(2, max_order + 1))
@@ -131,4 +131,4 @@ def _by_our_origins(supercell: Supercell, translations: Translations, values: np
 
 
 def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+    return float(np.sqrt(np.mean(values**2))) if values.size else np.nan

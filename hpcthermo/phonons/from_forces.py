@@ -43,16 +43,12 @@ def force_constants_of(dataset: DisplacementDataset, supercell: Supercell,
 
 def _fitted(dataset: DisplacementDataset, supercell: Supercell,
             orders: tuple[int, ...]) -> dict[int, SupercellForceConstants]:
-    from symfc import Symfc
-
-    from hpcthermo.phonons.supercells import phonopy_atoms
+    from hpcthermo.phonons.fits import fitted
+    from hpcthermo.phonons.supercells import SpaceGroup
 
     try:
-        fit = Symfc(phonopy_atoms(supercell))
-        fit.displacements, fit.forces = dataset.dense(supercell.n_atoms), dataset.forces
-        fit.run(max_order=max(orders), is_compact_fc=False)
+        fit = fitted(supercell, SpaceGroup.of(supercell), dataset, max(orders), held_out=0.0)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
         raise InputError(f"forces: expected enough displaced supercells for order {max(orders)}, got {dataset.n_cells} "
                          f"({str(error).splitlines()[0][:80]}); add more") from None
-    return {order: SupercellForceConstants(supercell, np.asarray(fit.force_constants[order])[supercell.origin_of])
-            for order in orders}
+    return {order: SupercellForceConstants(supercell, fit.force_constants[order]) for order in orders}

@@ -8,9 +8,10 @@ from spring_crystal import diamond, rocksalt
 from hpcthermo.calculator import Calculator
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.displacements import third_order_displacements
+from hpcthermo.phonons.displacements import second_order_displacements, third_order_displacements
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
 from hpcthermo.phonons.fits import fitted, predicted_forces, random_displacements
+from hpcthermo.phonons.from_forces import force_constants_of
 from hpcthermo.phonons.projection import Translations, largest_sum, projected
 from hpcthermo.phonons.requirements import (
     campaign_cost,
@@ -58,6 +59,16 @@ def test_fit_agrees_with_finite_differences_and_predicts_forces(silicon):
                                for order in orders}, displacements) - test.forces)**2)) for orders in ((2,), (2, 3))]
     assert errors[1] < 0.2 * errors[0]
     assert errors[1] == pytest.approx(fit.held_out_error, rel=0.5)
+
+
+def test_forces_at_hand_of_random_displacements_are_fitted_with_all_cells(silicon):
+    supercell, group = silicon
+    dataset = forces_of(supercell, random_displacements(supercell, 8, 0.005, seed=3))
+    found = force_constants_of(dataset, supercell, (2,))[2].values
+    exact = forces_of(supercell, second_order_displacements(supercell, group, 0.005))
+    second = projected(supercell, group, second_force_constants(supercell, group, exact))
+    assert found == pytest.approx(second, abs=2e-3 * np.abs(second).max())
+    assert np.isnan(fitted(supercell, group, dataset, 2, held_out=0.0).held_out_error)
 
 
 def test_too_few_cells_are_refused(silicon):

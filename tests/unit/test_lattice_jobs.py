@@ -11,7 +11,12 @@ import pytest
 from test_cli import leave
 
 from hpcthermo.config import JobFileError, parse_job
+from hpcthermo.lattice_jobs.bte import _kappa_checks
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
+from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
+from hpcthermo.lattice_jobs.source import ForceConstants
+from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
+from hpcthermo.results import Quantity, Results
 
 AT_HAND = """
 kind = "bte"
@@ -358,6 +363,27 @@ def test_conductivity_against_the_supercell(capsys, tmp_path):
     assert min(values) > 0.0
     assert values[0] != values[1]
     assert "% from the value before" in summary["checks"]["converged_supercell"]["detail"]
+
+
+@pytest.mark.parametrize(("linewidths", "passed"), [([0.1, 0.0], True), ([0.0, 0.0], False), ([0.1, -0.1], False),
+                                                    ([0.1, np.nan], False)])
+def test_a_mesh_without_any_linewidth_fails_its_check(linewidths, passed):
+    results = Results("bte", {}, {}, {
+        "kappa/temperature": Quantity(np.array([300.0]), "K"), "kappa/rta": Quantity(np.eye(3)[None], ""),
+        "checks/asymmetry": Quantity(np.array(0.0), "1"), "checks/lowest_eigenvalue": Quantity(np.array(1.0), "1"),
+        "modes/linewidth": Quantity(np.array(linewidths), "THz")})
+    kappa = {name: quantity.values for name, quantity in results.group("kappa").items()}
+    assert _kappa_checks(results, kappa)["linewidths"]["passed"] == passed
+
+
+@pytest.mark.parametrize(("error", "passed"), [(0.01, True), (0.2, False), (np.nan, False)])
+def test_a_fit_that_does_not_predict_forces_fails_its_check(error, passed):
+    crystal = RelaxedCrystal(None, None, None, -1.0, 0.0, 0.0, 0.0, 1)
+    found = sum_rule_quantities(ForceConstants(None, crystal, {"held_out_error_eV_per_A": 0.5 * error,
+                                                               "held_out_force_eV_per_A": 0.5}, {2: 0.0}, {2: 0.0}))
+    found["checks/mesh_lowest_frequency"] = Quantity(np.array(0.0), "THz")
+    results = Results("fc", {"phonon": {"imaginary_limit_THz": 0.05}}, {}, found)
+    assert harmonic_checks(results)["fit"]["passed"] == passed
 
 
 def test_lines_are_extrapolated_to_their_limit():
