@@ -31,6 +31,8 @@ from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 
 #: eigenvalues of Phi2(q = 0) below this part of the largest cost nothing
 _SOFT = 1e-6
+#: of changes of dynamical matrices made at a time
+_CHUNK_BYTES = 2**25
 
 
 def gruneisen_tensors(harmonic: HarmonicCrystal, third: Interactions, phonons: Phonons,
@@ -66,10 +68,15 @@ def gruneisen_tensors(harmonic: HarmonicCrystal, third: Interactions, phonons: P
     home = int(np.flatnonzero((vectors == 0).all(axis=1))[0])
     atom = np.arange(n)
     blocks[:, home, atom, :, atom] -= blocks.sum(axis=(1, 4)).transpose(1, 0, 2, 3)
-    phase = np.exp(2j * np.pi * (phonons.q @ vectors.T))
-    changes = np.stack([_mean_over_groups(phonons, (phase @ block).reshape(-1, n_bands, n_bands))
-                        for block in blocks.reshape(9, len(vectors), -1)])
-    tensors: np.ndarray = _relative(phonons, changes).transpose(1, 2, 0).reshape(len(phonons.q), n_bands, 3, 3)
+    flat = blocks.reshape(9, len(vectors), -1)
+    tensors = np.empty((len(phonons.q), n_bands, 3, 3))
+    step = max(1, _CHUNK_BYTES // (16 * (n_bands**2 + len(vectors))))
+    for start in range(0, len(phonons.q), step):
+        some = slice(start, start + step)
+        part = Phonons(phonons.q[some], phonons.frequencies[some], phonons.eigenvectors[some])
+        phase = np.exp(2j * np.pi * (part.q @ vectors.T))
+        changes = np.stack([_mean_over_groups(part, (phase @ block).reshape(-1, n_bands, n_bands)) for block in flat])
+        tensors[some] = _relative(part, changes).transpose(1, 2, 0).reshape(-1, n_bands, 3, 3)
     return tensors
 
 

@@ -34,6 +34,9 @@ from hpcthermo.units import TIME_FS
 #: (eV/A^2/amu)^(1/2) in THz
 FREQUENCY_THZ = 1e3 / (2.0 * np.pi * TIME_FS)
 
+#: of dynamical matrices made at a time
+_CHUNK_BYTES = 2**25
+
 
 @dataclass(frozen=True)
 class Phonons:
@@ -104,6 +107,18 @@ class HarmonicCrystal:
         (N, B, B) complex ndarray
         """
         n_bands = self.crystal.n_bands
+        found = np.empty((len(q), n_bands, n_bands), dtype=complex)
+        for some in self._chunks(len(q)):
+            found[some] = self._dynamical_matrices(q[some], direction)
+        return found
+
+    def _chunks(self, points: int) -> list[slice]:
+        """Wave vectors whose matrices, and what makes them, are few bytes."""
+        step = max(1, _CHUNK_BYTES // (16 * (self.crystal.n_bands**2 + len(self._vectors))))
+        return [slice(i, i + step) for i in range(0, points, step)]
+
+    def _dynamical_matrices(self, q: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
+        n_bands = self.crystal.n_bands
         angle = 2.0 * np.pi * (q @ self._vectors.T)
         matrix = (np.cos(angle) @ self._blocks + 1j * (np.sin(angle) @ self._blocks)).reshape(-1, n_bands, n_bands)
         if self._dipoles is not None:
@@ -112,6 +127,13 @@ class HarmonicCrystal:
 
     def slopes(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
         """W(q), slopes of D along the Cartesian axes of the wave vector 2 pi q, (3, N, B, B), eV/(A amu)."""
+        n_bands = self.crystal.n_bands
+        found = np.empty((3, len(q), n_bands, n_bands), dtype=complex)
+        for some in self._chunks(len(q)):
+            found[:, some] = self._slopes(q[some], direction)
+        return found
+
+    def _slopes(self, q: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
         n_bands = self.crystal.n_bands
         angle = 2.0 * np.pi * (q @ self._vectors.T)
         matrix = -np.sin(angle) @ self._moved_blocks + 1j * (np.cos(angle) @ self._moved_blocks)
@@ -122,5 +144,9 @@ class HarmonicCrystal:
 
     def phonons(self, q: np.ndarray, direction: np.ndarray | None = None) -> Phonons:
         """Frequencies and eigenvectors at fractional q (N, 3); `direction` as for the dynamical matrices."""
-        squares, vectors = np.linalg.eigh(self.dynamical_matrices(q, direction))
+        n_bands = self.crystal.n_bands
+        squares = np.empty((len(q), n_bands))
+        vectors = np.empty((len(q), n_bands, n_bands), dtype=complex)
+        for some in self._chunks(len(q)):
+            squares[some], vectors[some] = np.linalg.eigh(self._dynamical_matrices(q[some], direction))
         return Phonons(q, np.sign(squares) * np.sqrt(np.abs(squares)) * FREQUENCY_THZ, vectors)

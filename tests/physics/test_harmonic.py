@@ -87,6 +87,20 @@ def smooth_gauge(harmonic, q):
     return phase[:, :, None].conj() * harmonic.dynamical_matrices(q) * phase[:, None, :], phase
 
 
+@pytest.mark.parametrize("method", ["none", "gonze"])
+def test_any_number_of_wave_vectors_at_a_time_gives_the_same(method, monkeypatch):
+    crystal, _, second, nonanalytic = ionic()
+    harmonic = HarmonicCrystal(crystal, second, None if method == "none" else nonanalytic)
+    q = np.random.default_rng(2).random((7, 3))
+    whole, slopes, together = harmonic.dynamical_matrices(q), harmonic.slopes(q), harmonic.phonons(q)
+    monkeypatch.setattr("hpcthermo.phonons.harmonic._CHUNK_BYTES", 32 * (36 + len(harmonic._vectors)))
+    assert len(harmonic._chunks(7)) == 4
+    assert np.allclose(harmonic.dynamical_matrices(q), whole, rtol=0.0, atol=1e-13)
+    assert np.allclose(harmonic.slopes(q), slopes, rtol=0.0, atol=1e-12)
+    assert np.allclose(harmonic.phonons(q).frequencies, together.frequencies, rtol=0.0, atol=1e-10)
+    assert harmonic.dynamical_matrices(q[:0]).shape == (0, 6, 6)
+
+
 @pytest.mark.parametrize("method", ["none", "gonze", "wang", "sheet"])
 def test_slopes_are_derivatives_of_the_dynamical_matrix(method):
     crystal, supercell, second, nonanalytic = ionic((True, True, method != "sheet"))
