@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from hpcthermo.errors import ResourceError
+from hpcthermo.log import get_logger
 
 _MAGIC = b"HTJ1"
 _HEAD = len(_MAGIC) + 8 + 32
@@ -58,7 +59,7 @@ class Journal:
         return offset
 
     def entries(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and payload of all whole entries; what follows the last one is cut off."""
+        """Offset and payload of all whole entries up to the first that is not; the rest is cut off, with a warning."""
         offset, size = 0, self.length
         while offset + _HEAD <= size:
             self._file.seek(offset)
@@ -71,6 +72,9 @@ class Journal:
                 break
             yield offset, payload
             offset = end
+        if offset < size:
+            get_logger().warning("%s: an unfinished or damaged entry at byte %d; it and what follows, %d bytes, are "
+                                 "computed again", self._path, offset, size - offset)
         self._file.truncate(offset)
 
     def read(self, offset: int) -> bytes:

@@ -73,7 +73,7 @@ def write_kappa(run: LatticeRun, solution: Solution, length_um: float | None) ->
     run.lock.require()
     write_kappa_file(run.folder / kappa_file_name(solution.mesh), solution.mesh, solution.relaxation_time,
                      solution.linewidths["three_phonon"], solution.linewidths.get("isotope"), solution.full,
-                     None if length_um is None else MICROMETRE * length_um)
+                     None if length_um is None else MICROMETRE * length_um, solution.linewidths.get("four_phonon"))
 
 
 def bte_facts(job: Any, solution: Solution) -> dict[str, Any]:

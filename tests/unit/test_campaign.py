@@ -126,6 +126,16 @@ def test_a_kill_in_the_middle_of_a_write_loses_that_record_only(tmp_path, surviv
                                           1 + np.arange(survive))
 
 
+def test_a_damaged_entry_of_the_journal_is_reported(tmp_path, caplog):
+    ends = filled_journal(tmp_path)
+    content = bytearray((tmp_path / JOURNAL_FILE).read_bytes())
+    content[ends[1] + 60] ^= 1
+    (tmp_path / JOURNAL_FILE).write_bytes(bytes(content))
+    with caplog.at_level("WARNING"):
+        assert sorted(int(key) for key in records_of(tmp_path)) == [0, 1]
+    assert f"damaged entry at byte {ends[1]}; it and what follows, {ends[-1] - ends[1]} bytes" in caplog.text
+
+
 def test_a_journal_that_is_in_a_shard_already_changes_nothing(tmp_path):
     filled_journal(tmp_path)
     journal = (tmp_path / JOURNAL_FILE).read_bytes()

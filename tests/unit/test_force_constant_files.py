@@ -160,6 +160,7 @@ def test_force_constants_that_do_not_belong_to_the_crystal_are_refused(salt, tmp
     bad = second.copy()
     bad[1, 3, 0, 0] = np.nan
     refused("NaN", bad)
+    refused("complex", second + 1e-3j)
     refused("symmetry of the crystal|exchanged", second[:, np.random.default_rng(1).permutation(16)])
     other = springs(supercell_of(diamond(), (2, 2, 2)), 2)
     refused("symmetry of the crystal|exchanged", other)

@@ -74,3 +74,16 @@ def test_parts_add_up(written):
         modes = (file["kappa_unit_conversion"][()] * (file["heat_capacity"][()] / (2.0 * width))[..., None]
                  * file["gv_by_gv"][()])
         assert np.allclose(modes, file["mode_kappa"][()], rtol=1e-12, atol=1e-14 * np.abs(modes).max())
+
+
+def test_gamma_is_that_of_kappa_with_four_phonons_too(written):
+    import h5py
+
+    folder, found, gamma, _ = written
+    mesh = Mesh.create(diamond(), (3, 3, 3))
+    write_kappa_file(folder / "four.hdf5", mesh, found, 0.75 * gamma, gamma_four_phonon=0.25 * gamma)
+    with h5py.File(folder / "four.hdf5") as file:
+        assert np.allclose(file["gamma"][()], gamma.transpose(1, 0, 2), rtol=1e-14)
+        assert np.allclose(file["gamma_three_phonon"][()], 0.75 * gamma.transpose(1, 0, 2), rtol=1e-14)
+    with h5py.File(folder / "kappa-m333.hdf5") as file:
+        assert "gamma_three_phonon" not in file

@@ -103,7 +103,11 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
             if name is None:
                 raise InputError(f"{path}: expected the dataset {_NAMES[order][0]}, got {sorted(file)[:6]}; give the "
                                  f"file of order {order}")
-            values = np.asarray(file[name][()], dtype=np.float64)
+            stored = np.asarray(file[name][()])
+            if np.iscomplexobj(stored) and stored.imag.any():
+                raise InputError(f"{path}: {name}: expected real numbers, got complex ones; write the real force "
+                                 "constants")
+            values = np.asarray(stored.real, dtype=np.float64)
             representatives = np.asarray(file["p2s_map"][()]) if "p2s_map" in file else None
             unit = np.ravel(file["physical_unit"][()])[0] if "physical_unit" in file else None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -3,7 +3,9 @@
     dataset                     holds
     temperature                 (n_T,), K
     frequency                   (I, B), THz, at irreducible points
-    gamma, gamma_isotope        (n_T, I, B), (I, B), half widths at half maximum, THz
+    gamma, gamma_isotope        (n_T, I, B), (I, B), half widths at half maximum, THz; gamma of phonons alone, four
+                                phonons included
+    gamma_three_phonon          (n_T, I, B), THz, the part of three phonons, where there is one of four
     group_velocity              (I, B, 3), THz A
     gv_by_gv                    (I, B, 6), sums of v v over the star, (THz A)^2
     heat_capacity               (n_T, I, B), eV/K
@@ -44,7 +46,7 @@ def _divisions(mesh: Mesh) -> np.ndarray:
 
 def write_kappa_file(path: Path, mesh: Mesh, rta: Conductivity, gamma: np.ndarray,
                      gamma_isotope: np.ndarray | None = None, full: Conductivity | None = None,
-                     boundary_length_A: float | None = None) -> None:
+                     boundary_length_A: float | None = None, gamma_four_phonon: np.ndarray | None = None) -> None:
     """Write kappa-m*.hdf5, whole or not at all.
 
     Parameters
@@ -54,13 +56,15 @@ def write_kappa_file(path: Path, mesh: Mesh, rta: Conductivity, gamma: np.ndarra
     rta : Conductivity
         In the relaxation-time approximation.
     gamma : (I, n_T, B) array
-        Of scattering between phonons alone, THz.
+        Of scattering between three phonons, THz.
     gamma_isotope : (I, B) array, optional
         THz.
     full : Conductivity, optional
         Of the full Boltzmann equation.
     boundary_length_A : float, optional
         Of boundary scattering.
+    gamma_four_phonon : (I, n_T, B) array, optional
+        THz.
 
     Raises
     ------
@@ -68,6 +72,8 @@ def write_kappa_file(path: Path, mesh: Mesh, rta: Conductivity, gamma: np.ndarra
         If the disk refuses.
     """
     points, weights = mesh.irreducible
+    parts = {} if gamma_four_phonon is None else {"gamma_three_phonon": gamma.transpose(1, 0, 2)}
+    gamma = gamma if gamma_four_phonon is None else gamma + gamma_four_phonon
     products = star_mean(mesh, rta.velocities[..., :, None] * rta.velocities[..., None, :])
     with replaced_file(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in {
@@ -78,7 +84,7 @@ def write_kappa_file(path: Path, mesh: Mesh, rta: Conductivity, gamma: np.ndarra
             "mesh": _divisions(mesh),
             "kappa_unit_conversion": CONDUCTIVITY_W_PER_M_K / mesh.crystal.volume / (2.0 * np.pi),
             "version": f"hpcthermo {versions()['hpcthermo']}", **_kappa(rta, "_RTA" if full is not None else ""),
-            **({} if full is None else _kappa(full, "")),
+            **({} if full is None else _kappa(full, "")), **parts,
             **({} if gamma_isotope is None else {"gamma_isotope": gamma_isotope}),
             **({} if boundary_length_A is None else {"boundary_mfp": boundary_length_A * 1e-4}),
         }.items():
