@@ -12,6 +12,7 @@ from test_cli import leave
 
 from hpcthermo.config import JobFileError, parse_job
 from hpcthermo.lattice_jobs.bte import _kappa_checks
+from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
 from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
 from hpcthermo.lattice_jobs.source import ForceConstants
@@ -303,6 +304,14 @@ def test_check_counts_cells(silicon, capsys):
 
 
 HARMONIC = SILICON[:SILICON.index("[phonon]")].replace('kind = "bte"', 'kind = "fc"')
+
+
+def test_check_counts_cells_of_the_fourth_order():
+    text = HARMONIC.replace("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\norder = 4\ncutoff4_A = 2.5")
+    found = estimate_lattice_job(parse_job(tomllib.loads(text)), probe=False)
+    assert sorted(found.cells) == [2, 3, 4]
+    assert found.cells[4] > 0
+    assert any(name == "order 4" for name, _ in found.lines)
 
 
 @pytest.mark.usefixtures("without_figures")
