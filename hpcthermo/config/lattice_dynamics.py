@@ -219,6 +219,9 @@ class BteSection(Section):
     them (phono3py's convention); they differ on coarse meshes with even divisions."""
     delta: Literal["tetrahedron", "adaptive_gaussian", "gaussian"] = "tetrahedron"
     """How energy conservation is integrated."""
+    symmetrised_tetrahedra: Boolean = True
+    """The mean over all cuts of the mesh into tetrahedra that symmetry makes of the first. False: the first alone, as
+    phono3py does; the same for face-centred cubic meshes, on others linewidths then lack the crystal's symmetry."""
     sigma_THz: Terahertz | None = None
     """Standard deviation of delta = "gaussian"."""
     isotopes: Boolean = True

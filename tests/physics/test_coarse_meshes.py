@@ -2,19 +2,23 @@
 
 import numpy as np
 import pytest
+from test_linewidths import WURTZITE
 
 from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.harmonic import HarmonicCrystal
+from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.transport.bte.direct import pseudo_inverse
 from hpcthermo.transport.bte.lbte import conjugate_gradients
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
+from hpcthermo.transport.bte.rates import PhaseSpace, three_phonon_linewidths
 from hpcthermo.transport.bte.smearing import adaptive_gaussian
 from hpcthermo.transport.bte.solution import adaptive_widths, mesh_of, solve
+from hpcthermo.transport.bte.tasks import ThreePhononProblem, linewidths_of
+from hpcthermo.transport.bte.tetrahedron import mesh_tetrahedra
 from hpcthermo.transport.bte.wigner import coherences
 
 CUBIC = Crystal(2.5 * np.eye(3), np.zeros((1, 3)), ("Si",), np.array([28.0855]))
@@ -61,6 +65,21 @@ def test_force_constants_without_the_symmetry_of_the_crystal_are_noticed():
     expected = symmetric.phonons.frequencies.max() * (np.sqrt(3.1) - np.sqrt(3.0)) / np.sqrt(9.0)
     assert other.soundness["frequency_asymmetry"] == pytest.approx(expected, rel=1e-6)
 
+
+def test_jobs_take_the_mean_over_all_cuts_of_the_mesh_into_tetrahedra():
+    mesh = Mesh.create(WURTZITE, (4, 4, 3))
+    random = np.random.default_rng(5).uniform(3.0, 12.0, (mesh.n_points, WURTZITE.n_bands))
+    f = np.sort(random[mesh.permutations].mean(axis=0) * 3 - 15, axis=1)
+    phonons = Phonons(mesh.q, f, np.zeros((*f.shape, f.shape[1]), dtype=complex))
+
+    def widths(**choice):
+        return linewidths_of(ThreePhononProblem(mesh, phonons, None, np.array([300.0]), **choice))
+
+    mean = three_phonon_linewidths(mesh, phonons, PhaseSpace(phonons), [300.0], symmetrised=True)
+    np.testing.assert_array_equal(widths(), mean)
+    assert np.abs(widths(symmetrised=False) - mean).max() > 1e-3 * mean.max()
+    assert BteSection(mesh=(4, 4, 3)).symmetrised_tetrahedra
+    assert len(mesh_tetrahedra(mesh)) > 6 * mesh.n_points
 
 
 def test_divisions_by_length_are_equal_where_symmetry_mixes_the_vectors():

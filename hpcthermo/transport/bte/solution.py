@@ -172,7 +172,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
     problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,
-                                 split=settings.normal_umklapp and not full)
+                                 split=settings.normal_umklapp and not full,
+                                 symmetrised=settings.symmetrised_tetrahedra)
     note = clock.begin("three-phonon linewidths", problem.rates.n_tasks)
     collisions: Collisions | None = None
     if full:

@@ -59,8 +59,9 @@ def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, t
     if sigma:
         result[order] = _by_gaussian(frequencies, values, targets[order], sigma)
     else:
-        # six tetrahedra by point
-        result[order] = tetrahedron_sums(mesh_tetrahedra(mesh), frequencies, values, targets[order]) / 6.0
+        tetrahedra = mesh_tetrahedra(mesh)
+        by_point = len(tetrahedra) / mesh.n_points
+        result[order] = tetrahedron_sums(tetrahedra, frequencies, values, targets[order]) / by_point
     return result / mesh.n_points
 
 

@@ -55,6 +55,8 @@ class ThreePhononProblem:
         None: tetrahedra.
     split : bool
         Normal and Umklapp processes apart.
+    symmetrised : bool
+        Tetrahedra of all cuts that the point group makes of the first.
     device : {"cpu", "cuda"}
         On a GPU sums have no fixed order, so the last bits vary.
     instruction_set : str
@@ -67,6 +69,7 @@ class ThreePhononProblem:
     temperatures: np.ndarray
     gaussian: Gaussian | None = None
     split: bool = False
+    symmetrised: bool = True
     device: str = "cpu"
     instruction_set: str = field(default_factory=supported_instruction_set)
 
@@ -80,7 +83,7 @@ class ThreePhononProblem:
         strength = (PhaseSpace(self.phonons) if self.third is None
                     else CubicStrength(self.mesh, self.phonons, self.third, backend))
         return ThreePhononRates(self.mesh, self.phonons, strength, self.temperatures, gaussian=self.gaussian,
-                                split=self.split, backend=backend)
+                                split=self.split, symmetrised=self.symmetrised, backend=backend)
 
     def _backend(self) -> Backend:
         if self.device != "cpu":
@@ -101,7 +104,7 @@ class ThreePhononProblem:
         if self.third is not None:
             arrays |= {"eigenvectors": self.phonons.eigenvectors, "third_atoms": self.third.atoms,
                        "third_vectors": self.third.vectors, "third_values": self.third.values}
-        parameters: dict[str, Any] = {"split": self.split, "device": self.device,
+        parameters: dict[str, Any] = {"split": self.split, "symmetrised": self.symmetrised, "device": self.device,
                                       "instruction_set": self.instruction_set}
         if self.gaussian is not None:
             arrays["widths"] = self.gaussian.widths
