@@ -69,9 +69,7 @@ def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
 
 
 def mesh_tetrahedra(mesh: Mesh) -> np.ndarray:
-    """Indices of the points at the corners of the tetrahedra of all cuts of a mesh, (6 C N, 4): of equal size, and with
-    the symmetry of the crystal.
-    """
+    """Indices of the points at the corners of the tetrahedra of all C symmetrised cuts of a mesh, (6 C N, 4)."""
     corners = [np.cumsum([np.zeros(3, dtype=int), *cut.T[list(order)]], axis=0)
                for cut in tetrahedron_cuts(mesh, symmetrised=True) for order in itertools.permutations(range(3))]
     indices: np.ndarray = mesh.index(mesh.addresses[:, None, None, :] + np.array(corners))
