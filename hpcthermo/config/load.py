@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import stat
+import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +103,25 @@ def read_job_table(path: Path) -> dict[str, Any]:
     """
     text = read_job_text(path)
     try:
-        return tomllib.loads(text)
+        with _ordinary_recursion():
+            return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the syntax there"]) from None
     except RecursionError:
         raise JobFileError(str(path), ["not a job: brackets are nested too deeply; correct the syntax"]) from None
     except ValueError as error:  # integers of thousands of digits
         raise JobFileError(str(path), [f"not TOML: {_one_line(str(error))}; correct the value"]) from None
+
+
+@contextmanager
+def _ordinary_recursion() -> Iterator[None]:
+    """Python's own limit, which some libraries raise beyond what the stack bears."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(min(limit, 1000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class Halo:
 
     def forward_begin(self, field: Any) -> None:
         """Start to fill the ghost rows of a contiguous float64 field (n_total, k)."""
-        self._forward_begin("gather_rows", field, field.shape[1])
+        self._forward_begin("collect_rows", field, field.shape[1])
 
     def progress(self) -> None:
         """Let messages in flight move on; call between pieces of work."""

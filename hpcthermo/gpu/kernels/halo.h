@@ -21,7 +21,7 @@ DEVICE double* copy_row(int i, int own_begin, int own_end, int own_ghost, int co
 }
 
 // copy i = field[index[i]], rows of `columns` values
-KERNEL(gather_rows)(int begin, int end, const int* index, int own_begin, int own_end, int own_ghost, int columns,
+KERNEL(collect_rows)(int begin, int end, const int* index, int own_begin, int own_end, int own_ghost, int columns,
                     double* message, int n_owned, double* field)
 {
     FOR_EACH_THREAD(i, begin, end)
