@@ -83,6 +83,27 @@ def little_group_average(crystal: Crystal, q: np.ndarray, velocities: np.ndarray
     return velocities @ mean.transpose(0, 2, 1)
 
 
+def separated(operators: np.ndarray, along: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Operators (3, N, B, B) in eigenvectors that diagonalise their part along a direction within each group.
+
+    Parameters
+    ----------
+    along : (3,) ndarray
+        Unit vector.
+    groups : (N, B) ndarray of int
+        Ascending numbers of the groups of degenerate bands.
+    """
+    inside = groups[:, :, None] == groups[:, None, :]
+    part = np.where(inside, np.tensordot(along, operators, axes=1), 0.0)
+    # a step between the groups keeps them in order in one diagonalisation
+    step = 4.0 * np.abs(part).sum(axis=2).max(initial=1e-30)
+    bands = np.arange(groups.shape[1])
+    part[:, bands, bands] += step * groups
+    rotation = np.linalg.eigh(part)[1]
+    found: np.ndarray = rotation.conj().transpose(0, 2, 1) @ operators @ rotation
+    return found
+
+
 def _chunks(phonons: Phonons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     points, n_bands = phonons.frequencies.shape
     step = max(1, _CHUNK // (3 * n_bands**2))
@@ -111,14 +132,7 @@ def _group_velocities(harmonic: HarmonicCrystal, along: np.ndarray, q: np.ndarra
     groups = degenerate_groups(f)
     mixed = np.flatnonzero(groups[:, -1] < f.shape[1] - 1)
     if len(mixed):
-        inside = groups[mixed, :, None] == groups[mixed, None, :]
-        slope = np.where(inside, np.tensordot(along, slopes[:, mixed], axes=1), 0.0)
-        # a step between the groups keeps them in order in one diagonalisation
-        step = 4.0 * np.abs(slope).sum(axis=2).max(initial=1e-30)
-        n_bands = f.shape[1]
-        slope[:, np.arange(n_bands), np.arange(n_bands)] += step * groups[mixed]
-        rotation = np.linalg.eigh(slope)[1]
-        slopes[:, mixed] = rotation.conj().transpose(0, 2, 1) @ slopes[:, mixed] @ rotation
+        slopes[:, mixed] = separated(slopes[:, mixed], along, groups[mixed])
     diagonal = np.diagonal(slopes, axis1=2, axis2=3).real.transpose(1, 2, 0)
     velocities: np.ndarray = diagonal / (2.0 * np.maximum(f, CUTOFF_FREQUENCY_THZ))[..., None]
     return velocities

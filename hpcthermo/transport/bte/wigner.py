@@ -31,13 +31,12 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_groups, heat_capacities, occupations
+from hpcthermo.phonons.velocities import DIRECTION, separated
 from hpcthermo.transport.bte.conductivity import Thickness, lifetimes, star_mean
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K, PLANCK_EV_PER_THZ
 
 FORMULAS = ("smm19", "njc23")
-#: degenerate bands are told apart by their velocity along this Cartesian direction
-DIRECTION = (1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,8 @@ def _at_point(f: np.ndarray, v: np.ndarray, velocity_matrix: np.ndarray, gamma: 
     w, w_ = f[:, None], f[None, :]
     operator = velocity_matrix * (w + w_) / (2.0 * np.sqrt(w * w_)) * (active[:, None] & active[None, :])
     if same.sum() > len(f):
-        operator = _separated(operator, same, group)
+        along = np.array(DIRECTION) / np.linalg.norm(DIRECTION)
+        operator = separated(operator[:, None], along, group[None])[:, 0]
     # the diagonal is real: V_ss V_ss are populations
     products = (operator[:, None] * operator.conj()[None, :]).real
     width = 2.0 * np.pi * (gamma[:, :, None] + gamma[:, None, :])
@@ -128,12 +128,3 @@ def _at_point(f: np.ndarray, v: np.ndarray, velocity_matrix: np.ndarray, gamma: 
     lost = spread[:, :, None] * spread[:, None, :] - v[:, :, None] * v[:, None, :]
     left_out = np.einsum("ti,iab->tab", capacities * tau * active, lost)
     return between, within, left_out
-
-
-def _separated(operator: np.ndarray, same: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The operator (3, B, B) in eigenvectors that diagonalise its part along `DIRECTION` within each group."""
-    along = np.where(same, np.tensordot(np.array(DIRECTION) / np.linalg.norm(DIRECTION), operator, axes=1), 0.0)
-    step = 4.0 * np.abs(along).sum(axis=1).max() + 1.0
-    rotation = np.linalg.eigh(along + step * np.diag(group))[1]
-    separated: np.ndarray = rotation.conj().T @ operator @ rotation
-    return separated
