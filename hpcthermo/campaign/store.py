@@ -20,7 +20,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from hpcthermo.campaign.block import Block, Layout, checksums
 from hpcthermo.campaign.journal import Journal
 from hpcthermo.campaign.task import Record
 from hpcthermo.errors import InputError, ResourceError
-from hpcthermo.results import replaced_file
+from hpcthermo.results import replaced_file, sync_folder
 
 FORMAT = "hpcthermo-campaign"
 FORMAT_VERSION = 1
@@ -148,7 +147,7 @@ class Store:
         if shards and shards[-1].stat().st_size < _SHARD_BYTES:
             path = shards[-1]
         self._write_shard(path, [key for key, (group, _) in self._places.items() if group.shard in (None, path)])
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._forget()
         self._index_shard(path)
         self._journal.clear()
@@ -328,15 +327,6 @@ def _stacked_arrays(payload: bytes) -> tuple[dict[str, np.ndarray], np.ndarray]:
         arrays[name] = np.frombuffer(payload, dtype, count, start).reshape(rows, *shape)
         start += count * dtype.itemsize
     return arrays, sums
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names of files safe against a crash of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Memory:

@@ -25,6 +25,7 @@ import numpy as np
 from hpcthermo.domain.comm import Communicator
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.errors import HpcthermoError, InputError, ResourceError
+from hpcthermo.results import sync_folder
 
 Shard = dict[str, np.ndarray]
 FOLDER = "checkpoints"
@@ -190,13 +191,13 @@ class CheckpointStore:
     def _complete(self, target: Path, step: int, shards: list[Any] | None, facts: dict[str, Any]) -> None:
         if self._comm.rank != 0:
             return
-        _sync_folder(target)
+        sync_folder(target)
         content = {"format_version": FORMAT_VERSION, "step": step, "shards": shards, "facts": facts}
         text = json.dumps(content, sort_keys=True)
         manifest = {"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
         self._write_file(target / MANIFEST, json.dumps(manifest, sort_keys=True).encode())
-        _sync_folder(target)
-        _sync_folder(self.folder)
+        sync_folder(target)
+        sync_folder(self.folder)
         for generation in self.generations()[_GENERATIONS:]:
             (generation.folder / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(generation.folder, ignore_errors=True)
@@ -240,11 +241,3 @@ def _read_manifest(path: Path) -> Generation | None:
         return Generation(path.parent, int(content["step"]), shards, dict(content["facts"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
