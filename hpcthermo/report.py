@@ -46,11 +46,14 @@ _CAPTIONS = {
     "heat_capacity": "Heat capacity at constant volume, per mole of primitive cells.",
     "conductivity": "Mean conductivity over the periodic directions.",
     "scattering_rate": "Scattering rates 1/tau = 4 pi gamma of the modes of the mesh.",
-    "mean_free_path": "Mean free paths |v| tau.",
+    "mean_free_path": "Mean free paths: |v| tau, and of the full equation its vector F along v.",
     "phase_space": "Weight of the three-phonon processes that conserve energy, of each mode.",
     "cumulative_path": "Conductivity of all modes with mean free paths up to the abscissa.",
     "cumulative_frequency": "Conductivity of all modes with frequencies up to the abscissa.",
     "branch_shares": "Share of each band in the conductivity; blue: the three lowest at each wave vector.",
+    "spectral_conductivity": "Conductivity by frequency.",
+    "line_shapes": "Spectral functions of all bands at wave vectors of the mesh with all shifts that the report names; "
+                   "dotted: harmonic frequencies.",
     "moire_map": "Upper layer coloured by local stacking, distance to the lower layer, interlayer energy and height.",
 }
 

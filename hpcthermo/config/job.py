@@ -288,6 +288,12 @@ class BoltzmannJob(LatticeDynamicsJob):
     bte: BteSection
     """Mesh, temperatures and scattering."""
 
+    @property
+    def order(self) -> int:
+        """Highest order of force constants that are computed, or have to be at hand."""
+        loop = self.bte.line_shapes is not None and self.crystal is None and self.force_constants.order == 4
+        return 4 if self.bte.four_phonon is not None or loop else 3
+
     @model_validator(mode="after")
     def _orders_that_are_needed(self) -> Any:
         if self.bte.four_phonon is not None:
@@ -316,6 +322,8 @@ class BteConvergenceJob(BoltzmannJob):
 
     @model_validator(mode="after")
     def _from_a_potential(self) -> Any:
+        if self.bte.line_shapes is not None:
+            raise ValueError('expected bte.line_shapes in a job of kind "bte" only; remove it')
         for name in ("supercells", "displacements_A", "cutoffs3_A"):
             if self.crystal is not None and getattr(self.convergence, name) is not None:
                 raise ValueError(f"convergence.{name}: needs [structure] with potential, and this job has [crystal]; "

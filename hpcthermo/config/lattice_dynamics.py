@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from hpcthermo.config.base import Boolean, Kelvin, Section, Text
+from hpcthermo.config.base import Boolean, Element, Kelvin, Number, Section, Text
 from hpcthermo.config.relaxation import CrystalRelaxation
 from hpcthermo.config.structure import FileName
 
@@ -199,6 +199,22 @@ class FourPhononSection(Section):
         return self
 
 
+WaveVector = tuple[Number, Number, Number]
+
+
+class LineShapesSection(Section):
+    """Shifts and line shapes at some wave vectors: bubble, tadpole, and loop from fourth-order force constants."""
+
+    q: Annotated[tuple[WaveVector, ...], Field(min_length=1, max_length=1000), AfterValidator(_different)]
+    """Points of bte.mesh, in units of the reciprocal lattice vectors."""
+    temperatures_K: Temperatures | None = None
+    """Those of [bte] without."""
+    width_THz: Terahertz = 0.1
+    """Half width of the Lorentzians that stand for energy denominators and deltas."""
+    frequencies: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 1000
+    """Frequencies at which lines are computed, up to 1.2 times the highest of the mesh."""
+
+
 class BteSection(Section):
     """The phonon Boltzmann equation."""
 
@@ -225,7 +241,10 @@ class BteSection(Section):
     sigma_THz: Terahertz | None = None
     """Standard deviation of delta = "gaussian"."""
     isotopes: Boolean = True
-    """Scattering by the natural isotope mixture."""
+    """Scattering by isotopes: the natural mixture, or mass_variances; its deltas are those of delta."""
+    mass_variances: dict[Element, Annotated[float, Field(ge=0.0, le=100.0, strict=True)]] = (
+        Field(default_factory=dict))
+    """Mass variances of elements, g = sum of c (1 - m/mean)^2, instead of those of the natural mixture."""
     boundary_length_um: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
     """Scattering at boundaries this far apart, |v| / L."""
     coherence: Boolean = True
@@ -236,11 +255,8 @@ class BteSection(Section):
     """Thickness of a sheet, whose conductivity is that of its cell times (cell height / thickness)."""
     four_phonon: FourPhononSection | None = None
     """Scattering by four phonons, where the table is given; needs force constants of the fourth order."""
-
-    @property
-    def order(self) -> int:
-        """Highest order of force constants that are needed."""
-        return 3 if self.four_phonon is None else 4
+    line_shapes: LineShapesSection | None = None
+    """Shifts and line shapes at some wave vectors, where the table is given."""
 
     @model_validator(mode="after")
     def _consistent(self) -> BteSection:
@@ -248,6 +264,8 @@ class BteSection(Section):
             raise ValueError("expected either mesh (divisions) or mesh_length_A; give exactly one of them")
         if (self.delta == "gaussian") != (self.sigma_THz is not None):
             raise ValueError('expected sigma_THz with delta = "gaussian", and only with it; add or remove it')
+        if self.mass_variances and not self.isotopes:
+            raise ValueError("expected mass_variances with isotopes = true only; remove one of them")
         return self
 
 

@@ -1,11 +1,13 @@
 """``kind = "bte_convergence"``: the conductivity against mesh, cutoff, supercell and displacement, with a verdict.
 
 One thing varies at a time; [bte] and [force_constants] hold the others. Values are the mean of the diagonal components
-along periodic directions, at the temperature nearest 300 K, by the full equation if the job asks for it.
+along periodic directions, at the temperature nearest 300 K, by the full equation if the job asks for it. Where that has
+no solution a value is left out, with a failed check and no verdict.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
     """All series of the job, one after the other, to a report."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
         relaxed = None if job.crystal is not None else relaxed_structure(run)
-        constants = _force_constants(run, relaxed, job.bte.order, {})
+        constants = _force_constants(run, relaxed, job.order, {})
         quantities: dict[str, Quantity] = {}
         attributes: dict[str, dict[str, Any]] = {}
         lowest = np.inf
@@ -48,24 +50,27 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
             if values is None:
                 continue
             ordered = sorted(values, key=lambda value, name=name: _order(name, value))  # type: ignore[misc]
-            kappa, abscissa = [], []
+            kappa, abscissa, failures = [], [], dict[str, str]()
             for value in ordered:
                 at = constants if name == "meshes" else _force_constants(
-                    run, relaxed, job.bte.order, {_KEYS[name]: value})
+                    run, relaxed, job.order, {_KEYS[name]: value})
                 settings = job.bte.model_copy(update={"mesh": value, "mesh_length_A": None} if name == "meshes" else {})
                 solution = solve(at.dynamics, settings, nac=job.phonon.nac,
                                  imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
                                  device=job.execution.device, stage=run.stage,
                                  campaign=run.point_records, seed=job.seed)
                 lowest = min(lowest, float(solution.phonons.frequencies.min()))
-                kappa.append(_mean(solution))
+                kappa.append(_mean(solution, job.bte.method == "lbte"))
+                if np.isnan(kappa[-1]):
+                    index, _ = _temperature(job.bte.temperatures_K)
+                    failures[_label(str(value))] = solution.full_failures[index]
                 abscissa.append(_abscissa(name, value, solution))
             steps, found = np.array(abscissa), np.array(kappa)
             limit = _limit(name, steps, found, job.convergence.tolerance_percent / 100.0)
             quantities |= _series(name, ordered, steps, found, limit)
             attributes[f"convergence/{name}"] = {
                 "abscissa": axis, "method": "full equation" if job.bte.method == "lbte" else "relaxation times",
-                "temperature_K": _temperature(job.bte.temperatures_K)[1]}
+                "temperature_K": _temperature(job.bte.temperatures_K)[1], "failures": json.dumps(failures)}
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         quantities["checks/lowest_frequency"] = Quantity(np.array(lowest), "THz", "on all meshes")
         thickness = Thickness.of(constants.dynamics.crystal, job.bte.thickness_A)
@@ -91,10 +96,16 @@ def _temperature(temperatures: tuple[float, ...]) -> tuple[int, float]:
     return index, float(temperatures[index])
 
 
-def _mean(solution: Solution) -> float:
+def _mean(solution: Solution, full: bool) -> float:
+    """Mean diagonal component along periodic directions; not a number where the full equation has no solution."""
     index, _ = _temperature(tuple(solution.relaxation_time.temperatures))
-    tensor = (solution.full or solution.relaxation_time).kappa[index]
-    return float(np.diag(tensor)[list(solution.mesh.crystal.periodic)].mean())
+    found = solution.full if full else solution.relaxation_time
+    return np.nan if found is None else float(np.diag(found.kappa[index])[list(solution.mesh.crystal.periodic)].mean())
+
+
+def _label(value: str) -> str:
+    """A value as the keys of summary.json have it: (4, 4, 4) is 4x4x4."""
+    return value.strip("()").replace(", ", "x").replace("(", "").replace(")", "")
 
 
 def _order(name: str, value: Any) -> float:
@@ -116,6 +127,8 @@ def _abscissa(name: str, value: Any, solution: Solution) -> float:
 
 def _limit(name: str, steps: np.ndarray, kappa: np.ndarray, tolerance: float) -> Limit:
     """Meshes and displacements have a known law; cutoffs and supercells are judged by the last change."""
+    if np.isnan(kappa).any():
+        return Limit(np.nan, None, np.nan, False)
     return extrapolated(steps, kappa, tolerance) if name in ("meshes", "displacements_A") else (
         last_change(kappa, tolerance))
 
@@ -147,8 +160,15 @@ def analyze_convergence(results: Results) -> tuple[Table, Table]:
         temperature = float(results.attributes[f"convergence/{name}"]["temperature_K"])
         stem = f"kappa_{method}_mean_{temperature:g}K_{NAMES[name]}"
         for value, kappa in zip(found["values"], found["kappa"], strict=True):
-            label = value.decode().strip("()").replace(", ", "x").replace("(", "").replace(")", "")
-            table[f"{stem}_{label}"] = entry(float(kappa), UNIT)
+            if np.isfinite(kappa):
+                table[f"{stem}_{_label(value.decode())}"] = entry(float(kappa), UNIT)
+        failures = json.loads(str(results.attributes[f"convergence/{name}"].get("failures", "{}")))
+        if failures:
+            label, reason = next(iter(failures.items()))
+            unsolved = f"no solution of the full equation at {', '.join(failures)} ({label}: {reason})"
+            checks["lbte_solved"] = {"passed": False, "detail": unsolved}
+            checks[f"converged_{NAMES[name]}"] = {"passed": False, "detail": f"not known: {unsolved}"}
+            continue
         where = "the value before"
         if "extrapolated" in found:
             table[f"{stem}_extrapolated"] = entry(float(found["extrapolated"][0]), UNIT, float(found["error"][0]))

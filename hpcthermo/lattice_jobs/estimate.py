@@ -80,12 +80,14 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
     InputError
         If the job cannot be run.
     """
+    from hpcthermo.config.job import BoltzmannJob
+
     found = LatticeEstimate()
     found.add("job", f"{job.kind}{': ' + job.title if job.title else ''} (valid)")
     if not probe:
         found.seconds = None
-    bte = getattr(job, "bte", None)
-    order = bte.order if bte is not None else 4 if job.kind == "fc" else 3 if job.phonon.grueneisen else 2
+    bte = job.bte if isinstance(job, BoltzmannJob) else None
+    order = job.order if isinstance(job, BoltzmannJob) else 4 if job.kind == "fc" else 3 if job.phonon.grueneisen else 2
     crystal, cells = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
     if bte is not None:
         _boltzmann(bte, crystal, cells, job, found)
@@ -155,11 +157,10 @@ def _workers(job: LatticeDynamicsJob) -> int:
 
 
 def _boltzmann(bte: BteSection, crystal: Crystal, cells: int, job: LatticeDynamicsJob, found: LatticeEstimate) -> None:
-    from hpcthermo.transport.bte.mesh import Mesh
     from hpcthermo.transport.bte.rates import strength_bytes, task_count
-    from hpcthermo.transport.bte.solution import mesh_of
+    from hpcthermo.transport.bte.solution import Given
 
-    mesh: Mesh = mesh_of(crystal, bte.mesh, bte.mesh_length_A, bte.symmetry)
+    mesh = Given.of(crystal, bte).mesh
     n, bands = mesh.n_points, crystal.n_bands
     rotations = len(mesh.rotations)
     triplets = n * n / (3.0 * rotations)

@@ -15,6 +15,9 @@ _RATES = {"linewidth": ("three phonons", BLUE), "normal_linewidth": ("normal", G
 _PARTS = {"rta": ("relaxation times", BLUE, "o-"), "lbte": ("full equation", RED, "s-"),
           "coherence": ("coherence", GREEN, "^-")}
 _DIAGONAL = (("xx", BLUE), ("yy", RED), ("zz", GREEN))
+#: endings of what each way of solving gives -> style of lines and addition to labels
+_SOLVED = {"": ("-", ""), "_lbte": ("--", ", full equation")}
+_SHAPES = (BLUE, RED, GREEN, ORANGE, PURPLE, GREY)
 
 
 def bte_drawings(results: Results) -> Drawings:
@@ -30,6 +33,8 @@ def bte_drawings(results: Results) -> Drawings:
     drawings["cumulative_frequency"] = lambda axes: draw_cumulative(axes, results, "frequency")
     drawings["spectral_conductivity"] = lambda axes: draw_spectrum(axes, results)
     drawings["branch_shares"] = lambda axes: draw_branches(axes, results)
+    if results.group("line_shapes"):
+        drawings["line_shapes"] = lambda axes: draw_line_shapes(axes, results)
     return drawings
 
 
@@ -76,9 +81,13 @@ def draw_paths(axes: Axes, results: Results) -> None:
     """Mean free paths against frequency, near 300 K."""
     modes = found(results, "modes")
     index, temperature = room_temperature(results)
-    paths = modes["mean_free_path"][index]
-    shown = paths > 0.0
-    dots(axes, modes["frequency"][shown], 0.1 * paths[shown], BLUE)
+    for ending, color, label in (("", BLUE, "relaxation times"), ("_lbte", RED, "full equation")):
+        if f"mean_free_path{ending}" in modes:
+            paths = modes[f"mean_free_path{ending}"][index]
+            shown = paths > 0.0
+            dots(axes, modes["frequency"][shown], 0.1 * paths[shown], color, label)
+    if "mean_free_path_lbte" in modes:
+        axes.legend(markerscale=4)
     axes.set_yscale("log")
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel(f"mean free path at {temperature:g} K (nm)")
@@ -100,8 +109,7 @@ def draw_cumulative(axes: Axes, results: Results, kind: str) -> None:
     """Conductivity of all modes up to a mean free path or a frequency, near 300 K."""
     cumulative = found(results, "cumulative")
     index, temperature = room_temperature(results)
-    for k, (name, color) in enumerate(_DIAGONAL):
-        axes.plot(cumulative[kind], cumulative[f"{kind}_kappa"][index, :, k, k], color=color, label=name)
+    _draw_components(axes, cumulative[kind], cumulative, f"{kind}_kappa", index)
     if kind == "path":
         axes.set_xscale("log")
     axes.set_xlabel("mean free path (nm)" if kind == "path" else "frequency (THz)")
@@ -113,22 +121,55 @@ def draw_spectrum(axes: Axes, results: Results) -> None:
     """Conductivity by frequency, near 300 K."""
     spectral = found(results, "spectral")
     index, temperature = room_temperature(results)
-    for k, (name, color) in enumerate(_DIAGONAL):
-        axes.plot(spectral["frequency"], spectral["kappa"][index, :, k, k], color=color, label=name)
+    _draw_components(axes, spectral["frequency"], spectral, "kappa", index)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel(f"conductivity by frequency at {temperature:g} K (W/(m K THz))")
-    axes.set_ylim(bottom=0.0)
+    if "kappa_lbte" not in spectral:
+        axes.set_ylim(bottom=0.0)
     axes.legend()
+
+
+def _draw_components(axes: Axes, x: np.ndarray, table: dict[str, np.ndarray], name: str, index: int) -> None:
+    """Diagonal components of tensors (n_T, len(x), 3, 3), for each way of solving."""
+    for ending, (style, addition) in _SOLVED.items():
+        tensors = table.get(f"{name}{ending}")
+        if tensors is not None and np.isfinite(tensors[index]).all():
+            for k, (component, color) in enumerate(_DIAGONAL):
+                axes.plot(x, tensors[index, :, k, k], style, color=color, label=component + addition)
 
 
 def draw_branches(axes: Axes, results: Results) -> None:
     """Shares of the bands (counted by frequency) in the conductivity near 300 K."""
     index, temperature = room_temperature(results)
-    branch = np.trace(found(results, "kappa")["branch"][index], axis1=1, axis2=2)
-    share = 100.0 * branch / max(float(branch.sum()), 1e-300)
-    axes.bar(1 + np.arange(len(share)), share, color=[BLUE] * 3 + [GREY] * (len(share) - 3))
+    kappa = found(results, "kappa")
+    branches = {label: np.trace(kappa[name][index], axis1=1, axis2=2)
+                for name, label in (("branch", "relaxation times"), ("branch_lbte", "full equation"))
+                if name in kappa and np.isfinite(kappa[name][index]).all()}
+    width = 0.8 / len(branches)
+    for k, (label, branch) in enumerate(branches.items()):
+        share = 100.0 * branch / max(float(branch.sum()), 1e-300)
+        place = 1 + np.arange(len(share)) + width * (k - 0.5 * (len(branches) - 1))
+        axes.bar(place, share, width, color=[BLUE] * 3 + [GREY] * (len(share) - 3), alpha=1.0 - 0.5 * k, label=label)
+    if len(branches) > 1:
+        axes.legend()
     axes.set_xlabel("band, by frequency")
     axes.set_ylabel(f"share of the conductivity at {temperature:g} K (%)")
+
+
+def draw_line_shapes(axes: Axes, results: Results) -> None:
+    """Spectral functions of all bands together at the first wave vectors, near 300 K; dotted: harmonic frequencies."""
+    lines = found(results, "line_shapes")
+    index = int(np.abs(lines["temperature"] - 300.0).argmin())
+    for color, q, bands, spectra in zip(_SHAPES, lines["q"], lines["harmonic_frequency"], lines["spectral_function"],
+                                        strict=False):
+        label = "q = (" + ", ".join(f"{x:.3g}" for x in q) + ")"
+        axes.plot(lines["frequency"], spectra[index].sum(axis=0), color=color, lw=0.9, label=label)
+        for band in bands[bands > 0.0]:
+            axes.axvline(band, color=color, lw=0.5, ls=":")
+    axes.set_yscale("log")
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"spectral function at {lines['temperature'][index]:g} K (1/THz)")
+    axes.legend()
 
 
 def convergence_drawings(results: Results) -> Drawings:

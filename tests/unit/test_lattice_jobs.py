@@ -11,13 +11,21 @@ import pytest
 from test_cli import leave
 
 from hpcthermo.config import JobFileError, parse_job
+from hpcthermo.config.lattice_dynamics import BteSection
+from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.lattice_jobs.bte import _kappa_checks
 from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
 from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
 from hpcthermo.lattice_jobs.source import ForceConstants
+from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
-from hpcthermo.results import Quantity, Results
+from hpcthermo.plots.bte import bte_drawings
+from hpcthermo.results import Quantity, Results, read_results
+from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
+from hpcthermo.transport.bte.lbte import conjugate_gradients
+from hpcthermo.transport.bte.solution import solve
+from hpcthermo.units import CONDUCTIVITY_W_PER_M_K
 
 AT_HAND = """
 kind = "bte"
@@ -30,6 +38,8 @@ mesh = [11, 11, 11]
 temperatures_K = [300.0]
 method = "rta"
 """
+#: of force constants, in the folder of a run
+FILES = {"phonopy_yaml": "phono3py.yaml", "fc2": "fc2.hdf5", "fc3": "fc3.hdf5"}
 SILICON = """
 kind = "bte"
 potential = "tersoff_si"
@@ -68,6 +78,12 @@ def test_the_job_of_force_constants_at_hand_has_natural_isotopes():
     ('method = "rta"', '[bte.four_phonon]', "add crystal.fc4"),
     ('method = "rta"', '[bte.four_phonon]\ndelta = "gaussian"', "sigma_THz"),
     ('kind = "bte"', 'kind = "bte_convergence"\nconvergence = { cutoffs3_A = [3.0, 4.0] }', "needs [structure]"),
+    ('method = "rta"', "mass_variances = { Si = -1.0 }", "bte.mass_variances.Si: expected greater than or equal to 0"),
+    ('method = "rta"', "mass_variances = { silicon = 0.1 }", "bte.mass_variances.silicon"),
+    ('method = "rta"', "isotopes = false\nmass_variances = { Si = 0.1 }", "with isotopes = true only"),
+    ('method = "rta"', "[bte.line_shapes]", "bte.line_shapes.q: required key is missing"),
+    ('method = "rta"', "[bte.line_shapes]\nq = [[0, 0]]", "bte.line_shapes.q[0]: expected a list of more values"),
+    ('method = "rta"', "[bte.line_shapes]\nq = [[0, 0, 0]]\nwidth_THz = 0", "width_THz: expected greater than 0"),
 ])
 def test_wrong_tables_are_refused(old, new, told):
     text = AT_HAND.replace(old, new)
@@ -205,6 +221,123 @@ def test_a_run_leaves_report_figures_and_files(silicon):
         assert np.allclose(store["cumulative/path_kappa"][:, -1], store["kappa/rta"][()])
         bins = store["spectral/frequency"][()]
         assert np.allclose(store["spectral/kappa"][()].sum(axis=1) * (bins[1] - bins[0]), store["kappa/rta"][()])
+        # the same of the full equation
+        full = store["kappa/lbte"][()]
+        assert np.allclose(np.einsum("tisab,i->tab", store["modes/kappa_lbte"], weight / weight.sum()), full)
+        assert np.allclose(store["kappa/branch_lbte"][()].sum(axis=1), full)
+        assert np.allclose(store["spectral/kappa_lbte"][()].sum(axis=1) * (bins[1] - bins[0]), full)
+        for kind in ("path", "frequency"):
+            assert np.allclose(store[f"cumulative/{kind}_kappa_lbte"][:, -1], full)
+        # modes with paths up to 10 nm, one by one
+        paths, lengths = store["modes/mean_free_path_lbte"][()], store["cumulative/path"][()]
+        at = int(np.searchsorted(lengths, 10.0))
+        short = np.where(paths <= 10.0 * lengths[at], 1.0, 0.0)[..., None, None] * store["modes/kappa_lbte"]
+        assert np.allclose(store["cumulative/path_kappa_lbte"][:, at],
+                           np.einsum("tisab,i->tab", short, weight / weight.sum()))
+        # trace kappa = sum of C |v| path / V holds for both
+        speeds = np.linalg.norm(store["modes/velocity"][()], axis=2)
+        capacity, volume = store["modes/heat_capacity"][()], abs(np.linalg.det(store["crystal/cell"][()]))
+        for name, ending in (("rta", ""), ("lbte", "_lbte")):
+            traces = np.einsum("tis,is,tis,i->t", capacity, speeds, store[f"modes/mean_free_path{ending}"],
+                               weight / weight.sum()) * CONDUCTIVITY_W_PER_M_K / volume
+            assert np.allclose(traces, np.trace(store[f"kappa/{name}"][()], axis1=1, axis2=2))
+
+
+@pytest.fixture(scope="module")
+def lattice(silicon):
+    """Its force constants."""
+    return load_lattice_dynamics(**{name: silicon / "out" / file for name, file in FILES.items()})
+
+
+def solution(lattice, **settings):
+    return solve(lattice, BteSection(**{"mesh": (3, 3, 3), "coherence": False, **settings}))
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("failing", [(300.0,), (300.0, 1000.5)])
+def test_a_full_equation_that_fails_leaves_the_rest(failing, silicon, capsys, monkeypatch):
+    """At one of the temperatures, or at all."""
+    from matplotlib.figure import Figure
+
+    remaining = iter(temperature in failing for temperature in (300.0, 1000.5))
+
+    def solver(*arguments):
+        if next(remaining):
+            raise PhysicsError("collision matrix: expected positive eigenvalues, got others")
+        return conjugate_gradients(*arguments)
+
+    monkeypatch.setattr("hpcthermo.transport.bte.lbte.conjugate_gradients", solver)
+    text = 'kind = "bte"\n[crystal]\n' + "".join(f'{name} = "out/{file}"\n' for name, file in FILES.items())
+    (silicon / "fails.toml").write_text(text + "[phonon]\ndos = false\npoints_per_line = 2\n[bte]\nmesh = [3, 3, 3]\n"
+                                        'temperatures_K = [300.0, 1000.5]\nmethod = "lbte"\n')
+    folder = silicon / f"fails{len(failing)}"
+    code, out, err = leave(["bte", str(silicon / "fails.toml"), "--out", str(folder)], capsys)
+    assert code == 0, err
+    assert "nan" not in out
+    assert (folder / "report.html").stat().st_size > 0
+    assert (folder / "kappa-m333.hdf5").stat().st_size > 0
+    summary = json.loads((folder / "summary.json").read_text())
+    for temperature in (300.0, 1000.5):
+        assert summary["results"][f"kappa_rta_xx_{temperature:g}K"]["value"] > 0.0
+        ends = f"_{temperature:g}K"
+        assert (temperature in failing) == (not [name for name in summary["results"] if "lbte" in name
+                                                 and name.endswith(ends)])
+    check = summary["checks"]["lbte_solved"]
+    assert not check["passed"]
+    assert f"no solution at {', '.join(f'{at:g}' for at in failing)} K" in check["detail"]
+    assert "expected positive eigenvalues" in check["detail"]
+    assert summary["checks"]["positivity"]["passed"]
+    results = read_results(folder / "results.h5")
+    for name in ("conductivity", "mean_free_path", "cumulative_path", "spectral_conductivity", "branch_shares"):
+        bte_drawings(results)[name](Figure().subplots())
+
+
+def test_small_grains_are_the_limit_of_short_paths(lattice):
+    found, walls = solution(lattice), solution(lattice, boundary_length_um=1e-7)
+    assert found.small_grains[0, 0, 0] > 0.0
+    np.testing.assert_allclose(walls.relaxation_time.kappa / 1e-3, found.small_grains, rtol=1e-4, atol=1e-9)
+
+
+def test_zero_mass_variances_are_no_isotopes(lattice):
+    none, zero, natural, given = (solution(lattice, **settings).relaxation_time.kappa for settings in (
+        {"isotopes": False}, {"mass_variances": {"Si": 0.0}}, {}, {"mass_variances": {"Si": 2.0e-3}}))
+    np.testing.assert_array_equal(zero, none)
+    assert given[0, 0, 0] < natural[0, 0, 0] < none[0, 0, 0]
+    with pytest.raises(InputError, match=r"elements of the crystal \(Si\), got Ge"):
+        solution(lattice, mass_variances={"Ge": 0.1})
+
+
+def test_isotopes_have_the_delta_of_the_job(lattice):
+    found = {delta: solution(lattice, delta=delta, sigma_THz=0.4 if delta == "gaussian" else None).linewidths["isotope"]
+             for delta in ("tetrahedron", "gaussian", "adaptive_gaussian")}
+    given = solution(lattice)
+    variances = natural_mass_variances(("Si", "Si"))
+    np.testing.assert_array_equal(found["gaussian"], isotope_linewidths(given.mesh, given.phonons, variances, 0.4))
+    widths = np.full(given.phonons.frequencies.shape, 0.4)
+    np.testing.assert_allclose(isotope_linewidths(given.mesh, given.phonons, variances, widths), found["gaussian"])
+    assert not np.allclose(found["adaptive_gaussian"], found["tetrahedron"], rtol=1e-3)
+    # the sum over modes of any delta is about the same
+    sums = [np.einsum("is,i->", gamma, given.mesh.irreducible[1]) for gamma in found.values()]
+    np.testing.assert_allclose(sums, sums[0], rtol=0.5)
+
+
+def test_lines_have_shifts_and_areas(lattice):
+    q = [(0.0, 0.0, 0.0), (1.0 / 3.0, 0.0, 0.333333)]
+    found = solution(lattice, line_shapes={"q": q, "temperatures_K": (100.0, 600.0), "width_THz": 0.3,
+                                           "frequencies": 3000}).line_shapes
+    assert found.loop is None
+    assert "no loop" in found.content
+    np.testing.assert_allclose(found.tadpole, 0.0, atol=1e-6)  # by symmetry
+    optical = found.bands[0] > 5.0
+    assert optical.sum() == 3
+    assert (found.bubble[0, :, ~optical] == 0.0).all()
+    assert (found.bubble[0, 1, optical] < found.bubble[0, 0, optical]).all()  # softer when hot
+    assert (found.gamma[:, 1] >= found.gamma[:, 0]).all()
+    step = found.frequencies[1]
+    area = found.spectral_functions[0][:, optical].sum(axis=2) * step
+    np.testing.assert_allclose(area, 1.0, atol=0.02)
+    with pytest.raises(InputError, match=r"points of the mesh, got \[0.25, 0.0, 0.0\]; the nearest is \[0.3333"):
+        solution(lattice, line_shapes={"q": [(0.25, 0.0, 0.0)]})
 
 
 def test_force_constants_of_a_run_give_its_conductivity_again(silicon, capsys, monkeypatch):
@@ -356,7 +489,14 @@ def test_force_constants_of_the_fourth_order(capsys, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["checks"]["acoustic_sum_rule_4"]["passed"]
     assert summary["run"]["displaced_cells_4"] > 0
-    assert (tmp_path / "out" / "FORCE_CONSTANTS_4TH").stat().st_size > 0
+    # with which lines have the loop: it is in their places
+    files = {**FILES, "fc3": "FORCE_CONSTANTS_3RD", "fc4": "FORCE_CONSTANTS_4TH"}
+    found = solution(load_lattice_dynamics(**{name: tmp_path / "out" / file for name, file in files.items()}),
+                     mesh=(2, 2, 2), line_shapes={"q": [(0.0, 0.0, 0.0)], "frequencies": 4000}).line_shapes
+    assert abs(found.loop[0, 0, 3]) > 0.01
+    shifts = found.bubble + found.tadpole + found.loop
+    peaks = found.frequencies[found.spectral_functions[0, 0].argmax(axis=1)]
+    np.testing.assert_allclose(peaks[3:], (found.bands + shifts[:, 0])[0, 3:], atol=0.02)
 
 
 @pytest.mark.usefixtures("without_figures")

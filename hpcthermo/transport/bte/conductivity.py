@@ -17,13 +17,23 @@ In the relaxation-time approximation every mode carries
 Modes below the cutoff frequency, and modes without any scattering (gamma = 0: the acoustic ones at Gamma), carry
 nothing.
 
+The full equation gives each mode a vector F, how far it carries heat (W. Li, J. Carrete, N. A. Katcho, N. Mingo,
+Comput. Phys. Commun. 185, 1747 (2014)), in place of v tau: k = C (v F^T + F v^T) / 2 V. Its mean free path is that
+along v,
+
+    path = F . v / |v|        trace k = C |v| path / V
+
+as for relaxation times, where it is |v| tau. It is negative where the others drag a mode against its own velocity.
+
+In small grains every path ends after one length L, tau = L / |v|: kappa / L is `small_grain_limit`.
+
 A sheet has no volume of its own. Its conductivity is that of the cell times height/thickness, where the height is the
 extent of the cell along its normal; `Thickness` holds both, and results say which was used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -121,7 +131,7 @@ class Conductivity:
     modes : (n_T, I, B, 3, 3) ndarray
         Contribution of each mode, mean over its star, W/(m K).
     mean_free_paths : (n_T, I, B) ndarray
-        |v| tau, or |L| of the full equation, A.
+        F . v / |v|, A; |v| tau in the relaxation-time approximation. Zero for standing modes.
     thickness : Thickness or None
         Of a sheet.
     """
@@ -153,13 +163,14 @@ class Conductivity:
     @classmethod
     def of_displacements(cls, mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, displacements: np.ndarray,
                          temperatures: np.ndarray, thickness: Thickness | None = None) -> Conductivity:
-        """From how far each mode carries heat, L (n_T, I, B, 3), A: k = C (v L^T + L v^T) / 2 V, its path is |L|."""
+        """From how far each mode carries heat, F (n_T, I, B, 3), A; not numbers at temperatures without a solution."""
         products = velocities[..., :, None] * displacements[..., None, :]
         capacity = heat_capacities(frequencies, temperatures)
         scale = CONDUCTIVITY_W_PER_M_K / mesh.crystal.volume * (thickness.scale if thickness else 1.0)
         modes = star_mean(mesh, 0.5 * scale * capacity[..., None, None] * (products + products.swapaxes(-1, -2)))
+        paths = (directions(velocities) * displacements).sum(axis=3)
         return cls(np.asarray(temperatures, dtype=np.float64), frequencies, velocities, mesh.irreducible[1], modes,
-                   np.linalg.norm(displacements, axis=3), thickness)
+                   paths, thickness)
 
     @property
     def shares(self) -> np.ndarray:
@@ -172,6 +183,18 @@ class Conductivity:
         """Conductivity tensors (n_T, 3, 3), W/(m K)."""
         total: np.ndarray = self.shares.sum(axis=(1, 2))
         return total
+
+    @property
+    def solved(self) -> np.ndarray:
+        """Whether there is a solution at each temperature, (n_T,)."""
+        there: np.ndarray = np.isfinite(self.kappa).all(axis=(1, 2))
+        return there
+
+    def without(self, temperatures: list[int]) -> Conductivity:
+        """The same with no solution at temperatures given by index."""
+        modes, paths = self.modes.copy(), self.mean_free_paths.copy()
+        modes[temperatures] = paths[temperatures] = np.nan
+        return replace(self, modes=modes, mean_free_paths=paths)
 
     @property
     def by_branch(self) -> np.ndarray:
@@ -201,26 +224,47 @@ class Conductivity:
         slots = np.searchsorted(mesh.irreducible[0], mesh.representative)
         tetrahedra = mesh_tetrahedra(mesh)
         spectra = []
-        for modes in self.modes:
+        for t, modes in enumerate(self.modes):
             shares = degenerate_mean(self.frequencies, modes.reshape(*self.frequencies.shape, 9))
             density = density_of_states(self.frequencies[slots], tetrahedra, bins, shares[slots])
-            spectra.append(density.projected.T.reshape(bins, 3, 3))
+            spectrum = density.projected.T.reshape(bins, 3, 3)
+            spectra.append(spectrum if self.solved[t] else np.full_like(spectrum, np.nan))
         return density.frequencies, np.array(spectra)
 
     def _cumulative(self, keys: np.ndarray, limits: np.ndarray) -> np.ndarray:
-        result = np.zeros((len(self.temperatures), len(limits), 3, 3))
-        for t, (key, share) in enumerate(zip(keys, self.shares, strict=True)):
+        result = np.full((len(self.temperatures), len(limits), 3, 3), np.nan)
+        shares = self.shares
+        for t in np.flatnonzero(self.solved):
+            key, share = keys[t], shares[t]
             order = np.argsort(key, axis=None)
             sums = np.concatenate([np.zeros((1, 3, 3)), np.cumsum(share.reshape(-1, 3, 3)[order], axis=0)])
             result[t] = sums[np.searchsorted(key.ravel()[order], limits, side="right")]
         return result
 
-    def small_grains(self) -> np.ndarray:
-        """Conductivity by length where grains of one size end all paths, tau = L/|v|: (n_T, 3, 3), W/(m K) per A."""
-        moving = self.mean_free_paths > 0.0
-        per_length = np.where(moving, 1.0 / np.where(moving, self.mean_free_paths, 1.0), 0.0)
-        limit: np.ndarray = (self.shares * per_length[..., None, None]).sum(axis=(1, 2))
-        return limit
+
+def directions(velocities: np.ndarray) -> np.ndarray:
+    """Unit vectors v / |v| of velocities (..., 3); zero for standing modes."""
+    speeds = np.linalg.norm(velocities, axis=-1, keepdims=True)
+    units: np.ndarray = velocities / np.where(speeds > 0.0, speeds, 1.0)
+    return units
+
+
+def small_grain_limit(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, temperatures: np.ndarray,
+                      thickness: Thickness | None = None) -> np.ndarray:
+    """Conductivity by length where grains of one size L end all paths, tau = L/|v|: (n_T, 3, 3), W/(m K) per A.
+
+    The limit of kappa by the length of boundary scattering, as this length tends to zero; the scattering of phonons
+    by each other and by isotopes does not matter then.
+
+    Parameters
+    ----------
+    frequencies, velocities : (I, B), (I, B, 3) arrays
+        At the irreducible points, THz and A/ps.
+    temperatures : (n_T,) array
+        K.
+    """
+    everywhere = np.broadcast_to(directions(velocities), (len(temperatures), *velocities.shape))
+    return Conductivity.of_displacements(mesh, frequencies, velocities, everywhere, temperatures, thickness).kappa
 
 
 def tensor_asymmetry(mesh: Mesh, kappa: np.ndarray) -> np.ndarray:

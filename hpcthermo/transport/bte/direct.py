@@ -23,6 +23,13 @@ _COLUMNS = 64
 MOST_ROWS = 20_000
 
 
+def require_few_rows(rows: int) -> None:
+    """Refuse a matrix with more than `MOST_ROWS` rows with an `InputError`."""
+    if rows > MOST_ROWS:
+        raise InputError(f"direct solution: expected at most {MOST_ROWS} rows (3 bands x irreducible points), got "
+                         f"{rows}; use conjugate gradients")
+
+
 def dense_matrix(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Gamma + M, (3 B I, 3 B I), symmetric, THz.
 
@@ -33,8 +40,7 @@ def dense_matrix(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarra
     """
     n_points, n_bands = diagonal.shape
     rows = 3 * diagonal.size
-    if rows > MOST_ROWS:
-        raise InputError(f"direct solution: expected at most {MOST_ROWS} rows, got {rows}; use conjugate gradients")
+    require_few_rows(rows)
     root = np.repeat(np.sqrt(sizes), 3 * n_bands)
     dense = np.empty((rows, rows))
     for begin in range(0, rows, _COLUMNS):

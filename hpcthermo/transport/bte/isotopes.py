@@ -18,10 +18,15 @@ of each atom, a 3 x 3 tensor, and not once per pair of modes:
 with gamma the half width at half maximum, THz. (G_i is real, as -q has the complex conjugate eigenvectors.) Means over
 degenerate bands are taken on both sides, so gamma does not depend on the choice of eigenvectors.
 
+The delta is by linear tetrahedra or a Gaussian, in jobs what the three-phonon processes have. An adaptive Gaussian has
+the width of the mode at q' s', whose frequency alone varies under the sum.
+
 Shares of natural isotopes: de Laeter et al., Pure Appl. Chem. 75, 683 (2003), as tabulated by phonopy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -47,16 +52,32 @@ def natural_mass_variances(symbols: tuple[str, ...]) -> np.ndarray:
     for symbol in symbols:
         isotopes = table.get(symbol)
         if not isotopes:
-            raise InputError(f"isotopes: expected an element with natural isotopes, got {symbol}; give its mass "
-                             "variance")
+            raise InputError(f"isotopes: expected an element with natural isotopes, got {symbol}; give "
+                             f"bte.mass_variances = {{ {symbol} = ... }}, or isotopes = false")
         masses, shares = np.array(isotopes)[:, 1], np.array(isotopes)[:, 2]
         mean = shares @ masses / shares.sum()
         variances.append(float(shares @ (1.0 - masses / mean) ** 2))
     return np.array(variances)
 
 
+def mass_variances_of(symbols: tuple[str, ...], given: Mapping[str, float]) -> np.ndarray:
+    """Mass variances g (n,) of atoms: those that are given for their elements, natural ones of the others.
+
+    Raises
+    ------
+    InputError
+        If an element is given that is not there, or one that is not given has no natural isotopes.
+    """
+    absent = sorted(set(given) - set(symbols))
+    if absent:
+        raise InputError(f"bte.mass_variances: expected elements of the crystal ({', '.join(sorted(set(symbols)))}), "
+                         f"got {', '.join(absent)}; remove it")
+    natural = {symbol: float(natural_mass_variances((symbol,))[0]) for symbol in set(symbols) - set(given)}
+    return np.array([{**natural, **given}[symbol] for symbol in symbols])
+
+
 def isotope_linewidths(mesh: Mesh, phonons: Phonons, mass_variances: np.ndarray,
-                       sigma: float | None = None) -> np.ndarray:
+                       sigma: float | np.ndarray | None = None) -> np.ndarray:
     """Linewidths gamma (I, B) of the modes at irreducible points, THz.
 
     Parameters
@@ -65,8 +86,8 @@ def isotope_linewidths(mesh: Mesh, phonons: Phonons, mass_variances: np.ndarray,
         On the whole mesh.
     mass_variances : (n,) array
         g of each atom.
-    sigma : float, optional
-        Width of a Gaussian, THz, in place of tetrahedra.
+    sigma : float or (N, B) array, optional
+        Width of a Gaussian, or of one for each mode q' s', THz, in place of tetrahedra.
     """
     frequencies = phonons.frequencies
     n = len(mass_variances)

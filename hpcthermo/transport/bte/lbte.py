@@ -71,10 +71,21 @@ class Solved:
 
 @dataclass(frozen=True)
 class FullSolution:
-    """Conductivity by the full equation, and how each temperature was solved."""
+    """Conductivity by the full equation, and how each temperature was solved.
+
+    Attributes
+    ----------
+    conductivity : Conductivity
+        Not numbers at temperatures without a solution.
+    solved : tuple of Solved
+        By temperature.
+    failures : dict of int to str
+        Why there is no solution, by the index of the temperature.
+    """
 
     conductivity: Conductivity
     solved: tuple[Solved, ...]
+    failures: dict[int, str]
 
 
 def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np.ndarray, temperatures: np.ndarray,
@@ -101,29 +112,34 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
     threads : int
         Of this process; the result does not depend on how many.
 
-    Raises
-    ------
-    PhysicsError
-        If the collision matrix is not positive, or the steps do not end.
+    Notes
+    -----
+    A temperature at which the matrix is not positive, or the steps do not end, is told in `FullSolution.failures`
+    and takes nothing from the others.
     """
     stars = Stars.of(mesh)
     points = mesh.irreducible[0]
     f = frequencies[points]
     if not keep_crossing:
         velocities = degenerate_mean(f, velocities @ stars.projections.transpose(0, 2, 1))
-    displacements, solved = [], []
+    displacements, solved, failures = [], [], dict[int, str]()
     for t, temperature in enumerate(np.asarray(temperatures, dtype=np.float64)):
         matrix = CollisionMatrix(collisions, stars, frequencies, prefactor, float(temperature), threads)
         active = (f > CUTOFF_FREQUENCY_THZ) & (gamma[:, t] > 0.0)
         diagonal = np.where(active, gamma[:, t], 1.0)
         weight = np.where(active, f * inverse_sinh(f, float(temperature)), 0.0)
-        found = (solver or conjugate_gradients)(matrix, diagonal, weight[..., None] * velocities, stars.sizes)
+        right = weight[..., None] * velocities
+        try:
+            found = (solver or conjugate_gradients)(matrix, diagonal, right, stars.sizes)
+        except PhysicsError as failure:
+            failures[t] = str(failure)
+            found = Solved(np.full_like(right, np.nan), 0, np.nan, ())
         excited = weight > np.finfo(float).tiny
         by_field = np.where(excited, 0.25 / np.pi, 0.0) / np.where(excited, weight, 1.0)
         displacements.append(by_field[..., None] * found.field)
         solved.append(found)
     conductivity = Conductivity.of_displacements(mesh, f, velocities, np.array(displacements), temperatures, thickness)
-    return FullSolution(conductivity, tuple(solved))
+    return FullSolution(conductivity, tuple(solved), failures)
 
 
 def conjugate_gradients(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, right: np.ndarray,

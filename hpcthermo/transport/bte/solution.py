@@ -1,7 +1,9 @@
 """From force constants to the conductivity: the steps of a bte job as one function.
 
     phonons on the mesh -> group velocities -> linewidths (three and four phonons, isotopes, boundaries)
-    -> conductivity by relaxation times -> full equation -> coherences
+    -> conductivity by relaxation times -> coherences -> line shapes -> full equation
+
+What fails in the full equation leaves the rest as it is.
 
 Everything that a user can be told about the result, checks included, is in `Solution`.
 """
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.errors import InputError
+from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
@@ -27,10 +29,11 @@ from hpcthermo.phonons.velocities import group_velocities, little_group_average,
 from hpcthermo.transport.bte import lbte
 from hpcthermo.transport.bte.boundary import boundary_linewidths
 from hpcthermo.transport.bte.collisions import Collisions, energy_imbalance
-from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound
-from hpcthermo.transport.bte.direct import pseudo_inverse
+from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound, small_grain_limit
+from hpcthermo.transport.bte.direct import pseudo_inverse, require_few_rows
 from hpcthermo.transport.bte.four_phonon import FourPhononLinewidths, FourPhononRates, all_processes, sampled
-from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
+from hpcthermo.transport.bte.isotopes import isotope_linewidths, mass_variances_of
+from hpcthermo.transport.bte.line_shapes import LineShapes, line_shapes, mesh_points
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.smearing import CUTOFF_SIGMAS, Gaussian, adaptive_gaussian, fixed_gaussian
@@ -62,11 +65,16 @@ class Solution:
     total_linewidths : (I, n_T, B) ndarray
         Of all together.
     relaxation_time : Conductivity
+    small_grains : (n_T, 3, 3) ndarray
+        Conductivity by length of small grains, W/(m K) per A.
     full : Conductivity or None
-        Of the full equation.
+        Of the full equation, not numbers at temperatures where it failed; None if it is not asked for or failed at all.
     full_facts : dict
-        How it was solved.
+        How it was solved; "residuals" by temperature.
+    full_failures : dict of int to str
+        Why it was not solved, by the index of the temperature.
     coherence : Coherences or None
+    line_shapes : LineShapes or None
     phase_space : (I, n_T, B) ndarray or None
         Weighted, 1/THz^4.
     four_phonon : FourPhononLinewidths or None
@@ -86,9 +94,12 @@ class Solution:
     linewidths: dict[str, np.ndarray]
     total_linewidths: np.ndarray
     relaxation_time: Conductivity
+    small_grains: np.ndarray
     full: Conductivity | None = None
     full_facts: dict[str, Any] = field(default_factory=dict)
+    full_failures: dict[int, str] = field(default_factory=dict)
     coherence: Coherences | None = None
+    line_shapes: LineShapes | None = None
     phase_space: np.ndarray | None = None
     four_phonon: FourPhononLinewidths | None = None
     without_four_phonon: np.ndarray | None = None
@@ -125,6 +136,43 @@ def mesh_of(crystal: Crystal, mesh: Any, length_A: float | None, symmetric: bool
     return Mesh.create(crystal, matrix, symmetric)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the settings of a job are for its crystal.
+
+    Attributes
+    ----------
+    mesh : Mesh
+    thickness : Thickness or None
+    mass_variances : (n,) ndarray or None
+        None: no scattering by isotopes.
+    line_points : (Q,) ndarray of int
+        Points of the mesh whose line shapes are wanted.
+    """
+
+    mesh: Mesh
+    thickness: Thickness | None
+    mass_variances: np.ndarray | None
+    line_points: np.ndarray
+
+    @classmethod
+    def of(cls, crystal: Crystal, settings: BteSection) -> Given:
+        """From the settings.
+
+        Raises
+        ------
+        InputError
+            If they do not fit the crystal.
+        """
+        mesh = mesh_of(crystal, settings.mesh, settings.mesh_length_A, settings.symmetry)
+        variances = mass_variances_of(crystal.symbols, settings.mass_variances) if settings.isotopes else None
+        if settings.method == "lbte" and settings.solver == "direct":
+            require_few_rows(3 * crystal.n_bands * len(mesh.irreducible[0]))
+        wanted = () if settings.line_shapes is None else settings.line_shapes.q
+        return cls(mesh, Thickness.of(crystal, settings.thickness_A), variances,
+                   mesh_points(mesh, np.array(wanted).reshape(-1, 3)))
+
+
 def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = "gonze",
           imaginary_limit_THz: float = 0.05, threads: int = 1, device: str = "cpu",
           stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False,
@@ -149,14 +197,14 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     ResourceError
         If there is no such device.
     PhysicsError
-        If the conductivity is no sound tensor.
+        If the conductivity by relaxation times is no sound tensor.
     """
     make_backend(device, "mixed")  # one that is absent is refused before work is spent
     clock = _Clock(stage)
     clock.begin("phonons")
     crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
-    mesh = mesh_of(crystal, settings.mesh, settings.mesh_length_A, settings.symmetry)
-    thickness = Thickness.of(crystal, settings.thickness_A)
+    given = Given.of(crystal, settings)
+    mesh, thickness = given.mesh, given.thickness
     harmonic = harmonic_crystal(dynamics, nac)
     phonons = mesh_phonons(harmonic, mesh)
     require_stable(phonons.frequencies, mesh.q, imaginary_limit_THz)
@@ -167,8 +215,6 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     if np.linalg.norm(velocities, axis=2).max() < STANDING_A_PER_PS:
         raise InputError(f"mesh: expected points at which phonons move, got {mesh.n_points} at which all are standing "
                          "waves; use a finer mesh")
-    variances = natural_mass_variances(crystal.symbols) if settings.isotopes else None
-
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
     problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,
@@ -186,14 +232,13 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     elif not full:
         linewidths = {"three_phonon": linewidths_of(problem, threads, note, campaign)}
     clock.begin("other scattering")
-    if variances is not None:
-        linewidths["isotope"] = isotope_linewidths(mesh, phonons, variances)
+    if given.mass_variances is not None:
+        sigma = gaussian.widths if gaussian and settings.delta == "adaptive_gaussian" else settings.sigma_THz
+        linewidths["isotope"] = isotope_linewidths(mesh, phonons, given.mass_variances, sigma)
     if settings.boundary_length_um is not None:
         linewidths["boundary"] = boundary_linewidths(velocities, settings.boundary_length_um * MICROMETRE)
-    total = linewidths["three_phonon"].copy()
-    for name in ("isotope", "boundary"):
-        if name in linewidths:
-            total += linewidths[name][:, None, :]
+    total = sum((linewidths[name][:, None, :] for name in ("isotope", "boundary") if name in linewidths),
+                start=linewidths["three_phonon"])
 
     frequencies = irreducible.frequencies
 
@@ -212,7 +257,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         linewidths["four_phonon"], without = four_phonon.gamma, conductivity.kappa
         conductivity, total = with_four_phonon(four_phonon.gamma)
     clock.begin("conductivity")
-    solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, four_phonon=four_phonon,
+    grains = small_grain_limit(mesh, frequencies, velocities, temperatures, thickness)
+    solution = Solution(mesh, phonons, velocities, linewidths, total, conductivity, grains, four_phonon=four_phonon,
                         without_four_phonon=without, seconds=clock.seconds)
     asymmetry = np.abs(phonons.frequencies - phonons.frequencies[mesh.representative]).max()
     solution.soundness = {"frequency_asymmetry": float(asymmetry),
@@ -224,6 +270,13 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
         weighted = replace(problem, third=None, split=False)
         note = clock.begin("phase space", weighted.rates.n_tasks)
         solution.phase_space = _phase_space(weighted, threads, note, campaign)
+    if settings.line_shapes is not None:
+        note = clock.begin("line shapes", len(given.line_points))
+        fourth = dynamics.fourth if 4 in dynamics.force_constants else None
+        solution.line_shapes = line_shapes(
+            harmonic, mesh, phonons, dynamics.third, fourth, given.line_points,
+            settings.line_shapes.temperatures_K or settings.temperatures_K, settings.line_shapes.width_THz,
+            settings.line_shapes.frequencies, note)
     if collisions is not None:
         clock.begin("full equation")
         _solve_full(solution, collisions, problem.rates.prefactor, settings, thickness, threads)
@@ -304,15 +357,22 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
     found = lbte.solve(mesh, frequencies, solution.velocities, solution.total_linewidths, temperatures, collisions,
                        prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None,
                        keep_crossing=settings.crossing_bands == "keep", threads=threads)
-    solution.full = found.conductivity
+    failures, sound = dict(found.failures), [solution.soundness]
+    for t in range(len(temperatures)):
+        if t not in failures:
+            try:
+                sound.append(require_sound(mesh, found.conductivity.kappa[t:t + 1], temperatures[t:t + 1]))
+            except PhysicsError as failure:
+                failures[t] = str(failure)
+    solution.full_failures = dict(sorted(failures.items()))
+    if len(failures) < len(temperatures):
+        solution.full = found.conductivity.without(list(failures))
     three = solution.linewidths["three_phonon"]
     solution.full_facts = {
         "solver": settings.solver, "processes": len(collisions), "steps": max(one.steps for one in found.solved),
-        "residual": max(one.residual for one in found.solved),
+        "residuals": np.array([one.residual for one in found.solved]),
         "energy_imbalance": max(energy_imbalance(mesh, collisions, frequencies, three[:, t], prefactor, float(at))
                                 for t, at in enumerate(temperatures)),
     }
-    soundness = require_sound(mesh, found.conductivity.kappa, temperatures)
-    solution.soundness |= {"asymmetry": max(solution.soundness["asymmetry"], soundness["asymmetry"]),
-                           "lowest_eigenvalue_by_highest": min(solution.soundness["lowest_eigenvalue_by_highest"],
-                                                               soundness["lowest_eigenvalue_by_highest"])}
+    name = "lowest_eigenvalue_by_highest"
+    solution.soundness |= {"asymmetry": max(one["asymmetry"] for one in sound), name: min(one[name] for one in sound)}

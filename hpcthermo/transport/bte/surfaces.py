@@ -17,7 +17,7 @@ and a triangle with weight g adds g times the mean of X over its corners:
 
 No two nearly equal numbers are subtracted, so corners may coincide. Where three or four of them have the same
 frequency, X(f) jumps there, and f is often just that one (equivalent points of the mesh); so the mean over both sides
-of f is taken, which rounding cannot change. The alternative is a Gaussian of fixed width.
+of f is taken, which rounding cannot change. The alternative is a Gaussian, of one width or of one for each mode.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GAUSSIAN_REACH = 6.0
 
 
 def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray,
-                      sigma: float | None = None) -> np.ndarray:
+                      sigma: float | np.ndarray | None = None) -> np.ndarray:
     """X(f) at targets.
 
     Parameters
@@ -46,8 +46,8 @@ def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, t
         K quantities X of each mode.
     targets : (W,) array
         THz.
-    sigma : float, optional
-        Width of a Gaussian, THz, in place of tetrahedra.
+    sigma : float or (N, B) array, optional
+        Width of a Gaussian, or of one for each mode, THz, in place of tetrahedra.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def surface_integrals(mesh: Mesh, frequencies: np.ndarray, values: np.ndarray, t
     """
     order = np.argsort(targets, kind="stable")
     result = np.empty((len(targets), values.shape[2]))
-    if sigma:
+    if sigma is not None:
         result[order] = _by_gaussian(frequencies, values, targets[order], sigma)
     else:
         tetrahedra = mesh_tetrahedra(mesh)
@@ -76,13 +76,17 @@ def tetrahedron_sums(corners: np.ndarray, frequencies: np.ndarray, values: np.nd
     return sums
 
 
-def _by_gaussian(frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray, sigma: float) -> np.ndarray:
+def _by_gaussian(frequencies: np.ndarray, values: np.ndarray, targets: np.ndarray,
+                 sigma: float | np.ndarray) -> np.ndarray:
     flat = values.reshape(-1, values.shape[2])
     order = np.argsort(frequencies, axis=None)
     sorted_frequencies, flat = frequencies.ravel()[order], flat[order]
+    widths = np.broadcast_to(sigma, frequencies.shape).ravel()[order]
+    reach = GAUSSIAN_REACH * widths.max()
     result = np.zeros((len(targets), values.shape[2]))
-    low, high = (np.searchsorted(sorted_frequencies, targets + s * GAUSSIAN_REACH * sigma) for s in (-1.0, 1.0))
+    low, high = (np.searchsorted(sorted_frequencies, targets + s * reach) for s in (-1.0, 1.0))
     for i, target in enumerate(targets):
-        x = (sorted_frequencies[low[i]:high[i]] - target) / sigma
-        result[i] = np.exp(-0.5 * x * x) @ flat[low[i]:high[i]]
-    return result / (np.sqrt(2.0 * np.pi) * sigma)
+        width = widths[low[i]:high[i]]
+        x = (sorted_frequencies[low[i]:high[i]] - target) / width
+        result[i] = (np.exp(-0.5 * x * x) / width) @ flat[low[i]:high[i]]
+    return result / np.sqrt(2.0 * np.pi)
