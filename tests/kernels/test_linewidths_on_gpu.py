@@ -9,6 +9,8 @@ from phonon_cases import compare_problems, compare_rates
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import Phonons
+from hpcthermo.phonons.interactions import Interactions
+from hpcthermo.transport.bte.four_phonon import FourPhononRates
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
 from hpcthermo.transport.bte.smearing import fixed_gaussian
@@ -50,6 +52,21 @@ def test_deposits_and_processes_are_those_of_the_cpu(delta, from_last):
     for here, there in zip(*amounts, strict=True):
         assert here.keys() == there.keys()
         assert list(there.values()) == pytest.approx([here[k] for k in there], rel=1e-11)
+
+
+def test_processes_of_four_phonons_are_those_of_the_cpu():
+    rng = np.random.default_rng(6)
+    crystal = Crystal(np.diag([3.0, 4.0, 5.0]), np.array([[0.0, 0, 0]]), ("Ar",), np.array([40.0]))
+    mesh = Mesh.create(crystal, (3, 2, 1), symmetric=False)
+    vectors = np.linalg.qr(rng.normal(size=(mesh.n_points, 3, 3)))[0].astype(complex)
+    phonons = Phonons(mesh.q, np.sort(rng.uniform(1.0, 9.0, (mesh.n_points, 3)), axis=1), vectors)
+    fourth = Interactions(np.zeros((1, 4), dtype=int), np.zeros((1, 3, 3), dtype=int), rng.normal(size=(1, 3, 3, 3, 3)))
+    gaussian = fixed_gaussian(phonons.frequencies.shape, 0.5, 3.0, modes=4)
+    rates = [FourPhononRates(mesh, phonons, fourth, [100.0, 300.0], gaussian, backend=backend)
+             for backend in (make_backend("cpu", "double"), EmulatedGpuBackend("double", True))]
+    here, there = (np.array([of.exact(index) for index in range(3)]) for of in rates)
+    assert (here > 0.0).any(axis=(0, 2, 3)).all()
+    assert there == pytest.approx(here, rel=1e-11)
 
 
 @pytest.mark.parametrize(("name", "precision", "from_last"), [

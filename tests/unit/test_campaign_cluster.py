@@ -98,9 +98,15 @@ def test_linewidths_are_the_same_bits_on_any_number_of_dask_workers(workers, cou
     cluster, client = workers._owned[0], workers._client
     cluster.scale(count)
     client.wait_for_workers(count, timeout=120)
-    there = linewidths_of(problem, campaign=lambda function, tasks: run_campaign(function, tasks, tmp_path, workers))
-    assert len(client.nthreads()) == count
+    def campaign(function, tasks):
+        return run_campaign(function, tasks, tmp_path, workers)
+
+    there = linewidths_of(problem, campaign=campaign)
     np.testing.assert_array_equal(there, linewidths_of(problem))
+    four = sample_points.four_phonons()
+    there = sample_points.sampled(four, campaign=campaign)
+    assert len(client.nthreads()) == count
+    np.testing.assert_array_equal(there.gamma, sample_points.sampled(four).gamma)
 
 
 def test_certificates_are_for_their_owner_only(tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import sample_points
 from sample_interactions import bond_interactions, random_interactions
 from spring_crystal import diamond
 from test_strength import random_crystal, random_second
@@ -14,8 +15,8 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.phonons.modes import occupations
-from hpcthermo.transport.bte.conductivity import Conductivity
-from hpcthermo.transport.bte.four_phonon import FourPhononRates, all_processes, sampled
+from hpcthermo.transport.bte.four_phonon import FourPhononRates
+from hpcthermo.transport.bte.four_phonon_tasks import all_processes, by_sample
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.quartic_strength import QuarticStrength
 from hpcthermo.transport.bte.smearing import fixed_gaussian
@@ -41,8 +42,10 @@ def two_atoms():
 def strengths(mesh, phonons, fourth, *points):
     """|V|^2 of one process, bands 0, 1, 2, 3."""
     found = QuarticStrength(mesh, phonons, fourth)
-    leg1 = found.leg1(found.leg0(points[0]), points[1])
-    return found.legs23(leg1, np.array([points[2]]), np.array([points[3]]))[0].transpose(3, 2, 0, 1)
+    n_bands = mesh.crystal.n_bands
+    leg1 = found.leg1(found.leg0(points[0], slice(0, n_bands)), np.array([points[1]]))
+    columns = found.legs23(found.steps(leg1, n_bands**2), np.array([0]), np.array([points[2]]), np.array([points[3]]))
+    return columns.reshape((n_bands,) * 4).transpose(3, 2, 0, 1)
 
 
 def plain_strengths(mesh, phonons, fourth, *points):
@@ -127,14 +130,9 @@ def test_occupations_where_energy_is_conserved():
 
 @pytest.fixture(scope="module")
 def diamond_case():
-    crystal, length = diamond(), 5.43 * math.sqrt(3) / 4
-    second = bond_interactions(crystal, length, lambda e: 8.0 * np.outer(e, e) + 0.5 * np.eye(3))
-    fourth = bond_interactions(crystal, length, lambda e: 100.0 * np.einsum("a,b,c,d->abcd", e, e, e, e))
-    mesh = Mesh.create(crystal, (3, 3, 3))
-    phonons = HarmonicCrystal(crystal, second).phonons(mesh.q)
-    assert np.sort(phonons.frequencies.ravel())[3] > 0.1
-    gaussian = fixed_gaussian(phonons.frequencies.shape, 0.2, 4.0, modes=4)
-    return mesh, phonons, fourth, gaussian
+    problem = sample_points.four_phonons(diamond(), 5.43 * math.sqrt(3) / 4)
+    assert np.sort(problem.phonons.frequencies.ravel())[3] > 0.1
+    return problem.mesh, problem.phonons, problem.fourth, problem.gaussian
 
 
 def test_no_choice_of_eigenvectors_matters(diamond_case):
@@ -151,7 +149,7 @@ def test_no_choice_of_eigenvectors_matters(diamond_case):
     for index in range(len(one.points)):
         first, second = one.exact(index), two.exact(index)
         assert np.abs(first - second).max() < 1e-9 * first.max()
-        assert np.abs(one.batch(index, 4) - two.batch(index, 4)).max() < 1e-9 * first.max()
+        assert np.abs(one.batches(index, 4, 5) - two.batches(index, 4, 5)).max() < 1e-9 * first.max()
 
 
 def test_equivalent_points_have_equal_linewidths(diamond_case):
@@ -194,34 +192,19 @@ def test_samples_scatter_about_the_sum_as_they_say():
     assert abs(np.mean(pulls)) < 0.9
 
 
-def conductivity_of(mesh, phonons, rng):
-    points = mesh.irreducible[0]
-    f = phonons.frequencies[points]
-    velocities = rng.normal(size=(*f.shape, 3))
-    rest = np.full((len(points), len(TEMPERATURES), f.shape[1]), 0.01)
-
-    def conductivity(gamma):
-        total = rest + gamma
-        return Conductivity.relaxation_time(mesh, f, velocities, total, TEMPERATURES), total
-
-    return conductivity
-
-
-def test_sampling_ends_at_the_target_whatever_the_threads(diamond_case):
-    mesh, phonons, fourth, gaussian = diamond_case
-    rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian, seed=5)
-    conductivity = conductivity_of(mesh, phonons, np.random.default_rng(2))
-    target = 0.01
-    one = sampled(rates, conductivity, target)
-    two = sampled(rates, conductivity, target, threads=3)
-    assert np.array_equal(one.gamma, two.gamma)
-    assert np.array_equal(one.errors, two.errors)
-    assert one.reached
-    assert one.relative_error <= target
-    exact = all_processes(rates)
+def test_sampling_ends_at_the_target():
+    problem = sample_points.four_phonons()
+    found = sample_points.sampled(problem)
+    assert found.reached
+    assert found.relative_error <= sample_points.TARGET
+    assert np.allclose(found.channels.sum(axis=0), found.gamma)
+    exact = all_processes(problem)
     assert np.array_equal(exact.errors, np.zeros_like(exact.gamma))
     assert np.allclose(exact.channels.sum(axis=0), exact.gamma)
-    few = sampled(rates, conductivity, 1e-9, most_samples=1)
+    conductivity = sample_points.conductivity_beside(problem)
+    kappa, expected = (np.trace(conductivity(x.gamma)[0].kappa, axis1=1, axis2=2) for x in (found, exact))
+    assert np.abs(kappa / expected - 1.0).max() < 4.0 * sample_points.TARGET
+    few = by_sample(problem, conductivity, 1e-9, most_samples=1)
     assert not few.reached
     assert few.relative_error > 1e-9
 

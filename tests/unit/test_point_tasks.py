@@ -54,8 +54,8 @@ def test_any_workers_give_the_bits_of_this_process(problem, expected, workers):
 
 
 def test_a_killed_campaign_goes_on_with_the_same_bits(problem, expected, tmp_path):
-    code = subprocess.run([sys.executable, sample_points.__file__, str(tmp_path), "4"], check=False, timeout=120,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).returncode
+    code = subprocess.run([sys.executable, sample_points.__file__, str(tmp_path), "4", "three"], check=False,
+                          timeout=120, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).returncode
     assert code == -signal.SIGKILL
     computed = []
     np.testing.assert_array_equal(linewidths_of(problem, campaign=on(Threads(2), tmp_path, computed)), expected)

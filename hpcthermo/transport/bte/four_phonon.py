@@ -1,4 +1,4 @@
-r"""Four-phonon linewidths, by all processes or by a sample with error bars.
+r"""Four-phonon linewidths: sums over all processes of a point, or over batches of a sample.
 
     gamma_l = (pi / 6 h^2 N^2) sum_{l1 l2 l3} S sum_{s1 s2 s3} F d(f + s1 f1 + s2 f2 + s3 f3)
 
@@ -26,14 +26,12 @@ the choice of eigenvectors then.
 **Sample.** For one q a batch draws q1 and, for each q1, several q2, and evaluates all bands. Points are drawn with
 probabilities p in proportion to what their modes may contribute, sum_b z f; q1 from equal strata of p, q2 too. Each
 pair counts 1 / (p1 p2); as the sum is symmetric in the three partners, only pairs count whose q3 is the least probable
-of the three, and three times. Batches are independent: their scatter is the error of the mean, and what one batch says
-of kappa,
+of the three, and three times. Numbers come from Philox, keyed by seed and point and counted by batch: a batch depends
+on seed, point and its number alone. How many batches there are is `four_phonon_sample`'s business.
 
-    sum_b dkappa/dgamma_b gamma_b        dkappa/dgamma = - k_l / gamma_total        k_l: contribution of the mode
-
-has the correlations between the bands of a batch in it. Batches are added where they lower the error of kappa most,
-until it is below the target. Numbers come from Philox, keyed by seed and point and counted by batch, so that a result
-does not depend on threads.
+Strengths come from products of matrices (quartic_strength.py), energy conservation from a kernel (four_phonon.h), the
+sum over occupations from products again, for all temperatures at once. Pairs are taken so many at a time that a thread
+holds about ten arrays of `MOST_BYTES`, whatever the mesh and the sample.
 
 Reference: T. Feng, X. Ruan, Phys. Rev. B 93, 045202 (2016); sampling: Z. Guo et al., npj Comput. Mater. 10, 31 (2024).
 """
@@ -41,19 +39,18 @@ Reference: T. Feng, X. Ruan, Phys. Rev. B 93, 045202 (2016); sampling: Z. Guo et
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpcthermo.errors import InputError
+from hpcthermo.gpu.backend import Backend, make_backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
-from hpcthermo.transport.bte.conductivity import Conductivity
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.quartic_strength import QuarticStrength
+from hpcthermo.transport.bte.quartic_strength import MOST_BYTES, QuarticStrength
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.units import PLANCK_EV_PER_THZ
 
@@ -61,14 +58,33 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 CHANNELS = ("split", "redistribute", "combine")
 #: q1 of a batch, and q2 of each q1
 _FIRST, _SECOND = 4, 6
-#: batches of a point in the first round; eight of four times the size say too little of their scatter, for it is skew:
-#: kappa of silicon is one standard error too large then, on the mean
-_LEAST_BATCHES = 32
+#: pairs that a batch draws
+PAIRS_OF_BATCH = _FIRST * _SECOND
 #: share of points drawn without regard to their weight
 _UNIFORM = 0.2
-#: strengths held at a time, bytes
-_STRENGTH_BYTES = 2**24
-_SIGNS = [signs for signs in itertools.product((-1, 1), repeat=3) if signs != (1, 1, 1)]
+#: a sum of frequencies that no pair of modes makes up, THz
+_BEYOND_THZ = 1e15
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs (q2, q3) for one q, with the points q1 that they belong to.
+
+    Attributes
+    ----------
+    points1 : (G,) ndarray of int
+    group : (T,) ndarray of int
+        Which of the points q1, ascending.
+    points2, points3 : (T,) ndarray of int
+    weights : (T,) ndarray
+        What each counts.
+    """
+
+    points1: np.ndarray
+    group: np.ndarray
+    points2: np.ndarray
+    points3: np.ndarray
+    weights: np.ndarray
 
 
 class FourPhononRates:
@@ -87,19 +103,23 @@ class FourPhononRates:
         Widths of the modes; see `hpcthermo.transport.bte.smearing`.
     seed : int
         Of the sample.
+    backend : Backend, optional
+        In double precision; strengths and sums are the processor's on any.
     """
 
     def __init__(self, mesh: Mesh, phonons: Phonons, fourth: Interactions, temperatures: np.ndarray | list[float],
-                 gaussian: Gaussian, seed: int = 1) -> None:
+                 gaussian: Gaussian, seed: int = 1, backend: Backend | None = None) -> None:
         self.mesh, self.seed, self.gaussian = mesh, seed, gaussian
         self.temperatures = np.asarray(temperatures, dtype=np.float64)
         if not len(self.temperatures) or not (self.temperatures > 0.0).all():
             raise InputError(f"temperatures: expected positive ones, got {self.temperatures.tolist()}")
         self.points = mesh.irreducible[0]
         self.strength = QuarticStrength(mesh, phonons, fourth)
+        self._backend = backend or make_backend("cpu", "double")
         f = phonons.frequencies
-        self.frequencies = degenerate_mean(f, f[..., None])[..., 0]
-        self._variances = degenerate_mean(f, gaussian.widths[..., None])[..., 0] ** 2
+        self.frequencies = np.ascontiguousarray(degenerate_mean(f, f[..., None])[..., 0])
+        self._variances = np.ascontiguousarray(degenerate_mean(f, gaussian.widths[..., None])[..., 0]) ** 2
+        self._tables = [self._backend.from_host(x) for x in (self.frequencies, self._variances)]
         n = occupations(self.frequencies, self.temperatures)
         self._z = np.sqrt(n * (n + 1.0))
         self.prefactor = np.pi / (6.0 * PLANCK_EV_PER_THZ**2 * mesh.n_points**2)
@@ -112,199 +132,122 @@ class FourPhononRates:
         self._probability /= self._probability.sum()
         self._cumulative = np.cumsum(self._probability)
 
-    def exact(self, index: int) -> np.ndarray:
-        """By all processes of one irreducible point: (3, n_T, B) linewidths by channel, THz."""
+    def exact(self, index: int, part: int = 0, parts: int = 1) -> np.ndarray:
+        """By all processes of one irreducible point, or those of every n-th q1: (3, n_T, B) by channel, THz."""
         mesh, point0 = self.mesh, int(self.points[index])
-        leg0 = self.strength.leg0(point0)
         everywhere = np.arange(mesh.n_points)
         total = np.zeros((3, len(self.temperatures), mesh.crystal.n_bands))
-        for point1 in range(mesh.n_points):
-            point3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[point1] - mesh.addresses)
-            # of all orders of the three partners one
-            kept = (everywhere >= point1) & (point3 >= everywhere)
-            alike = (everywhere == point1).astype(int) + (point3 == everywhere)
-            orders = np.array([6.0, 3.0, 1.0])[alike]
-            total += self._sum(leg0, point0, point1, everywhere[kept], point3[kept], orders[kept])
-        return self._linewidths(point0, total)
-
-    def batch(self, index: int, number: int, leg0: np.ndarray | None = None) -> np.ndarray:
-        """An estimate from one batch of one irreducible point: (3, n_T, B) linewidths by channel, THz."""
-        mesh, point0 = self.mesh, int(self.points[index])
-        leg0 = self.strength.leg0(point0) if leg0 is None else leg0
-        random = np.random.Generator(np.random.Philox(key=[self.seed, point0], counter=[0, 0, 0, number]))
-        total = np.zeros((3, len(self.temperatures), mesh.crystal.n_bands))
-        for point1 in self._draw(random, _FIRST):
-            points2 = self._draw(random, _SECOND)
-            points3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[point1] - mesh.addresses[points2])
-            p1, p2, p3 = (self._probability[points] for points in (point1, points2, points3))
-            least = np.minimum(p1, p2)
-            kept = p3 <= least
-            ties = 1.0 + (p1 == p3) + (p2 == p3)
-            weights = 3.0 / (ties * _FIRST * _SECOND * p1 * p2)
-            total += self._sum(leg0, point0, int(point1), points2[kept], points3[kept], weights[kept])
+        for bands in self._bands():
+            leg0 = self.strength.leg0(point0, bands)
+            for point1 in range(part, mesh.n_points, parts):
+                point3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[point1] - mesh.addresses)
+                # of all orders of the three partners one
+                kept = (everywhere >= point1) & (point3 >= everywhere)
+                alike = (everywhere == point1).astype(int) + (point3 == everywhere)
+                orders = np.array([6.0, 3.0, 1.0])[alike[kept]]
+                pairs = Pairs(np.array([point1]), np.zeros(len(orders), dtype=int), everywhere[kept], point3[kept],
+                              orders)
+                total[..., bands] += self._sums(leg0, point0, bands, pairs)[0]
         return self._linewidths(point0, total)
 
     def batches(self, index: int, begin: int, end: int) -> np.ndarray:
-        """Estimates from several batches, (end - begin, 3, n_T, B)."""
-        leg0 = self.strength.leg0(int(self.points[index]))
-        return np.array([self.batch(index, number, leg0) for number in range(begin, end)])
+        """Estimates from batches [begin, end) of one irreducible point: (end - begin, 3, n_T, B) by channel, THz."""
+        point0, count = int(self.points[index]), end - begin
+        pairs = self._drawn(point0, range(begin, end))
+        total = np.zeros((count, 3, len(self.temperatures), self.mesh.crystal.n_bands))
+        for bands in self._bands():
+            sums = self._sums(self.strength.leg0(point0, bands), point0, bands, pairs)
+            total[..., bands] = sums.reshape(count, _FIRST, *sums.shape[1:]).sum(axis=1)
+        return np.array([self._linewidths(point0, one) for one in total])
 
-    def _draw(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Points by their probabilities, one from each of equal strata."""
-        where = (np.arange(count) + random.random(count)) / count * self._cumulative[-1]
+    def _drawn(self, point0: int, numbers: range) -> Pairs:
+        """The pairs of batches, `_FIRST` points q1 each."""
+        mesh = self.mesh
+        draws = [np.random.Generator(np.random.Philox(key=[self.seed, point0], counter=[0, 0, 0, number])).random(
+            (_FIRST, 1 + _SECOND)) for number in numbers]
+        random = np.array(draws)
+        points1 = self._points((np.arange(_FIRST) + random[:, :, 0]) / _FIRST).ravel()
+        points2 = self._points((np.arange(_SECOND) + random[:, :, 1:]) / _SECOND).ravel()
+        group = np.repeat(np.arange(len(points1)), _SECOND)
+        points3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[points1[group]] - mesh.addresses[points2])
+        p1, p2, p3 = (self._probability[points] for points in (points1[group], points2, points3))
+        kept = p3 <= np.minimum(p1, p2)
+        ties = 1.0 + (p1 == p3) + (p2 == p3)
+        weights = 3.0 / (ties * PAIRS_OF_BATCH * p1 * p2)
+        return Pairs(points1, group[kept], points2[kept], points3[kept], weights[kept])
+
+    def _points(self, shares: np.ndarray) -> np.ndarray:
+        """Points by their probabilities, at shares from 0 to 1 of the sum."""
+        where = shares * self._cumulative[-1]
         return np.minimum(np.searchsorted(self._cumulative, where, side="right"), self.mesh.n_points - 1)
 
-    def _sum(self, leg0: np.ndarray, point0: int, point1: int, points2: np.ndarray, points3: np.ndarray,
-             weights: np.ndarray) -> np.ndarray:
-        """Weighted sum over partners of z1 z2 z3 S d, (3, n_T, B), eV^2/THz."""
-        n_bands = self.mesh.crystal.n_bands
-        total = np.zeros((3, len(self.temperatures), n_bands))
-        if not len(points2):
-            return total
-        # few bands of leg 0 at a time where there are many
-        bands = max(1, min(n_bands, _STRENGTH_BYTES // (16 * n_bands**3)))
-        together = max(1, _STRENGTH_BYTES // (16 * n_bands**3 * bands))
-        for band in range(0, n_bands, bands):
-            chosen = slice(band, min(band + bands, n_bands))
-            leg1 = self.strength.leg1(np.ascontiguousarray(leg0[:, :, chosen]), point1)
-            for begin in range(0, len(points2), together):
-                part = slice(begin, begin + together)
-                two, three = points2[part], points3[part]
-                strength = self.strength.legs23(leg1, two, three)
-                z = weights[part, None, None] * self._z[:, two][..., :, None] * self._z[:, three][..., None, :]
-                z = z.reshape(len(self.temperatures), -1)
-                for channel, energy in enumerate(self._energy(point0, chosen, point1, two, three)):
-                    pairs = z @ (energy * strength).reshape(z.shape[1], -1)
-                    pairs = pairs.reshape(len(pairs), n_bands, -1)
-                    total[channel, :, chosen] += (self._z[:, point1, None, :] @ pairs)[:, 0]
+    def _bands(self) -> list[slice]:
+        """Bands of q that are taken together."""
+        n_bands, together = self.mesh.crystal.n_bands, self.strength.bands_together
+        return [slice(begin, min(begin + together, n_bands)) for begin in range(0, n_bands, together)]
+
+    def _sums(self, leg0: np.ndarray, point0: int, bands: slice, pairs: Pairs) -> np.ndarray:
+        """Weighted sums over partners of z1 z2 z3 S d for each q1, (G, 3, n_T, B0), eV^2/THz."""
+        strength, n_bands, n_first = self.strength, self.mesh.crystal.n_bands, leg0.shape[2]
+        total = np.zeros((len(pairs.points1), 3, len(self.temperatures), n_first))
+        lanes = self._backend.lanes
+        # bands of leg 1, and pairs, at a time
+        room = MOST_BYTES // (16 * n_bands**2 * max(lanes, strength.n_steps))
+        seconds = max(1, min(n_bands, room // n_first))
+        n_own = -(-seconds * n_first // lanes) * lanes
+        together = max(1, MOST_BYTES // (16 * n_bands**2 * n_own))
+        group, points = pairs.group, strength.points_together(n_own)
+        begin = 0
+        while begin < len(group):
+            end = min(begin + together, int(np.searchsorted(group, group[begin] + points)))
+            groups, first = np.unique(group[begin:end], return_inverse=True)
+            leg1 = strength.leg1(leg0, pairs.points1[groups])
+            part = Pairs(pairs.points1[groups], first, pairs.points2[begin:end], pairs.points3[begin:end],
+                         pairs.weights[begin:end])
+            for second in range(0, n_bands, seconds):
+                total[groups] += self._part(leg1, point0, bands, slice(second, min(second + seconds, n_bands)), n_own,
+                                            part)
+            begin = end
         return total
 
-    def _energy(self, point0: int, bands: slice, point1: int, two: np.ndarray, three: np.ndarray) -> np.ndarray:
-        """Energy conservation by channel, (3, T, B, B, B, B0): bands 2, 3, 1, 0; 1/THz."""
-        f, s = self.frequencies, self._variances
-        variance = ((s[two, :, None] + s[three, None, :])[..., None, None]
-                    + s[point0, bands] + s[point1, :, None])
-        inverse = 1.0 / (2.0 * variance)
-        height = np.sqrt(inverse / np.pi) / self.gaussian.integral
-        limit = 0.5 * self.gaussian.cutoff**2
-        found = np.zeros((3, *variance.shape))
-        for s1, s2, s3 in _SIGNS:
-            pair = s2 * f[two, :, None] + s3 * f[three, None, :]
-            exponent = (pair[..., None, None] + (f[point0, bands] + s1 * f[point1, :, None])) ** 2
-            exponent *= inverse
-            near = np.flatnonzero(exponent < limit)
-            channel = (s1 + s2 + s3 + 3) // 2
-            found[channel].reshape(-1)[near] += np.exp(-exponent.reshape(-1)[near]) * height.reshape(-1)[near]
-        return found
+    def _part(self, leg1: np.ndarray, point0: int, bands: slice, seconds: slice, n_own: int,
+              pairs: Pairs) -> np.ndarray:
+        """As `_sums`, over some bands of q1."""
+        n_bands, n_temperatures, count = self.mesh.crystal.n_bands, len(self.temperatures), len(pairs.points2)
+        steps = self.strength.steps(leg1[..., seconds, :], n_own)
+        strengths = self.strength.legs23(steps, pairs.group, pairs.points2, pairs.points3)
+        rows, backend = count * n_bands**2, self._backend
+        arrays = [backend.from_host(np.ascontiguousarray(x, dtype=np.int32))
+                  for x in (pairs.group, pairs.points2, pairs.points3)]
+        own = backend.from_host(self._own(point0, bands, pairs.points1, seconds, n_own))
+        on_device = backend.xp.empty((3, count, n_bands**2, n_own))
+        norm = 1.0 / (math.sqrt(2.0 * math.pi) * self.gaussian.integral)
+        backend.launch("four_phonon", "conserve", 0, rows, n_bands, *arrays, *self._tables, n_own, own,
+                       self.gaussian.cutoff, norm, backend.from_host(strengths), rows, on_device)
+        amounts = backend.to_host(on_device)
+        z = (pairs.weights[:, None, None] * self._z[:, pairs.points2, :, None] * self._z[:, pairs.points3, None, :]
+             ).reshape(n_temperatures, count, -1)
+        result = np.zeros((len(pairs.points1), 3, n_temperatures, bands.stop - bands.start))
+        ends = np.searchsorted(pairs.group, np.arange(len(result) + 1))
+        n_seconds = seconds.stop - seconds.start
+        for g, (begin, end) in enumerate(itertools.pairwise(ends)):
+            columns = z[:, begin:end].reshape(n_temperatures, -1) @ amounts[:, begin:end].reshape(3, -1, n_own)
+            columns = columns[..., :n_seconds * result.shape[3]].reshape(3, n_temperatures, n_seconds, -1)
+            result[g] = (self._z[:, pairs.points1[g], None, seconds] @ columns)[:, :, 0]
+        return result
+
+    def _own(self, point0: int, bands: slice, points1: np.ndarray, seconds: slice, n_own: int) -> np.ndarray:
+        """Tables of columns (b1 b0) for the kernel: f0 + f1, f0 - f1 and both variances, (G, 3, n_own)."""
+        f, w = self.frequencies, self._variances
+        columns = (f[point0, bands] + f[points1, seconds, None], f[point0, bands] - f[points1, seconds, None],
+                   w[point0, bands] + w[points1, seconds, None])
+        table = np.empty((len(points1), 3, n_own))
+        table[:, :2], table[:, 2] = _BEYOND_THZ, 1.0
+        for row, values in enumerate(columns):
+            table[:, row, :values[0].size] = values.reshape(len(points1), -1)
+        return table
 
     def _linewidths(self, point0: int, total: np.ndarray) -> np.ndarray:
         z, f = self._z[:, point0], self.frequencies[point0]
         gamma = self.prefactor * np.where(z > 0.0, total / np.where(z > 0.0, z, 1.0), 0.0)
         return degenerate_mean(f, gamma.transpose(2, 0, 1)[None])[0].transpose(1, 2, 0)
-
-
-@dataclass(frozen=True)
-class FourPhononLinewidths:
-    """Linewidths of four-phonon scattering and what is known of their errors.
-
-    Attributes
-    ----------
-    gamma : (I, n_T, B) ndarray
-        THz.
-    errors : (I, n_T, B) ndarray
-        Standard errors, THz; zero for the sum over all processes.
-    channels : (3, I, n_T, B) ndarray
-        By channel (`CHANNELS`), THz; their sum is gamma.
-    samples : (I,) ndarray of int
-        Pairs (q1, q2) drawn for each point; zero for the sum over all.
-    kappa_error : (n_T, 3, 3) ndarray
-        Standard errors of the conductivity, W/(m K).
-    relative_error : float
-        Largest error of the trace of kappa at any temperature, relative.
-    reached : bool
-        False if the largest sample was not enough for the target.
-    """
-
-    gamma: np.ndarray
-    errors: np.ndarray
-    channels: np.ndarray
-    samples: np.ndarray
-    kappa_error: np.ndarray
-    relative_error: float
-    reached: bool
-
-
-def all_processes(rates: FourPhononRates, threads: int = 1,
-                  note: Callable[[int], None] | None = None) -> FourPhononLinewidths:
-    """By all processes: for small meshes, for the work goes as N^2 for each irreducible point."""
-    found = _in_order(rates.exact, [(i,) for i in range(len(rates.points))], threads, note)
-    channels = np.array(found).transpose(1, 0, 2, 3)
-    gamma = channels.sum(axis=0)
-    return FourPhononLinewidths(gamma, np.zeros_like(gamma), channels, np.zeros(len(gamma), dtype=int),
-                                np.zeros((len(rates.temperatures), 3, 3)), 0.0, True)
-
-
-def sampled(rates: FourPhononRates, conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]],
-            target_error: float, most_samples: int = 100_000, threads: int = 1,
-            note: Callable[[int], None] | None = None) -> FourPhononLinewidths:
-    """By samples, until the trace of kappa is known to a relative standard error.
-
-    Parameters
-    ----------
-    conductivity : callable
-        From four-phonon linewidths (I, n_T, B) the conductivity with all scattering and the total linewidths.
-    target_error : float
-        Of the trace of kappa, at all temperatures.
-    most_samples : int
-        Pairs (q1, q2) of a point at most.
-    note : callable, optional
-        Told of the tasks of a round that are done; what it raises ends the work.
-    """
-    n_points, size = len(rates.points), _FIRST * _SECOND
-    most = max(_LEAST_BATCHES, most_samples // size)
-    wanted = np.full(n_points, _LEAST_BATCHES)
-    samples = [np.empty((0, 3, len(rates.temperatures), rates.mesh.crystal.n_bands)) for _ in range(n_points)]
-    while True:
-        tasks = [(i, begin, min(begin + _LEAST_BATCHES, int(wanted[i]))) for i in range(n_points)
-                 for begin in range(len(samples[i]), int(wanted[i]), _LEAST_BATCHES)]
-        made = _in_order(rates.batches, tasks, threads, note)
-        for (i, _, _), part in zip(tasks, made, strict=True):
-            samples[i] = np.concatenate([samples[i], part])
-        counts = np.array([len(s) for s in samples])
-        channels = np.array([s.mean(axis=0) for s in samples]).transpose(1, 0, 2, 3)
-        gamma = channels.sum(axis=0)
-        found, total = conductivity(gamma)
-        slopes = -found.shares / np.where(total > 0.0, total, np.inf).transpose(1, 0, 2)[..., None, None]
-        # what each batch of a point says of kappa, its scatter, and the error of the mean
-        said = [np.einsum("btk,tkij->btij", s.sum(axis=1), slopes[:, i]) for i, s in enumerate(samples)]
-        scatter = np.array([x.var(axis=0, ddof=1) for x in said])
-        of_trace = np.array([np.trace(x, axis1=2, axis2=3).var(axis=0, ddof=1) for x in said])
-        trace = np.trace(found.kappa, axis1=1, axis2=2)
-        errors = np.sqrt((of_trace / counts[:, None]).sum(axis=0)) / np.maximum(trace, np.finfo(float).tiny)
-        worst = int(errors.argmax())
-        enough = errors[worst] <= target_error
-        if enough or (counts >= most).all():
-            break
-        # least work for the target: batches in proportion to the standard deviation; at most four times as many at once
-        deviation = np.sqrt(of_trace[:, worst]) / trace[worst]
-        optimal = deviation * deviation.sum() / target_error**2
-        grown = np.minimum(np.ceil(1.1 * optimal), 4 * counts).astype(int)
-        wanted = np.clip(grown, counts, most)
-        if (wanted == counts).all():
-            wanted = np.minimum(counts + _LEAST_BATCHES, most)
-    spread = np.array([s.sum(axis=1).std(axis=0, ddof=1) for s in samples]) / np.sqrt(counts)[:, None, None]
-    return FourPhononLinewidths(gamma, spread, channels, counts * size,
-                                np.sqrt((scatter / counts[:, None, None, None]).sum(axis=0)), float(errors[worst]),
-                                bool(enough))
-
-
-def _in_order(function: Callable[..., np.ndarray], tasks: Sequence[tuple[int, ...]], threads: int,
-              note: Callable[[int], None] | None) -> list[np.ndarray]:
-    """What a function makes of tasks (its arguments), on threads, in the order of the tasks."""
-    results = []
-    with ThreadPoolExecutor(threads) as pool:
-        for result in pool.map(lambda task: function(*task), tasks):
-            results.append(result)
-            if note is not None:
-                note(len(results))
-    return results

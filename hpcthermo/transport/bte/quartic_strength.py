@@ -12,8 +12,10 @@ the phase is exp(2 pi i (q1.r + q2.s - q0.R3)), so the sums are nested, each don
     A2(km; b0 b1)       = sum_s A1(km s; b0 b1) exp(2 pi i q2.s)
     V                   = sum_km A2(km; b0 b1) U_k(q2 b2) U_m(q3 b3)
 
-The third line is one matrix product for all q2 that share q0 and q1. Strengths of single bands depend on the choice of
-eigenvectors where bands are degenerate; sums over degenerate bands do not (`hpcthermo.transport.bte.four_phonon`).
+The third line is one matrix product for all q2 that share q0 and q1. Of the bands of leg 0 and the columns (b1 b0) so
+many are taken at a time that no array has more than `MOST_BYTES`, or one band and one vector of lanes. Strengths of
+single bands depend on the choice of eigenvectors where bands are degenerate; sums over degenerate bands do not
+(`hpcthermo.transport.bte.four_phonon`).
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from hpcthermo.phonons.interactions import Interactions, row_codes
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.strength import amplitudes
 
-#: elements of leg 0 made at a time
-_CHUNK = 2**22
+#: of one array, bytes; there are about ten of this size at a time
+MOST_BYTES = 2**21
+_COMPLEX_BYTES = 16
 
 
 class QuarticStrength:
@@ -41,6 +44,11 @@ class QuarticStrength:
         On the whole mesh.
     fourth : Interactions
         Of order 4, eV/A^4; permutations of the legs listed each.
+
+    Attributes
+    ----------
+    n_terms, n_places, n_steps : int
+        Of the sums above: (jkm rs), (km s) and s.
 
     Raises
     ------
@@ -71,16 +79,23 @@ class QuarticStrength:
         places = _begins(rows[:, :3])
         self._place_of_row = np.repeat(np.arange(len(places)), np.diff(np.append(places, len(rows))))
         self._step, self._third_atom, self._fourth_atom = rows[places, :3].T
+        self.n_terms, self.n_places, self.n_steps = len(terms), len(places), len(steps)
 
-    def leg0(self, point0: int) -> np.ndarray:
-        """A0: (terms, 27, B)."""
+    @property
+    def bands_together(self) -> int:
+        """Bands of leg 0 that are taken at a time."""
+        of_a_band = _COMPLEX_BYTES * max(27 * self.n_terms, 9 * self.n_bands * self.n_places)
+        return max(1, min(self.n_bands, MOST_BYTES // of_a_band))
+
+    def leg0(self, point0: int, bands: slice) -> np.ndarray:
+        """A0: (terms, 27, B0)."""
         phase = np.exp(-2j * np.pi * (self._last @ self.mesh.q[point0]))
-        own = self.amplitudes[point0].reshape(-1, 3, self.n_bands)
+        own = self.amplitudes[point0].reshape(-1, 3, self.n_bands)[:, :, bands]
         ends = np.append(self._terms, len(self._atoms))
-        result = np.empty((len(self._terms), 27, self.n_bands), dtype=complex)
-        together = max(1, _CHUNK // (27 * self.n_bands))
+        result = np.empty((self.n_terms, 27, own.shape[2]), dtype=complex)
+        together = max(1, MOST_BYTES // (_COMPLEX_BYTES * 27 * own.shape[2]))
         begin = 0
-        while begin < len(self._terms):
+        while begin < self.n_terms:
             # whole terms, as many members as fit
             end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + together, side="right")) - 1)
             members = slice(ends[begin], ends[end])
@@ -89,31 +104,54 @@ class QuarticStrength:
             begin = end
         return result
 
-    def leg1(self, leg0: np.ndarray, point1: int) -> np.ndarray:
-        """A1: (steps s, B, B, B, B0), components of legs 2 and 3, bands 1 and 0; from `leg0` of any B0 bands."""
-        n, n_bands, n_first = self.mesh.crystal.n_atoms, self.n_bands, leg0.shape[2]
-        phase = np.exp(2j * np.pi * (self._apart @ self.mesh.q[point1]))
-        sums = csr_matrix((phase, np.arange(len(phase)), np.append(self._rows, len(phase))),
-                          shape=(len(self._rows), len(phase))) @ leg0.reshape(len(phase), -1)
-        n_places = len(self._step)
-        spread = np.zeros((n_places, n, 3, 9 * n_first), dtype=complex)
-        spread[self._place_of_row, self._second_atom] = sums.reshape(-1, 3, 9 * n_first)
-        second = self.amplitudes[point1].T @ spread.reshape(n_places, n_bands, 9 * n_first)
-        result = np.zeros((len(self._steps), n, 3, n, 3, n_bands, n_first), dtype=complex)
-        result[self._step, self._third_atom, :, self._fourth_atom] = second.reshape(
-            n_places, n_bands, 3, 3, n_first).transpose(0, 2, 3, 1, 4)
-        return result.reshape(len(self._steps), n_bands, n_bands, n_bands, n_first)
+    def leg1(self, leg0: np.ndarray, points1: np.ndarray) -> np.ndarray:
+        """A1: (points (G,), places, 3, 3, B, B0), axes of legs 2 and 3, bands 1 and 0; from `leg0` of any B0 bands."""
+        n, n_bands, n_first, n_places = self.mesh.crystal.n_atoms, self.n_bands, leg0.shape[2], self.n_places
+        count, n_terms, n_rows = len(points1), self.n_terms, len(self._rows)
+        phase = np.exp(2j * np.pi * (self.mesh.q[points1] @ self._apart.T))
+        # one row of the sparse matrix for each point and row of terms
+        ends = np.append(np.add.outer(n_terms * np.arange(count), self._rows).ravel(), count * n_terms)
+        sums = csr_matrix((phase.ravel(), np.tile(np.arange(n_terms), count), ends),
+                          shape=(count * n_rows, n_terms)) @ leg0.reshape(n_terms, -1)
+        spread = np.zeros((count, n_places, n, 3, 9 * n_first), dtype=complex)
+        spread[:, self._place_of_row, self._second_atom] = sums.reshape(count, n_rows, 3, 9 * n_first)
+        second = self.amplitudes[points1].transpose(0, 2, 1)[:, None] @ spread.reshape(count, n_places, n_bands, -1)
+        return second.reshape(count, n_places, n_bands, 3, 3, n_first).transpose(0, 1, 3, 4, 2, 5)
 
-    def legs23(self, leg1: np.ndarray, points2: np.ndarray, points3: np.ndarray) -> np.ndarray:
-        """|V|^2 of bands 2, 3, 1, 0: (T, B, B, B, B0), eV^2; from `leg1` for points (T,) each."""
+    def points_together(self, n_own: int) -> int:
+        """Points q1 whose `steps` with this many columns are held at a time."""
+        return max(1, MOST_BYTES // (_COMPLEX_BYTES * self.n_steps * self.n_bands**2 * n_own))
+
+    def steps(self, leg1: np.ndarray, n_own: int) -> np.ndarray:
+        """A1 of all steps s, (G, steps, B B n_own): from some bands 1 of `leg1`, padded to n_own columns (b1 b0)."""
+        n, count = self.mesh.crystal.n_atoms, len(leg1)
+        result = np.zeros((count, self.n_steps, n, 3, n, 3, n_own), dtype=complex)
+        values = leg1.reshape(*leg1.shape[:4], -1)
+        result[:, self._step, self._third_atom, :, self._fourth_atom, :, :values.shape[4]] = values.swapaxes(0, 1)
+        return result.reshape(count, self.n_steps, -1)
+
+    def legs23(self, steps: np.ndarray, first: np.ndarray, points2: np.ndarray, points3: np.ndarray) -> np.ndarray:
+        """|V|^2 of bands 2, 3 and columns (b1 b0): (T, B, B, n_own), eV^2.
+
+        Parameters
+        ----------
+        steps : (G, steps, B B n_own)
+        first : (T,) array of int
+            Which of the G points q1 belongs to each pair, ascending.
+        points2, points3 : (T,) array of int
+        """
         n_bands, count = self.n_bands, len(points2)
         phase = np.exp(2j * np.pi * (self.mesh.q[points2] @ self._steps.T))
-        sums = (phase @ leg1.reshape(len(self._steps), -1)).reshape(count, n_bands, -1)
-        third = self.amplitudes[points2].transpose(0, 2, 1) @ sums
+        sums = np.empty((count, steps.shape[2]), dtype=complex)
+        begins = _begins(first[:, None])
+        for begin, end in zip(begins, np.append(begins[1:], count), strict=True):
+            np.matmul(phase[begin:end], steps[first[begin]], out=sums[begin:end])
+        third = self.amplitudes[points2].transpose(0, 2, 1) @ sums.reshape(count, n_bands, -1)
         last = self.amplitudes[points3].transpose(0, 2, 1)[:, None]
         found = last @ third.reshape(count, n_bands, n_bands, -1)
-        strength: np.ndarray = found.real**2 + found.imag**2
-        return strength.reshape(count, n_bands, n_bands, *leg1.shape[3:])
+        strength: np.ndarray = found.real**2
+        strength += found.imag**2
+        return strength
 
 
 def _begins(keys: np.ndarray) -> np.ndarray:

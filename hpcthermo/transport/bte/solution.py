@@ -31,7 +31,8 @@ from hpcthermo.transport.bte.boundary import boundary_linewidths
 from hpcthermo.transport.bte.collisions import Collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound, small_grain_limit
 from hpcthermo.transport.bte.direct import pseudo_inverse, require_few_rows
-from hpcthermo.transport.bte.four_phonon import FourPhononLinewidths, FourPhononRates, all_processes, sampled
+from hpcthermo.transport.bte.four_phonon_sample import FourPhononLinewidths
+from hpcthermo.transport.bte.four_phonon_tasks import FourPhononProblem, Stage, all_processes, by_sample
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, mass_variances_of
 from hpcthermo.transport.bte.line_shapes import LineShapes, line_shapes, mesh_points
 from hpcthermo.transport.bte.mesh import Mesh
@@ -251,9 +252,9 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     conductivity = with_four_phonon(0.0)[0]
     four_phonon, without = None, None
     if settings.four_phonon is not None:
-        note = clock.begin("four-phonon linewidths", len(points))
         four_phonon = _four_phonon(settings.four_phonon, mesh, harmonic, phonons, dynamics.fourth, temperatures,
-                                   with_four_phonon, seed, threads, note)
+                                   with_four_phonon, seed, threads,
+                                   lambda tasks: clock.begin("four-phonon linewidths", tasks), campaign)
         linewidths["four_phonon"], without = four_phonon.gamma, conductivity.kappa
         conductivity, total = with_four_phonon(four_phonon.gamma)
     clock.begin("conductivity")
@@ -298,7 +299,7 @@ class _Clock:
 
     def end(self) -> None:
         if self._name:
-            self.seconds[self._name] = time.perf_counter() - self._start
+            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._start
 
 
 def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons) -> Gaussian | None:
@@ -323,19 +324,18 @@ def adaptive_widths(mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons, sca
 def _four_phonon(settings: FourPhononSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons,
                  fourth: Interactions, temperatures: np.ndarray,
                  conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]], seed: int, threads: int,
-                 note: Callable[[int], None]) -> FourPhononLinewidths:
+                 stage: Stage, campaign: Campaign | None) -> FourPhononLinewidths:
     """Four-phonon linewidths as the job wants them."""
     if settings.delta == "gaussian":
         assert settings.sigma_THz is not None
         gaussian = fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz, CUTOFF_SIGMAS, modes=4)
     else:
         gaussian = adaptive_widths(mesh, harmonic, phonons, settings.smearing_scale)
-    rates = FourPhononRates(mesh, phonons, fourth, temperatures, gaussian, seed)
+    problem = FourPhononProblem(mesh, phonons, fourth, temperatures, gaussian, seed)
     if settings.all_processes:
-        return all_processes(rates, threads, note)
-    # how many batches there will be is not known: only whether to go on
-    return sampled(rates, conductivity, settings.target_error_percent / 100.0, settings.most_samples, threads,
-                   lambda _: note(0))
+        return all_processes(problem, threads, stage, campaign)
+    return by_sample(problem, conductivity, settings.target_error_percent / 100.0, settings.most_samples, threads,
+                     stage, campaign)
 
 
 def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int], None],

@@ -88,12 +88,7 @@ class ThreePhononProblem:
     def _backend(self) -> Backend:
         if self.device != "cpu":
             return make_backend(self.device, "mixed")
-        best, known = supported_instruction_set(), list(instruction_sets())  # the best first
-        if self.instruction_set not in known[known.index(best):]:
-            raise ResourceError(f"three-phonon rates: this worker's processor has {best} kernels at best, and the "
-                                f"campaign's are {self.instruction_set}; set HPCTHERMO_INSTRUCTION_SET={best} where "
-                                "the job is started")
-        return make_backend("cpu", "mixed", instruction_set=self.instruction_set)
+        return processor_backend(self.instruction_set, "mixed")
 
     def inputs(self) -> Inputs:
         """The content, for names of tasks."""
@@ -175,6 +170,21 @@ class RateTasks:
         """All of them."""
         n_tasks = self.problem.rates.n_tasks
         return [Inputs(parameters={"task": number, "of": n_tasks}) for number in range(n_tasks)]
+
+
+def processor_backend(instruction_set: str, precision: str) -> Backend:
+    """The kernels of a campaign, on any of its workers.
+
+    Raises
+    ------
+    ResourceError
+        If this processor has lesser ones only.
+    """
+    best, known = supported_instruction_set(), list(instruction_sets())  # the best first
+    if instruction_set not in known[known.index(best):]:
+        raise ResourceError(f"phonon rates: this worker's processor has {best} kernels at best, and the campaign's "
+                            f"are {instruction_set}; set HPCTHERMO_INSTRUCTION_SET={best} where the job is started")
+    return make_backend("cpu", precision, instruction_set=instruction_set)
 
 
 def linewidths_of(problem: ThreePhononProblem, threads: int = 1, note: Callable[[int], None] | None = None,
