@@ -90,8 +90,11 @@ def mean_displacements(harmonic: HarmonicCrystal, phonons: Phonons, third: Inter
     translations = np.tile(np.eye(3), (crystal.n_atoms, 1)) * root[:, None]
     inner = np.linalg.qr(translations, mode="complete")[0][:, 3:]
     matrix = harmonic.dynamical_matrices(np.zeros((1, 3)))[0].real
-    solved = np.linalg.solve(inner.T @ matrix @ inner, inner.T @ (force.ravel() / root))
-    displaced: np.ndarray = (inner @ solved / root).reshape(-1, 3)
+    values, motions = np.linalg.eigh(inner.T @ matrix @ inner)
+    stiff = FREQUENCY_THZ**2 * values > CUTOFF_FREQUENCY_THZ**2  # parts that do not feel each other stay where they are
+    motions = inner @ motions[:, stiff]
+    solved = motions @ (motions.T @ (force.ravel() / root) / values[stiff])
+    displaced: np.ndarray = (solved / root).reshape(-1, 3)
     return displaced
 
 

@@ -17,6 +17,8 @@ _PARTS = {"rta": ("relaxation times", BLUE, "o-"), "lbte": ("full equation", RED
 _DIAGONAL = (("xx", BLUE), ("yy", RED), ("zz", GREEN))
 #: endings of what each way of solving gives -> style of lines and addition to labels
 _SOLVED = {"": ("-", ""), "_lbte": ("--", ", full equation")}
+#: paths below are of standing modes and not drawn, A
+SHORTEST_PATH_A = 1e-2
 _SHAPES = (BLUE, RED, GREEN, ORANGE, PURPLE, GREY)
 
 
@@ -84,7 +86,7 @@ def draw_paths(axes: Axes, results: Results) -> None:
     for ending, color, label in (("", BLUE, "relaxation times"), ("_lbte", RED, "full equation")):
         if f"mean_free_path{ending}" in modes:
             paths = modes[f"mean_free_path{ending}"][index]
-            shown = paths > 0.0
+            shown = paths > SHORTEST_PATH_A
             dots(axes, modes["frequency"][shown], 0.1 * paths[shown], color, label)
     if "mean_free_path_lbte" in modes:
         axes.legend(markerscale=4)

@@ -40,6 +40,7 @@ method = "rta"
 """
 #: of force constants, in the folder of a run
 FILES = {"phonopy_yaml": "phono3py.yaml", "fc2": "fc2.hdf5", "fc3": "fc3.hdf5"}
+AT_HAND_OF_RUN = "[crystal]\n" + "".join(f'{name} = "out/{file}"\n' for name, file in FILES.items())
 SILICON = """
 kind = "bte"
 potential = "tersoff_si"
@@ -267,8 +268,8 @@ def test_a_full_equation_that_fails_leaves_the_rest(failing, silicon, capsys, mo
         return conjugate_gradients(*arguments)
 
     monkeypatch.setattr("hpcthermo.transport.bte.lbte.conjugate_gradients", solver)
-    text = 'kind = "bte"\n[crystal]\n' + "".join(f'{name} = "out/{file}"\n' for name, file in FILES.items())
-    (silicon / "fails.toml").write_text(text + "[phonon]\ndos = false\npoints_per_line = 2\n[bte]\nmesh = [3, 3, 3]\n"
+    (silicon / "fails.toml").write_text('kind = "bte"\n' + AT_HAND_OF_RUN + "[phonon]\ndos = false\n"
+                                        "points_per_line = 2\n[bte]\nmesh = [3, 3, 3]\n"
                                         'temperatures_K = [300.0, 1000.5]\nmethod = "lbte"\n')
     folder = silicon / f"fails{len(failing)}"
     code, out, err = leave(["bte", str(silicon / "fails.toml"), "--out", str(folder)], capsys)
@@ -290,6 +291,27 @@ def test_a_full_equation_that_fails_leaves_the_rest(failing, silicon, capsys, mo
     results = read_results(folder / "results.h5")
     for name in ("conductivity", "mean_free_path", "cumulative_path", "spectral_conductivity", "branch_shares"):
         bte_drawings(results)[name](Figure().subplots())
+
+
+def test_a_series_with_a_mesh_that_fails_has_no_verdict(silicon, capsys, monkeypatch):
+    def solver(matrix, diagonal, *rest):
+        if len(diagonal) == 4:  # irreducible points of 3 x 3 x 3
+            raise PhysicsError("collision matrix: expected positive eigenvalues, got others")
+        return conjugate_gradients(matrix, diagonal, *rest)
+
+    monkeypatch.setattr("hpcthermo.transport.bte.lbte.conjugate_gradients", solver)
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+    (silicon / "series.toml").write_text('kind = "bte_convergence"\n' + AT_HAND_OF_RUN + '[bte]\nmesh = [2, 2, 2]\n'
+                                         'method = "lbte"\ncoherence = false\n[convergence]\n'
+                                         "meshes = [[2, 2, 2], [3, 3, 3], [4, 4, 4]]\n")
+    code, _, err = leave(["run", str(silicon / "series.toml"), "--out", str(silicon / "series")], capsys)
+    assert code == 0, err
+    summary = json.loads((silicon / "series" / "summary.json").read_text())
+    assert sorted(name for name in summary["results"] if name.startswith("kappa")) == [
+        f"kappa_lbte_mean_300K_mesh_{n}x{n}x{n}" for n in (2, 4)]
+    for name in ("lbte_solved", "converged_mesh"):
+        assert not summary["checks"][name]["passed"]
+        assert "no solution of the full equation at 3x3x3" in summary["checks"][name]["detail"]
 
 
 def test_small_grains_are_the_limit_of_short_paths(lattice):
