@@ -2,15 +2,13 @@ r"""``hpcthermo check`` of jobs about lattice vibrations: cells, memory and a cl
 
 forces          (displaced cells) x (time of one force call, from a probe) / (workers); memory of the workers as in
                 `phonons.forces.campaign_bytes`
-rates           (triplets) x (8 N_R B^3 + 16 B^4 operations) at 3e9 operations per second and thread
-triplets        about N^2 / (3 G), found once for all three legs and reduced by symmetry
 third order     3 arrays of n N_s^2 27 numbers of 8 bytes while they are made
+fits            27 n N_s^2 (400 + 1000 s) bytes; within a factor of two of what symfc took for 50 to 128 atoms
+rates           as in `transport.bte.cost`, on threads of this process or on workers
 
 symbol   is
 n, N_s   atoms of the primitive cell and of the supercell
-N, B     points of the mesh, bands
-G        rotations with time reversal
-N_R      lattice vectors between two atoms of the third order, about twice the cells of its supercell
+s        share of the third order within its cutoff
 """
 
 from __future__ import annotations
@@ -23,16 +21,18 @@ from hpcthermo.progress import duration_text
 
 if TYPE_CHECKING:
     from hpcthermo.config import LatticeDynamicsJob
-    from hpcthermo.config.lattice_dynamics import BteSection
+    from hpcthermo.config.lattice_dynamics import BteSection, ForceConstantsSection
     from hpcthermo.phonons.crystal import Crystal
+    from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
 
 #: campaigns whose workers run on other machines
 _ELSEWHERE = ("scheduler", "slurm", "slurm_runner")
 _PROCESS_BYTES = 150e6
-_OPERATIONS_PER_SECOND = 3e9
 _START_SECONDS = 5.0
-#: share of the triples of bands that conserve energy, roughly, and what the full equation keeps of each
-_PROCESS_SHARE, _PROCESS_LIST_BYTES = 0.1, 21.0
+#: of a fit, for each of its numbers, without a cutoff and besides
+_FIT_BYTES = (1000.0, 400.0)
+#: what a job of convergence varies of [force_constants]
+_SECTION_KEYS = {"cutoffs3_A": "cutoff3_A", "supercells": "supercell", "displacements_A": "displacement_A"}
 #: largest times of a class, s
 _CLASSES = ((60.0, "seconds"), (3600.0, "minutes"), (86400.0, "hours"))
 
@@ -50,7 +50,7 @@ class LatticeEstimate:
     seconds : float or None
         None without a probe.
     cells : dict of int to int
-        Displaced supercells by order.
+        Displaced supercells by order; random ones under the highest order that is fitted.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class LatticeEstimate:
         lines.append(f"{'memory':<16}{self.memory / 2**20:,.0f} MiB")
         if self.seconds is not None:
             name = next((word for limit, word in _CLASSES if self.seconds < limit), "days")
-            lines.append(f"{'time':<16}{name} (about {duration_text(self.seconds)}; rough)")
+            lines.append(f"{'time':<16}{name} (about {duration_text(self.seconds)}; within a factor of two)")
         return "\n".join(lines)
 
 
@@ -88,59 +88,87 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
         found.seconds = None
     bte = job.bte if isinstance(job, BoltzmannJob) else None
     order = job.order if isinstance(job, BoltzmannJob) else 4 if job.kind == "fc" else 3 if job.phonon.grueneisen else 2
-    crystal, cells = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
+    crystal = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
     if bte is not None:
-        _boltzmann(bte, crystal, cells, job, found)
+        _boltzmann(bte, crystal, job, found)
     return found
 
 
-def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> tuple[Crystal, int]:
+def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> Crystal:
     from hpcthermo.phonons.files.load import load_lattice_dynamics
 
     assert job.crystal is not None
     dynamics = load_lattice_dynamics(**job.crystal.files, periodic=job.crystal.periodic)
     _describe(dynamics.crystal, found)
-    cells = 1
     for order, constants in sorted(dynamics.force_constants.items()):
         found.memory += 3.0 * constants.values.nbytes
         supercell = dynamics.supercell(order)
         size = "" if supercell is None else f", supercell of {supercell.n_atoms} atoms"
         found.add(f"order {order}", f"{constants.values.nbytes / 2**20:,.1f} MiB{size}")
-        cells = max(cells, 1 if supercell is None else supercell.n_atoms // dynamics.crystal.n_atoms)
-    return dynamics.crystal, cells
+    return dynamics.crystal
 
 
-def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int, probe: bool) -> tuple[Crystal, int]:
-    from hpcthermo.lattice_jobs.source import displaced_cells, force_function, seconds_per_call, structure_and_potential
-    from hpcthermo.phonons.forces import campaign_bytes
+def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int, probe: bool) -> Crystal:
+    from hpcthermo.lattice_jobs.source import structure_and_potential
     from hpcthermo.phonons.relaxed_crystal import primitive_crystal
-    from hpcthermo.phonons.requirements import Cost
     from hpcthermo.potentials.base import require_species
 
     snapshot, potential = structure_and_potential(job)
     require_species(potential.style, potential.elements, snapshot.species)
     unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
-    crystal = unrelaxed.crystal
-    _describe(crystal, found)
-    section, local = job.force_constants, job.campaign.where not in _ELSEWHERE
-    cells, campaign = 1, 0.0
-    for n in range(2, min(order, section.order) + 1):
-        displaced = displaced_cells(unrelaxed, section, n)
+    _describe(unrelaxed.crystal, found)
+    found.memory = max(found.memory + _displaced(job, section, unrelaxed, order, probe, found)
+                       for section in _sections(job))
+    return unrelaxed.crystal
+
+
+def _sections(job: LatticeDynamicsJob) -> list[ForceConstantsSection]:
+    """[force_constants], and what a job of convergence makes of it with further forces."""
+    sections, convergence = [job.force_constants], getattr(job, "convergence", None)
+    for name, key in _SECTION_KEYS.items() if convergence is not None else ():
+        values = getattr(convergence, name) or ()
+        values = (max(values),) if values and name == "cutoffs3_A" else values  # forces of the largest are those of all
+        sections += [section for section in (job.force_constants.model_copy(update={key: value}) for value in values)
+                     if section != job.force_constants]
+    return sections
+
+
+def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxed: RelaxedCrystal, order: int,
+               probe: bool, found: LatticeEstimate) -> float:
+    """Lines about displaced cells, and their time; returns the memory besides this process, bytes."""
+    from hpcthermo.lattice_jobs.source import (
+        displaced_cells,
+        force_function,
+        randomly_displaced_cells,
+        seconds_per_call,
+    )
+    from hpcthermo.phonons.forces import campaign_bytes
+    from hpcthermo.phonons.requirements import Cost
+
+    order, random = min(order, section.order), section.method == "random"
+    processes = 0 if job.campaign.where in _ELSEWHERE else _workers(job)
+    memory, campaign = 0.0, 0.0
+    for n in [order] if random else range(2, order + 1):
+        displaced = (randomly_displaced_cells(unrelaxed, section, job.seed) if random
+                     else displaced_cells(unrelaxed, section, n))
         count = displaced.dataset.n_cells
         cost = Cost.of_cells(displaced.supercell, {n: count}, section.cutoff3_A)
-        found.cells[n], cells = count, cost.n_atoms // crystal.n_atoms
-        # while they are made, the third order of a site holds changes of the second order of the whole supercell
-        found.memory += 3.0 * cost.compact_third_bytes + (5.0 * 8.0 * 9.0 * cost.n_atoms**2 * 3.0 if n == 3 else 0.0)
-        campaign = max(campaign, campaign_bytes(cost.n_atoms, count, _workers(job) if local else 0))
+        found.cells[n] = count
+        memory += 3.0 * cost.compact_third_bytes
+        if n == 3:
+            # differences: the third order of a site holds changes of the second order of the whole supercell
+            memory += (cost.compact_third_bytes / 8.0 * (_FIT_BYTES[0] * cost.third_share + _FIT_BYTES[1]) if random
+                       else 5.0 * 8.0 * 9.0 * cost.n_atoms**2 * 3.0)
+        campaign = max(campaign, campaign_bytes(cost.n_atoms, count, processes))
         kept = f", {cost.compact_third_bytes / 2**20:,.1f} MiB" if n == 3 else ""
         if n == 3 and section.cutoff3_A is not None:
             kept += f", {100.0 * cost.third_share:.1f} % of them within the cutoff"
-        found.add(f"order {n}", f"{count:,} displaced cells of {cost.n_atoms:,} atoms{kept}")
+        name, what = ("random cells", "randomly displaced") if random else (f"order {n}", "displaced")
+        found.add(name, f"{count:,} {what} cells of {cost.n_atoms:,} atoms{kept}")
         if probe and found.seconds is not None:
             found.seconds += count * seconds_per_call(
                 force_function(job, displaced, unrelaxed.layers)) / _workers(job)
-    found.memory = max(found.memory, campaign)
-    return crystal, cells
+    return max(memory, campaign - _PROCESS_BYTES)
 
 
 def _describe(crystal: Crystal, found: LatticeEstimate) -> None:
@@ -156,33 +184,46 @@ def _workers(job: LatticeDynamicsJob) -> int:
     return len(os.sched_getaffinity(0)) if asked == "auto" else int(asked)
 
 
-def _boltzmann(bte: BteSection, crystal: Crystal, cells: int, job: LatticeDynamicsJob, found: LatticeEstimate) -> None:
-    from hpcthermo.transport.bte.rates import strength_bytes, task_count
+def _boltzmann(bte: BteSection, crystal: Crystal, job: LatticeDynamicsJob, found: LatticeEstimate) -> None:
+    """The meshes of the job, one after the other: the time of all, the memory of the largest."""
+    solutions = [(bte, 1)]
+    convergence = getattr(job, "convergence", None)
+    if convergence is not None:
+        others = sum(len(getattr(convergence, name) or ()) for name in _SECTION_KEYS)
+        solutions = [*([(bte, others)] if others else []),
+                     *((bte.model_copy(update={"mesh": mesh, "mesh_length_A": None}), 1)
+                       for mesh in convergence.meshes or ())]
+    found.memory += max(_mesh(settings, times, crystal, job, found) for settings, times in solutions)
+
+
+def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob, found: LatticeEstimate) -> float:
+    """Lines about one mesh, and the time of so many solutions; returns the memory, bytes."""
+    from hpcthermo.transport.bte.cost import RateCost
+    from hpcthermo.transport.bte.rates import task_count
     from hpcthermo.transport.bte.solution import Given
 
     mesh = Given.of(crystal, bte).mesh
-    n, bands = mesh.n_points, crystal.n_bands
-    rotations = len(mesh.rotations)
-    triplets = n * n / (3.0 * rotations)
-    found.add("mesh", f"{' x '.join(str(d) for d in mesh.divisions)}: {n:,} points, "
-                      f"{len(mesh.irreducible[0]):,} irreducible")
-    found.add("triplets", f"about {triplets:,.0f}")
-    tasks = task_count(len(mesh.irreducible[0]), 2 if bte.normal_umklapp and bte.method == "rta" else 1, bands,
-                       len(bte.temperatures_K))
+    full, irreducible = bte.method == "lbte", len(mesh.irreducible[0])
+    cost = RateCost(mesh, len(bte.temperatures_K), bte.delta == "tetrahedron", bte.symmetrised_tetrahedra,
+                    bte.normal_umklapp)
+    found.add("mesh", f"{' x '.join(str(d) for d in mesh.divisions)}: {mesh.n_points:,} points, "
+                      f"{irreducible:,} irreducible")
+    found.add("triplets", f"{cost.n_triplets:,}")
+    tasks = task_count(irreducible, 2 if bte.normal_umklapp and not full else 1, cost.n_bands, cost.n_temperatures)
     on_workers = job.campaign.where != "local" or job.campaign.workers != "auto"
     threads = job.execution.threads or len(os.sched_getaffinity(0))
     place = f"the workers of [campaign] ({job.campaign.where})" if on_workers else f"{threads} threads of this process"
     found.add("q-point tasks", f"{tasks:,} on {place}")
-    strengths = strength_bytes(job.execution.device, bands, triplets / len(mesh.irreducible[0]))
+    strengths = cost.strength_bytes(job.execution.device)
     held = 1 if job.execution.device == "cuda" else threads
-    found.memory += held * strengths
     found.add("strengths", f"{strengths / 2**20:,.1f} MiB at a time in each of {held} threads")
-    work = triplets * (16.0 * cells * bands**3 + 16.0 * bands**4)
-    found.memory += 16.0 * n * bands**2 + 4.0 * n * rotations
-    if bte.method == "lbte":
-        processes = _PROCESS_SHARE * triplets * 3.0 * bands**3
-        found.memory += _PROCESS_LIST_BYTES * processes
-        found.add("processes", f"about {processes:,.0f}, {_PROCESS_LIST_BYTES * processes / 2**20:,.0f} MiB in memory"
+    # phase spaces have weights of their own, and so have normal and Umklapp processes beside a list
+    passes = (1 if full and bte.normal_umklapp else 0) + (1 if job.kind == "bte" else 0)
+    seconds = cost.strength_seconds + (1 + passes) * cost.weight_seconds
+    if full:
+        found.add("processes", f"about {cost.n_processes:,.0f}, {cost.full_bytes / 2**20:,.0f} MiB in memory"
                                f"{' and on disk' if on_workers else ''}")
+        seconds += cost.full_seconds + (cost.strength_seconds if bte.normal_umklapp else 0.0)
     if found.seconds is not None:
-        found.seconds += work / (_OPERATIONS_PER_SECOND * threads)
+        found.seconds += times * seconds / (_workers(job) if on_workers else threads)
+    return cost.table_bytes(threads) + held * strengths + (cost.full_bytes if full else 0.0)

@@ -237,6 +237,21 @@ def displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, ord
     return Displaced(supercell, group, plan.dataset, plan)
 
 
+def randomly_displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSection, seed: int) -> Displaced:
+    """Supercells with random displacements of all atoms, for a fit of all orders.
+
+    Raises
+    ------
+    InputError
+        As of `displaced_cells`.
+    """
+    assert section.random_cells is not None
+    supercell, group = _supercell(relaxed, section.supercell)
+    require_cutoff(supercell, section.cutoff3_A, "force_constants.cutoff3_A")
+    dataset = random_displacements(supercell, section.random_cells, section.displacement_A, seed)
+    return Displaced(supercell, group, dataset)
+
+
 def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                              order: int) -> ForceConstants:
     """Force constants of a relaxed crystal, by a campaign of displaced supercells."""
@@ -268,12 +283,10 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
 def _fitted_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                             order: int) -> ForceConstants:
     """Force constants fitted to random displacements of all atoms."""
-    assert section.random_cells is not None
-    supercell, group = _supercell(relaxed, section.supercell)
+    displaced = randomly_displaced_cells(relaxed, section, run.job.seed)
+    supercell, group = displaced.supercell, displaced.group
     cutoffs = {} if section.cutoff3_A is None else {3: section.cutoff3_A}
-    require_cutoff(supercell, section.cutoff3_A, "force_constants.cutoff3_A")
-    dataset = random_displacements(supercell, section.random_cells, section.displacement_A, run.job.seed)
-    dataset, computed = forces_of(run, relaxed, Displaced(supercell, group, dataset), "forces of random displacements")
+    dataset, computed = forces_of(run, relaxed, displaced, "forces of random displacements")
     run.stage("fit")
     fit = fitted(supercell, group, dataset, order, cutoffs)
     constants: dict[int, SupercellForceConstants | Interactions] = {}

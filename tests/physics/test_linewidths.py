@@ -21,7 +21,7 @@ from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order, three_phonon_linewidths
 from hpcthermo.transport.bte.smearing import adaptive_gaussian, fixed_gaussian
 from hpcthermo.transport.bte.tetrahedron import neighbour_places, tetrahedron_cuts
-from hpcthermo.transport.bte.triplets import TripletSymmetry, is_normal
+from hpcthermo.transport.bte.triplets import TripletSymmetry, count_triplets, is_normal
 
 SILICON = Crystal(2.73 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]), np.array([[0.0, 0, 0], [0.25, 0.25, 0.25]]),
                   ("Si", "Si"), np.array([28.0855, 28.0855]))
@@ -155,9 +155,10 @@ def test_deposits_are_the_sums_over_all_triplets(crystal, mesh, permute):
         return sum(random[p[q0]] * random[p[q1]] * random[p[q2]] for p in mesh.permutations)
 
     expected = [invariant(q0, np.arange(mesh.n_points), symmetry.partner(q0)).sum() for q0 in points]
-    found, count = np.zeros(len(points)), np.zeros(len(points))
+    found, count, kept = np.zeros(len(points)), np.zeros(len(points)), 0
     for slot in range(len(points)):
         triplets = symmetry.of(slot)
+        kept += len(triplets)
         values = invariant(triplets.point0, triplets.point1, triplets.point2)
         for leg in range(3):
             there = triplets.slots[:, leg] >= 0
@@ -165,6 +166,7 @@ def test_deposits_are_the_sums_over_all_triplets(crystal, mesh, permute):
             np.add.at(count, triplets.slots[there, leg], triplets.multiplicities[there, leg])
     assert count == pytest.approx(mesh.n_points, abs=1e-9)
     assert found == pytest.approx(np.array(expected), rel=1e-12)
+    assert kept == count_triplets(mesh) or not permute
 
 
 def test_multiplicities_of_silicon_are_the_known_ones():

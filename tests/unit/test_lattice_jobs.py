@@ -18,12 +18,15 @@ from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
 from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
 from hpcthermo.lattice_jobs.source import ForceConstants
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
 from hpcthermo.plots.bte import bte_drawings
 from hpcthermo.results import Quantity, Results, read_results
+from hpcthermo.transport.bte.cost import RateCost
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.lbte import conjugate_gradients
+from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.solution import solve
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K
 
@@ -453,6 +456,7 @@ def test_check_counts_cells(silicon, capsys):
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
     assert f"{run['displaced_cells_3']:,} displaced cells of 8 atoms" in out
     assert "64 points" in out
+    assert re.search(r"triplets +42\n", out)
     assert re.search(r"q-point tasks +8 on \d+ threads", out)  # one for each irreducible point
     assert re.search(r"strengths +0\.\d MiB at a time", out)
     assert re.search(r"processes +about [\d,]+, \d+ MiB in memory\n", out)
@@ -467,6 +471,33 @@ def test_check_counts_cells_of_the_fourth_order():
     assert sorted(found.cells) == [2, 3, 4]
     assert found.cells[4] > 0
     assert any(name == "order 4" for name, _ in found.lines)
+
+
+def test_check_counts_random_cells_and_every_mesh_of_a_convergence():
+    text = SILICON.replace("bte", "bte_convergence", 1).replace(
+        "[1, 1, 1]", '[2, 2, 2]\ncutoff3_A = 3.0\nmethod = "random"\nrandom_cells = 37')
+    text += "[convergence]\nmeshes = [[2, 2, 2], [3, 3, 3], [4, 4, 4]]\ncutoffs3_A = [3.0, 4.0]\n"
+    found = estimate_lattice_job(parse_job(tomllib.loads(text)), probe=False)
+    assert found.cells == {3: 37}
+    lines = [line for line in found.lines if line[0] in ("random cells", "mesh")]
+    assert [name for name, _ in lines] == ["random cells"] * 2 + ["mesh"] * 4
+    assert lines[0][1].startswith("37 randomly displaced cells of 64 atoms")
+    shares = [float(re.search(r"([\d.]+) % of them", text).group(1)) for _, text in lines[:2]]
+    assert 0.0 < shares[0] < shares[1] < 100.0
+    assert found.memory > 150e6 + 4.0 * 27.0 * 64**2 * 2 * 8.0
+
+
+def test_rates_cost_what_was_measured():
+    """28 atoms of graphene: 52 ms of processor time for a triplet, weights of the phase space included."""
+    sheet = Crystal(np.diag([6.5, 6.5, 40.0]), np.random.default_rng(1).random((28, 3)), ("C",) * 28, np.full(28, 12.0),
+                    (True, True, False))
+    cost = RateCost(Mesh.create(sheet, (6, 6, 1)), 5)
+    seconds = (cost.strength_seconds + 2.0 * cost.weight_seconds) / cost.n_triplets
+    assert 0.03 < seconds < 0.1
+    more = RateCost(Mesh.create(sheet, (12, 12, 1)), 5)
+    assert more.n_triplets / cost.n_triplets == pytest.approx(16.0, rel=0.2)
+    assert more.n_processes / cost.n_processes == pytest.approx(8.0, rel=0.2)
+    assert more.full_bytes > 21.0 * more.n_processes
 
 
 @pytest.mark.usefixtures("without_figures")

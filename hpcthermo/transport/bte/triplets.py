@@ -138,6 +138,27 @@ class TripletSymmetry:
                         np.where(slots < 0, 0.0, shares))
 
 
+def count_triplets(mesh: Mesh) -> int:
+    r"""How many triplets are kept for all irreducible points together, without finding them.
+
+    They are the orbits of (q_0, q_1, q_2) under the permutations of the legs and the rotations g of the mesh, and
+    Burnside's lemma counts orbits by what each operation leaves where it is:
+
+        T = (1 / 6 |G|) sum_g { n(g)^2 + 3 n(g^2) + 2 #[q + g q + g^2 q = 0] }
+
+    with n(g) the points that g leaves where they are: for the identity of the permutations, the three exchanges of two
+    legs (q_1 = g q_0, q_0 = g q_1) and the two cyclic ones (q_1 = g q_0, q_2 = g q_1). About N^2 / (6 |G|) on fine
+    meshes of bulk crystals, twice that in a plane of reflection.
+    """
+    here, unmoved = np.arange(mesh.n_points), 0
+    for moved in mesh.permutations:
+        again = moved[moved]
+        round_trip = mesh.index(mesh.addresses + mesh.addresses[moved] + mesh.addresses[again])
+        unmoved += int(np.count_nonzero(moved == here) ** 2 + 3 * np.count_nonzero(again == here)
+                        + 2 * np.count_nonzero(round_trip == 0))
+    return unmoved // (6 * len(mesh.permutations))
+
+
 def is_normal(mesh: Mesh, triplets: Triplets) -> np.ndarray:
     """Whether each triplet is a normal process, (T,) of bool; the others are Umklapp processes.
 
