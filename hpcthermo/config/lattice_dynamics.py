@@ -233,6 +233,9 @@ class BteSection(Section):
     crossing_bands: Literal["keep", "average"] = "keep"
     """Of the full equation: group velocities of bands that cross at the zone boundary are kept, or averaged over
     them (phono3py's convention); they differ on coarse meshes with even divisions."""
+    shared_weights: Boolean | None = None
+    """Of the full equation: one weight for the three legs of a process, so that the collision matrix is positive on any
+    mesh; else each leg has its own, as in phono3py. Without it: true for sheets, false for other crystals."""
     delta: Literal["tetrahedron", "adaptive_gaussian", "gaussian"] = "tetrahedron"
     """How energy conservation is integrated."""
     symmetrised_tetrahedra: Boolean = True

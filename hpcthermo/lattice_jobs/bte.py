@@ -51,6 +51,8 @@ SYMMETRY_TOLERANCE = 1e-6
 FREQUENCY_ASYMMETRY_THZ = 0.02
 #: weights of a finite mesh may leave so much energy, relatively (exact deltas: none)
 ENERGY_IMBALANCE = 0.1
+#: shared weights may change the conductivity by relaxation times by so much, relatively (on a fine mesh: not at all)
+WEIGHTS_CHANGE = 0.2
 #: the full solution lies within these multiples of the one by relaxation times; outside, something is wrong
 _FULL_BY_RTA = (0.5, 20.0)
 
@@ -149,7 +151,9 @@ def bte_quantities(solution: Solution, constants: ForceConstants) -> dict[str, Q
                                       "weighted, of three phonons; temperatures, points, bands")
     if solution.full_facts:
         table["checks/residual"] = (solution.full_facts["residuals"], "1", "of the full equation, by temperature")
-        table["checks/energy_imbalance"] = (float(solution.full_facts["energy_imbalance"]), "1", "of the full equation")
+        for name in ("energy_imbalance", "weights_change"):
+            if name in solution.full_facts:
+                table[f"checks/{name}"] = (float(solution.full_facts[name]), "1", "of the full equation")
     if solution.full is not None:
         full = solution.full
         table["kappa/lbte"] = (full.kappa, UNIT, "full equation")
@@ -298,6 +302,10 @@ def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:
         check("energy_conservation", imbalance <= ENERGY_IMBALANCE,
               f"processes leave {100.0 * imbalance:.2f} % of the energy that modes lose, limit "
               f"{100.0 * ENERGY_IMBALANCE:g} %")
+    if "weights_change" in found:
+        change = found["weights_change"]
+        check("shared_weights", change <= WEIGHTS_CHANGE, "one weight for the three legs of a process changes what "
+              f"relaxation times give by {100.0 * change:.2f} %, limit {100.0 * WEIGHTS_CHANGE:g} %")
     return checks
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from phono3py_oracle import lattice, phono3py_answers
+from phonon_cases import made_up
 
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.gpu.backend import make_backend
@@ -18,10 +19,11 @@ from hpcthermo.transport.bte.collisions import CollisionMatrix, Stars, collect_c
 from hpcthermo.transport.bte.conductivity import Conductivity, require_sound
 from hpcthermo.transport.bte.lbte import conjugate_gradients, solve
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import ThreePhononRates, sum_in_order
+from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
 from hpcthermo.transport.bte.self_energy import at_bands, self_energy
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
+from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 
 TEMPERATURES = [200.0, 400.0]
 
@@ -107,6 +109,62 @@ def test_matrix_is_symmetric_and_does_not_depend_on_threads(answers, silicon):
     assert (again.gamma == silicon.gamma).all()
     assert (solved(again, threads=2).conductivity.kappa == solved(silicon).conductivity.kappa).all()
     np.testing.assert_array_equal(silicon.rates.linewidths(sum_in_order(silicon.rates)), silicon.gamma)
+
+
+@pytest.mark.parametrize(("n_atoms", "divisions"), [(1, (4, 4, 3)), (2, (3, 3, 2))])
+def test_matrix_is_positive_with_shared_weights(n_atoms, divisions):
+    # made-up frequencies conserve energy nowhere on so coarse a mesh
+    mesh, phonons, _ = made_up(n_atoms, divisions)
+    rates = ThreePhononRates(mesh, phonons, PhaseSpace(phonons), [3.0], backend=make_backend("cpu", "double"))
+    gamma, collisions = collect_collisions(rates)
+    stars = Stars.of(mesh)
+    lowest = []
+    for shared in (False, True):
+        matrix = CollisionMatrix(collisions, stars, phonons.frequencies, rates.prefactor, 3.0, shared=shared)
+        diagonal = matrix.linewidths if shared else gamma[:, 0]
+        root = np.repeat(np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)), 3)
+        lowest.append(np.linalg.eigvalsh(direct.dense_matrix(matrix, diagonal, stars.sizes) / np.outer(root, root))[0])
+    assert lowest[0] < -0.01
+    assert lowest[1] > -1e-13
+    # so cold that no mode is excited
+    frozen = CollisionMatrix(collisions, stars, phonons.frequencies, rates.prefactor, 1e-3, shared=True)
+    assert not frozen.linewidths.any()
+
+
+@pytest.mark.oracle
+def test_shared_weights_are_a_sum_of_squares(answers, silicon):
+    stars, n_bands = Stars.of(silicon.mesh), silicon.frequencies.shape[1]
+    one, other = np.random.default_rng(1).standard_normal((2, len(stars.sizes), n_bands, 3))
+    weights = stars.sizes[:, None, None]
+    for temperature in TEMPERATURES:
+        both = [CollisionMatrix(silicon.collisions, stars, silicon.frequencies, silicon.rates.prefactor, temperature,
+                                merged=merged, shared=True) for merged in (False, True)]
+        matrix, diagonal = both[0], both[0].linewidths
+        np.testing.assert_allclose(both[1](one), matrix(one), rtol=0, atol=1e-12 * np.abs(matrix(one)).max())
+        assert (weights * one * matrix(other)).sum() == pytest.approx((weights * matrix(one) * other).sum(), rel=1e-12)
+        # the form of the list on a field with the symmetry of the crystal
+        irreducible = silicon.frequencies[silicon.mesh.irreducible[0]]
+        field = degenerate_mean(irreducible, one @ stars.projections.transpose(0, 2, 1))
+        a, b, c, _, amounts = silicon.collisions.whole
+        x = PLANCK_EV_PER_THZ * silicon.frequencies / (2.0 * BOLTZMANN_EV_PER_K * temperature)
+        everywhere, sinh = stars.spread(field[..., None]).reshape(-1, 3), np.sinh(x).ravel()
+        mode = silicon.mesh.irreducible[0][a // n_bands] * n_bands + a % n_bands
+        total = sum(sinh[k][:, None] * everywhere[k] for k in (mode, b, c))
+        form = silicon.rates.prefactor * (stars.sizes[a // n_bands] * amounts / 6.0 * (total**2).sum(axis=1)
+                                          / (sinh[mode] * sinh[b] * sinh[c])).sum()
+        assert (weights * field * (matrix(field) + diagonal[..., None] * field)).sum() == pytest.approx(form, rel=1e-10)
+    whole, threads = (solved(silicon, replaced=silicon.gamma, **options)
+                      for options in ({"solver": direct.pseudo_inverse}, {"threads": 2}))
+    np.testing.assert_allclose(threads.conductivity.kappa, whole.conductivity.kappa, rtol=1e-9, atol=1e-9)
+    assert (solved(silicon, replaced=silicon.gamma).conductivity.kappa == threads.conductivity.kappa).all()
+    # linewidths of both are the same where each process conserves energy: narrower deltas leave less between them
+    differences = []
+    for sigma in (0.4, 0.1):
+        case = problem(lattice(answers.inputs), (3, 3, 3), sigma=sigma)
+        shared = CollisionMatrix(case.collisions, stars, case.frequencies, case.rates.prefactor, TEMPERATURES[1],
+                                 shared=True)
+        differences.append(np.linalg.norm(shared.linewidths - case.gamma[:, 1]) / np.linalg.norm(case.gamma[:, 1]))
+    assert differences[1] < 0.6 * differences[0] < 0.02
 
 
 @pytest.mark.oracle

@@ -202,6 +202,7 @@ def test_the_summary_names_every_component_and_temperature(silicon):
     assert {"acoustic_sum_rule_2", "acoustic_sum_rule_3", "stability", "tensor_symmetry", "positivity",
             "rta_against_lbte", "lbte_solved", "energy_conservation"} <= set(checks)
     assert all(checks[name]["passed"] for name in ("acoustic_sum_rule_3", "stability", "positivity", "lbte_solved"))
+    assert "shared_weights" not in checks  # for sheets, unless asked for
     assert 50.0 < results["lowest_three_bands_share_300K"]["value"] < 100.0
     paths = [results[f"half_of_kappa_mean_free_path_{temperature}"]["value"] for temperature in ("300K", "1000.5K")]
     assert paths[0] > paths[1] > 0.0
@@ -633,6 +634,7 @@ def test_a_sheet_conducts_in_its_plane_and_relaxation_times_underestimate_it(cap
     kappa = {name: entry["value"] for name, entry in summary["results"].items()}
     assert kappa["kappa_rta_xx_300K"] == pytest.approx(kappa["kappa_rta_yy_300K"], rel=1e-6)
     assert kappa["kappa_lbte_xx_300K"] > 2.0 * kappa["kappa_rta_xx_300K"] > 0.0
+    assert "shared_weights" in summary["checks"]  # for sheets
     assert kappa["kappa_lbte_zz_300K"] == pytest.approx(0.0, abs=1e-9)
     assert "thickness 3.35" in summary["run"]["thickness"]
     assert all(check["passed"] for check in summary["checks"].values())

@@ -17,6 +17,24 @@ equivalent one. P also takes means over degenerate bands, so that M does not dep
 
 Weights of tetrahedra differ a little between the three legs of one process. So M is not symmetric on a finite mesh, and
 its symmetric part in the scalar product (F, G) = sum_i |star of i| F_i . G_i is taken.
+
+Nor is Gamma + M positive then, with linewidths Gamma that have the weight of one leg, and occupations in place of
+sinh(x), which agree where energy is conserved exactly:
+
+    n_b + n_c + 1 = sinh(x_a) / 2 sinh(x_b) sinh(x_c)        if x_a = x_b + x_c
+    n_b - n_c     = sinh(x_a) / 2 sinh(x_b) sinh(x_c)        if x_a = x_c - x_b
+
+On sheets directions with negative eigenvalues are met (AB bilayer h-BN, 12 x 12 x 1). With *shared weights* a process
+has the mean weight of its legs, and linewidths are made of sinh(x) as M is. Each entry of the list then stands for a
+third of its process with all three legs, and the quadratic form is a sum of squares:
+
+    (F, (Gamma + M) F) = K sum over the list  |star of a| (amount/3) / (2 s_a s_b s_c)  (s_a F_a + s_b F_b + s_c F_c)^2
+
+with s = sinh(x). It is positive or zero whatever the mesh and the weights are, and partners b and c of an entry act on
+each other. Modes with x > `FROZEN` take no part: sinh(x) stays finite.
+
+Source of the form, for exact energies: J. M. Ziman, Electrons and Phonons (1960), chapter VII; G. Fugallo et al.,
+Phys. Rev. B 88, 045430 (2013).
 """
 
 from __future__ import annotations
@@ -38,6 +56,8 @@ from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 SHARES = 4
 #: elements of M at a temperature for each process of the list, up to which M is made: no more bytes than the list
 MERGED_UP_TO = 2.5
+#: half the energy of a mode by k_B T beyond which nothing of it is left, with shared weights
+FROZEN = 200.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,8 @@ class Stars:
         Cartesian rotation that takes the irreducible point onto each point.
     projections : (I, 3, 3) ndarray
         Means over the rotations that leave an irreducible point where it is.
+    permutations : (G, N) ndarray
+        Point that each rotation takes a point onto.
     """
 
     sizes: np.ndarray
@@ -63,6 +85,7 @@ class Stars:
     onto: np.ndarray
     from_irreducible: np.ndarray
     projections: np.ndarray
+    permutations: np.ndarray
 
     @classmethod
     def of(cls, mesh: Mesh) -> Stars:
@@ -72,7 +95,7 @@ class Stars:
         stays = (mesh.permutations[:, points] == points).astype(float)
         projections = np.einsum("gi,gab->iab", stays / stays.sum(axis=0), rotations)
         return cls(sizes, np.searchsorted(points, mesh.representative), onto, rotations[onto].transpose(0, 2, 1),
-                   projections)
+                   projections, mesh.permutations)
 
     def spread(self, fields: np.ndarray) -> np.ndarray:
         """Fields (I, B, 3, K) on the whole mesh, (N, B, 3, K)."""
@@ -128,18 +151,34 @@ class CollisionMatrix:
         Of this process; the result does not depend on how many.
     merged : bool, optional
         Add up processes of the same modes once, in a whole matrix; without it, where that is smaller than the list.
+    shared : bool
+        One weight for the three legs of a process.
+
+    Attributes
+    ----------
+    linewidths : (I, B) ndarray or None
+        Gamma of the processes with shared weights, THz.
     """
 
     def __init__(self, collisions: Collisions, stars: Stars, frequencies: np.ndarray, prefactor: float,
-                 temperature: float, threads: int = 1, merged: bool | None = None) -> None:
+                 temperature: float, threads: int = 1, merged: bool | None = None, shared: bool = False) -> None:
         self._collisions, self._stars, self._threads, self._prefactor = collisions, stars, threads, prefactor
         self._frequencies = frequencies[np.unique(stars.slots, return_index=True)[1]]
-        self._inverse_sinh = inverse_sinh(frequencies, temperature)
+        self._inverse_sinh = inverse_sinh(frequencies, temperature, FROZEN if shared else np.inf)
         self._backend = make_backend("cpu", "double")
         shape = self._frequencies.size, frequencies.size
         if merged is None:
             merged = shape[0] * shape[1] <= MERGED_UP_TO * len(collisions)
-        self._merged = _merged(collisions, self._inverse_sinh.ravel(), shape) if merged else None
+        self._starred, self.linewidths = None, None
+        if shared:
+            at_points = self._inverse_sinh[np.unique(stars.slots, return_index=True)[1]]
+            self._starred = stars.sizes[:, None] * at_points
+            diagonal = _shared_diagonal(collisions, stars, self._inverse_sinh, at_points)[..., None]
+            self.linewidths = prefactor * degenerate_mean(self._frequencies, diagonal)[..., 0]
+        self._merged = None
+        if merged:
+            self._merged = (_merged_shared(collisions, stars, self._inverse_sinh, at_points) if shared
+                            else _merged(collisions, self._inverse_sinh.ravel(), shape))
 
     def __call__(self, fields: np.ndarray) -> np.ndarray:
         """The symmetric part of M on fields, THz times their unit."""
@@ -161,7 +200,8 @@ class CollisionMatrix:
             for part in parts[number * len(parts) // SHARES:(number + 1) * len(parts) // SHARES]:
                 modes, first, second, _, amounts = part
                 self._backend.launch("collisions", "collide", 0, len(modes), modes, first, second, amounts,
-                                     self._inverse_sinh, projected[0, 0].size, everywhere, own, gained, given)
+                                     self._inverse_sinh, self._starred, 0.5 if self._starred is None else 1.0 / 3.0,
+                                     projected[0, 0].size, everywhere, own, gained, given)
             return gained, given
 
         # in a fixed order, whatever runs at once
@@ -189,11 +229,52 @@ def _merged(collisions: Collisions, partner: np.ndarray, shape: tuple[int, int])
     return total
 
 
-def inverse_sinh(frequencies: np.ndarray, temperature: float) -> np.ndarray:
-    """1/sinh(h f / 2 k_B T); zero below the cutoff frequency."""
+def _shared_diagonal(collisions: Collisions, stars: Stars, partner: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Linewidths with shared weights by K, (I, B), from 1/sinh(x) of all modes and of those of irreducible points.
+
+    An entry adds (amount/6) s_b/(s_c s_a) to its mode b, as the quadratic form has it, and so on in turn.
+    """
+    n_bands = own.shape[1]
+    inverse, own_inverse = partner.ravel(), own.ravel()
+    # 1/s_a s_b s_c is 0 where one of them is; no other of these overflows
+    squares, own_squares = (1.0 / np.where(x > 0.0, x, np.inf) ** 2 for x in (inverse, own_inverse))
+    sizes = np.repeat(stars.sizes, n_bands).astype(np.float64)
+    total = np.zeros(own.size)
+    for a, b, c, _, amounts in collisions.parts:
+        form = amounts / 6.0 * own_inverse[a] * inverse[b] * inverse[c]
+        total += np.bincount(a, form * own_squares[a], own.size)
+        form *= sizes[a]
+        for mode in (b, c):
+            slots = stars.slots[mode // n_bands] * n_bands + mode % n_bands
+            total += np.bincount(slots, form * squares[mode], own.size) / sizes
+    return total.reshape(own.shape)
+
+
+def _merged_shared(collisions: Collisions, stars: Stars, partner: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """`_merged` with shared weights: partners b and c are turned so that b lies at an irreducible point."""
+    n_bands = own.shape[1]
+    inverse, own_inverse, n_columns = partner.ravel(), own.ravel(), np.int64(partner.size)
+    sizes = np.repeat(stars.sizes, n_bands)
+    total = np.zeros((own.size, partner.size))
+    flat = total.reshape(-1)
+    for modes, first, second, _, amounts in collisions.parts:
+        of_own, of_first, of_second = own_inverse[modes], inverse[first], inverse[second]
+        third = np.where((of_own > 0.0) & (of_first > 0.0) & (of_second > 0.0), amounts / 3.0, 0.0)
+        np.add.at(flat, modes * n_columns + first, third * of_second)
+        np.add.at(flat, modes * n_columns + second, third * of_first)
+        point, band = np.divmod(first, n_bands)
+        slots = stars.slots[point] * n_bands + band
+        other, band = np.divmod(second, n_bands)
+        turned = stars.permutations[stars.onto[point], other] * np.int64(n_bands) + band
+        np.add.at(flat, slots * n_columns + turned, third * of_own * sizes[modes] / sizes[slots])
+    return total
+
+
+def inverse_sinh(frequencies: np.ndarray, temperature: float, frozen: float = np.inf) -> np.ndarray:
+    """1/sinh(x), x = h f / 2 k_B T; zero below the cutoff frequency, and for x above `frozen`."""
     active = frequencies > CUTOFF_FREQUENCY_THZ
     x = 0.5 * PLANCK_EV_PER_THZ * np.where(active, frequencies, 1.0) / (BOLTZMANN_EV_PER_K * temperature)
-    inverse: np.ndarray = np.where(active, 2.0 * np.exp(-x) / -np.expm1(-2.0 * x), 0.0)
+    inverse: np.ndarray = np.where(active & (x <= frozen), 2.0 * np.exp(-x) / -np.expm1(-2.0 * x), 0.0)
     return inverse
 
 

@@ -13,8 +13,9 @@ M = 0 is the relaxation-time approximation. X says how far a mode carries heat: 
 
 and L = v tau without M. The three directions of a field turn into each other, so one solution gives the whole tensor.
 
-Gamma + M is symmetric and positive, if gamma stands for the same processes; conjugate gradients with the diagonal as
-preconditioner always end then, unlike iterating X = (B - M X)/Gamma, which can diverge where normal processes dominate.
+Gamma + M is symmetric. With *shared weights* (`collisions`) it is positive too; without them a mesh has to be fine
+enough for that. Conjugate gradients with the diagonal as preconditioner always end then, unlike iterating
+X = (B - M X)/Gamma, which can diverge where normal processes dominate.
 The functional 2 (B, X) - (X, (Gamma + M) X) is no more than (B, X_exact), grows with every step, and its error is the
 square of that of X.
 
@@ -81,17 +82,20 @@ class FullSolution:
         By temperature.
     failures : dict of int to str
         Why there is no solution, by the index of the temperature.
+    linewidths : (I, n_T, B) ndarray
+        Gamma, THz.
     """
 
     conductivity: Conductivity
     solved: tuple[Solved, ...]
     failures: dict[int, str]
+    linewidths: np.ndarray
 
 
 def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np.ndarray, temperatures: np.ndarray,
           collisions: Collisions, prefactor: float, thickness: Thickness | None = None,
           solver: Solver | None = None, keep_crossing: bool = True,
-          threads: int = 1) -> FullSolution:
+          threads: int = 1, replaced: np.ndarray | None = None) -> FullSolution:
     """Conductivity by the full equation.
 
     Parameters
@@ -111,6 +115,8 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
         Keep what flows in bands that cross at the zone boundary.
     threads : int
         Of this process; the result does not depend on how many.
+    replaced : (I, n_T, B) array, optional
+        The part of `gamma` of the listed processes. If given, these have shared weights, in their linewidths too.
 
     Notes
     -----
@@ -122,11 +128,15 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
     f = frequencies[points]
     if not keep_crossing:
         velocities = degenerate_mean(f, velocities @ stars.projections.transpose(0, 2, 1))
-    displacements, solved, failures = [], [], dict[int, str]()
+    displacements, solved, linewidths, failures = [], [], [], dict[int, str]()
     for t, temperature in enumerate(np.asarray(temperatures, dtype=np.float64)):
-        matrix = CollisionMatrix(collisions, stars, frequencies, prefactor, float(temperature), threads)
-        active = (f > CUTOFF_FREQUENCY_THZ) & (gamma[:, t] > 0.0)
-        diagonal = np.where(active, gamma[:, t], 1.0)
+        matrix = CollisionMatrix(collisions, stars, frequencies, prefactor, float(temperature), threads,
+                                 shared=replaced is not None)
+        total = gamma[:, t]
+        if replaced is not None and matrix.linewidths is not None:
+            total = total - replaced[:, t] + matrix.linewidths
+        active = (f > CUTOFF_FREQUENCY_THZ) & (total > 0.0)
+        diagonal = np.where(active, total, 1.0)
         weight = np.where(active, f * inverse_sinh(f, float(temperature)), 0.0)
         right = weight[..., None] * velocities
         try:
@@ -138,8 +148,9 @@ def solve(mesh: Mesh, frequencies: np.ndarray, velocities: np.ndarray, gamma: np
         by_field = np.where(excited, 0.25 / np.pi, 0.0) / np.where(excited, weight, 1.0)
         displacements.append(by_field[..., None] * found.field)
         solved.append(found)
+        linewidths.append(total)
     conductivity = Conductivity.of_displacements(mesh, f, velocities, np.array(displacements), temperatures, thickness)
-    return FullSolution(conductivity, tuple(solved), failures)
+    return FullSolution(conductivity, tuple(solved), failures, np.stack(linewidths, axis=1))
 
 
 def conjugate_gradients(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, right: np.ndarray,
@@ -175,7 +186,8 @@ def conjugate_gradients(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np
         curvature = product(direction, applied)
         if not curvature > 0.0:
             raise PhysicsError("collision matrix: expected positive eigenvalues, got a direction with "
-                               f"{curvature / product(direction, direction):.1e} THz; use a finer mesh")
+                               f"{curvature / product(direction, direction):.1e} THz; use shared weights or a finer "
+                               "mesh")
         length = rz / curvature
         x = x + length * direction
         residual = residual - length * applied

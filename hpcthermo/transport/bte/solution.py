@@ -353,10 +353,14 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
                 thickness: Thickness | None, threads: int) -> None:
     """Solve the full equation and note how well it went."""
     mesh, frequencies = solution.mesh, solution.phonons.frequencies
-    temperatures = solution.relaxation_time.temperatures
+    temperatures, three = solution.relaxation_time.temperatures, solution.linewidths["three_phonon"]
+    shared = settings.shared_weights
+    if shared is None:
+        shared = not all(mesh.crystal.periodic)
     found = lbte.solve(mesh, frequencies, solution.velocities, solution.total_linewidths, temperatures, collisions,
                        prefactor, thickness, pseudo_inverse if settings.solver == "direct" else None,
-                       keep_crossing=settings.crossing_bands == "keep", threads=threads)
+                       keep_crossing=settings.crossing_bands == "keep", threads=threads,
+                       replaced=three if shared else None)
     failures, sound = dict(found.failures), [solution.soundness]
     for t in range(len(temperatures)):
         if t not in failures:
@@ -367,12 +371,17 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
     solution.full_failures = dict(sorted(failures.items()))
     if len(failures) < len(temperatures):
         solution.full = found.conductivity.without(list(failures))
-    three = solution.linewidths["three_phonon"]
     solution.full_facts = {
-        "solver": settings.solver, "processes": len(collisions), "steps": max(one.steps for one in found.solved),
+        "solver": settings.solver, "shared_weights": shared, "processes": len(collisions),
+        "steps": max(one.steps for one in found.solved),
         "residuals": np.array([one.residual for one in found.solved]),
         "energy_imbalance": max(energy_imbalance(mesh, collisions, frequencies, three[:, t], prefactor, float(at))
                                 for t, at in enumerate(temperatures)),
     }
+    if shared:
+        again = Conductivity.relaxation_time(mesh, solution.relaxation_time.frequencies, solution.velocities,
+                                             found.linewidths, temperatures, thickness)
+        ratio = np.trace(again.kappa, axis1=1, axis2=2) / np.trace(solution.relaxation_time.kappa, axis1=1, axis2=2)
+        solution.full_facts["weights_change"] = float(np.abs(ratio - 1.0).max())  # nothing on a fine mesh
     name = "lowest_eigenvalue_by_highest"
     solution.soundness |= {"asymmetry": max(one["asymmetry"] for one in sound), name: min(one[name] for one in sound)}
