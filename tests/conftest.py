@@ -2,67 +2,35 @@
 
 The first such test of a session starts one ``mpiexec -n ranks`` for all selected tests with the same
 number of ranks; every rank runs them in order and reports to a file, and each test then takes its
-outcome from there. A test whose outcome is missing (a rank died before it) runs again alone. On a rank a
-failure ends all ranks, so the others do not wait for ever; a hang ends with the time limit.
+outcome from there. A test whose outcome is missing (a rank died before it) runs again alone; a batch that
+could not be collected fails all its tests. On a rank a failure ends all ranks, so the others do not wait for
+ever; a hang ends with the time limit.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from rank_launcher import CHILD, TIME_LIMIT, run_ranks
 
-CHILD = "HPCTHERMO_TEST_OUTCOMES"  # folder of outcome files; set in ranks
-TIME_LIMIT = 60.0  # seconds for one test, or for the start of a batch
 #: plugins without use in ranks; hypothesis takes longer to import than all the rest
 LEFT_OUT = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "xdist.looponfail")
             for word in ("-p", f"no:{name}")]
-ROOT = Path(__file__).parents[1]
+#: exit codes of pytest for an error of collection or usage
+NOT_COLLECTED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
 _batches: dict[int, dict[str, dict[str, str]]] = {}
 
-
-def mpi_environment() -> dict[str, str]:
-    """The environment without traces of a launcher, one thread per rank."""
-    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_LOCAL", "OMPI_", "SLURM_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def mpiexec() -> str:
-    """The launcher beside this Python, else the one on the path."""
-    beside = Path(sys.executable).parent / "mpiexec"
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if not found:
-        pytest.skip("no mpiexec: install the extra hpcthermo[mpi] or a system MPI")
-    return found
-
-
-def run_ranks(ranks: int, arguments: list[str], timeout: float = TIME_LIMIT,
-              environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``python arguments`` on that many ranks (0: without launcher); return code 124 if it had to be stopped."""
-    launcher = [mpiexec(), "-n", str(ranks)] if ranks else []
-    command = [*launcher, sys.executable, *arguments]
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   cwd=ROOT, env={**mpi_environment(), **(environment or {})}, start_new_session=True)
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            code = 124
-            process.terminate()  # the launcher passes it on to the ranks
-            try:
-                process.wait(5.0)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        output.seek(0)
-        return subprocess.CompletedProcess(command, code, output.read(), "")
+# Ranks that wait for each other sleep: tests have more ranks than cores, and MPICH spins for whole time slices,
+# 10 ms for a barrier of eight ranks on two cores instead of 1 ms.
+os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+# The tests start some hundred processes: modules are compiled for the first of them, not for each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture
@@ -98,16 +66,29 @@ def _run_batch(ranks: int, node_ids: list[str]) -> tuple[dict[str, dict[str, str
                 known["ranks"] += 1
                 if record["outcome"] == "failed" != known["outcome"]:
                     known.update(outcome="failed", text=f"rank {rank}:\n{record['text']}")
+    if result.returncode in NOT_COLLECTED:
+        failed = {"outcome": "failed", "text": f"the batch could not be collected:\n{result.stdout}"}
+        return dict.fromkeys(node_ids, failed), result.stdout
     # a test has passed when all ranks say so
     complete = {test: o for test, o in outcomes.items() if o["outcome"] == "failed" or o["ranks"] == ranks}
     reason = f"stopped after its time limit\n{result.stdout}" if result.returncode == 124 else result.stdout
     return complete, reason
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the suite, one takes all tests on ranks, and files stay whole."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ranks" if _ranks(item) else str(item.path.stem)))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("ranks" if _ranks(item) else str(item.path.stem)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids: list[str]) -> None:
+    """Refuse to ignore groups: ranks and the fixtures of a file would start in every process."""
+    if node.config.option.dist == "loadgroup" and not all("@" in node_id for node_id in ids):
+        raise pytest.UsageError(f"pytest-xdist does not see the groups of tests with pytest {pytest.__version__}: "
+                                "install the versions that pyproject.toml names")
 
 
 def _node_id(item: pytest.Item) -> str:

@@ -4,7 +4,6 @@ import os
 
 import nep_reference
 import pytest
-from conftest import CHILD
 from device_cases import (
     EMPIRICAL,
     MINIMIZE,
@@ -19,6 +18,7 @@ from device_cases import (
     stages,
 )
 from emulated_gpu import EmulatedGpuBackend
+from rank_launcher import CHILD
 from test_nep import SYNTHETIC, cluster
 
 from hpcthermo import preparation

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import mpi_environment, mpiexec
+from rank_launcher import mpi_environment, mpiexec
 
 from hpcthermo.results import read_results
 
