@@ -58,11 +58,11 @@ def compile_to_cubin(nvrtc, source, options):
 
 
 def combinations():
-    """All of them; those for the older architecture count as slow tests, which `make kernels` runs too."""
+    """All of them; in double precision and for the older architecture slow tests, which `make kernels` runs too."""
     for module in SOURCES:
         for precision in PRECISIONS:
             for architecture in GPU_ARCHITECTURES:
-                slow = module == "nep of degree 8" or architecture != GPU_ARCHITECTURES[-1]
+                slow = module == "nep of degree 8" or precision == "double" or architecture != GPU_ARCHITECTURES[-1]
                 yield pytest.param(module, precision, architecture, marks=[pytest.mark.slow] if slow else [])
 
 

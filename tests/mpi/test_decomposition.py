@@ -77,9 +77,10 @@ class SmallAtoms(BoundPair):
     sigma = 0.3
 
 
-@pytest.mark.parallel(5)
+@pytest.mark.parallel(8)
 def test_random_systems_on_five_ranks():
-    comm = world_communicator()
+    world = world_communicator()
+    comm = world.split(int(world.rank >= 5))  # the other three have no part in it
     potential = SamplePotential(SmallAtoms, 3.0)
 
     def fly(comm, snapshot, layout):
@@ -93,13 +94,13 @@ def test_random_systems_on_five_ranks():
             engine.system.positions[:engine.system.n_owned] += 0.1 * engine.system.velocities
         return results
 
-    for seed in range(16):
+    for seed in range(16 if world.rank < 5 else 0):
         snapshot = random_system(seed)
         many = fly(comm, snapshot, "slab" if seed % 2 else "auto")
         if comm.rank == 0:
             for a, b in zip(many, fly(SingleProcess(), snapshot, "auto"), strict=True):
                 assert np.allclose(a, b, rtol=1e-9, atol=1e-10), seed
-    comm.barrier()
+    world.barrier()
 
 
 @pytest.mark.parametrize("layout", [p for r, lay in {2: "slab", 8: "auto"}.items() for p in on_ranks(r, (lay,))])

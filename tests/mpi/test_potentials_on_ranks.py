@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
 from test_decomposition import outcome
@@ -34,12 +33,22 @@ def stack(tilted):
                            velocities=velocities, layers=np.repeat(np.arange(4), 24))
 
 
+#: sites of a cubic cell; ase.build would take a second of every rank to load
+FACE_CENTRED = np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+DIAMOND = np.concatenate([FACE_CENTRED, FACE_CENTRED + 0.25])
+
+
+def cubic(sites, edge, repeat):
+    """Positions of the sites of repeat x repeat x repeat cubic cells."""
+    cells = np.indices((repeat,) * 3).reshape(3, -1).T
+    return edge * (cells[:, None] + sites).reshape(-1, 3)
+
+
 def crystal(tilted):
     """64 atoms on a diamond lattice, which Tersoff/mod and Stillinger-Weber with made-up parameters hold together."""
-    atoms = bulk("Si", "diamond", a=4.9, cubic=True).repeat((2, 2, 2))
     rng = np.random.default_rng(4)
-    positions = atoms.positions + rng.normal(0.0, 0.08, (64, 3))
-    cell = atoms.cell.array
+    positions = cubic(DIAMOND, 4.9, 2) + rng.normal(0.0, 0.08, (64, 3))
+    cell = np.diag([9.8, 9.8, 9.8])
     if tilted:
         cell[2, 0], cell[2, 1] = 2.45, 2.45
     return Snapshot.create(cell, [True, True, tilted], ("C", "Si"), [12.011, 28.085], positions, rng.integers(0, 2, 64),
@@ -48,8 +57,7 @@ def crystal(tilted):
 
 def alloy(periodic, symbols):
     """108 atoms on a face-centred cubic lattice in a small cell, periodic or with vacuum along z."""
-    lattice = bulk("Al", "fcc", a=4.1, cubic=True).repeat(3)
-    positions = lattice.positions + np.random.default_rng(4).normal(0.0, 0.08, (108, 3))
+    positions = cubic(FACE_CENTRED, 4.1, 3) + np.random.default_rng(4).normal(0.0, 0.08, (108, 3))
     types = np.random.default_rng(5).integers(0, len(symbols), len(positions))
     velocities = np.random.default_rng(6).normal(0.0, 0.02, positions.shape)
     cell = np.diag([12.3, 12.3, 12.3 if periodic else 40.0])

@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 from argon import EPSILON_EV, MASS_AMU, NEAREST_LATTICE_A, SIGMA_A, argon_engine, fcc
-from ase import Atoms
-from ase.build import bulk
-from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS
 
-from hpcthermo.calculator import Calculator
 from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.dynamics.cell import deform, exponential
@@ -89,6 +84,8 @@ def test_a_crystal_under_pressure(algorithm, isotropic):
 
 @pytest.mark.parametrize("options", [{}, {"isotropic": True}, {"pressure_GPa": 3.0}])
 def test_the_cell_force_is_the_derivative_of_the_enthalpy(options):
+    from ase.build import bulk
+
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.1, seed=2)
     engine = silicon_engine(atoms)
@@ -109,6 +106,13 @@ def test_the_cell_force_is_the_derivative_of_the_enthalpy(options):
 
 def test_the_same_minimum_as_ase():
     """Enthalpy, volume and metric of a strained, shaken silicon cell by FrechetCellFilter with BFGS."""
+    # ASE is loaded by the tests that use it: ranks load this file too
+    from ase.build import bulk
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    from hpcthermo.calculator import Calculator
+
     pressure = 2.0 / PRESSURE_GPA
     atoms = bulk("Si", cubic=True)
     atoms.set_cell(atoms.cell.array @ exponential(np.array([[0.02, 0, 0], [0.03, -0.01, 0], [0.01, 0.02, 0.0]])),
@@ -127,6 +131,8 @@ def test_the_same_minimum_as_ase():
 
 @ALGORITHMS
 def test_a_sheet_with_vacuum_relaxes_in_its_plane(algorithm):
+    from ase import Atoms
+
     a = 2.5
     atoms = Atoms("C2", cell=[[a, 0, 0], [a / 2, a * np.sqrt(0.75), 0], [0, 0, 20.0]], pbc=(True, True, False),
                   positions=[[0, 0, 5.0], [a / 2, a / np.sqrt(12), 5.0]]) * (2, 2, 1)
