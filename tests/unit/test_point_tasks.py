@@ -14,8 +14,11 @@ import sample_points
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.campaign.workers import Processes, ThisThread, Threads
-from hpcthermo.errors import PhysicsError, ResourceError
+from hpcthermo.errors import InputError, PhysicsError, ResourceError
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.transport.bte import tasks
+from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.rates import RateSum
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.tasks import RateTasks, linewidths_and_collisions, linewidths_of
 
@@ -88,6 +91,34 @@ def test_whatever_changes_results_changes_the_names_of_tasks(problem):
     assert "rates" in vars(problem)
     assert "rates" not in vars(again)
     assert RateTasks(again).shared.digest() == RateTasks(problem).shared.digest()
+
+
+def test_a_process_whose_workers_compute_makes_no_tables(problem, expected, tmp_path):
+    linewidths_of(problem, campaign=on(ThisThread(), tmp_path))
+    own = replace(problem)
+    np.testing.assert_array_equal(linewidths_of(own, campaign=on(ThisThread(), tmp_path)), expected)
+    assert "rates" not in vars(own)
+    assert "rates" not in vars(own.divided())
+
+
+def test_normal_and_umklapp_processes_apart_take_the_tables_that_are_there(problem, expected):
+    apart = problem.divided()
+    assert apart.rates.strength is problem.rates.strength
+    normal, umklapp = np.split(linewidths_of(apart), 2)
+    assert (umklapp > 0.0).sum() > 10
+    np.testing.assert_allclose(normal + umklapp, expected, rtol=1e-12, atol=1e-15)
+    assert not problem.rates.split
+
+
+def test_what_32_bits_cannot_number_is_refused_before_work():
+    silicon = sample_points.diamond()
+    with pytest.raises(InputError, match=r"at most 22,369,621 points for 6 bands .* got 1,000,000,000; use a coarser"):
+        Mesh.create(silicon, (1000, 1000, 1000))
+    with pytest.raises(InputError, match=r"fewer than 1,048,576 in a row"):
+        Mesh.create(silicon, np.array([[1000, 0, 0], [-1, 1000, 0], [0, -1, 10]]), symmetric=False)
+    large = Crystal(np.eye(3), np.linspace(0.0, 1.0, 376)[:, None] * np.ones(3), ("C",) * 376, np.ones(376))
+    with pytest.raises(InputError, match=r"at most 375 atoms .* got 376"):
+        RateSum(Mesh.create(large, (1, 1, 1), symmetric=False), np.ones((1, 1128)), [300.0])
 
 
 def test_a_worker_with_lesser_kernels_is_refused(problem, monkeypatch):

@@ -49,7 +49,7 @@ from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import Processes, ThreePhononRates, in_order
+from hpcthermo.transport.bte.rates import Processes, RateSum, ThreePhononRates, in_order
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 
 #: parts of the list that may be worked on at once
@@ -313,7 +313,7 @@ def listed_task(rates: ThreePhononRates, stars: Stars, task: int) -> tuple[np.nd
     return deposits, tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-def joined(rates: ThreePhononRates, results: Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]],
+def joined(rates: RateSum, results: Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]],
            note: Callable[[int], None] | None = None) -> tuple[np.ndarray, Collisions]:
     """Linewidths and processes from the results of `listed_task` for all tasks, in their order."""
     parts: list[tuple[np.ndarray, ...]] = []

@@ -17,6 +17,7 @@ With lattice vectors written as Q^T R any mesh is a plain one of D_1 x D_2 x D_3
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,11 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.space_group import space_group_of
+
+#: kernels count the numbers of all modes' rows (16 for each, tetrahedron.py) in 32 bits
+_MOST_MODES = 2**31 // 16
+#: and sort points by 20 bits for each direction (strength.py)
+_MOST_DIVISIONS = 2**20
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,16 @@ class Mesh:
         Raises
         ------
         InputError
-            If the mesh has not the symmetry of the crystal.
+            If the mesh has not the symmetry of the crystal, or too many points.
         """
         matrix = np.array(mesh, dtype=int)
         matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
         divisions, basis = smith_normal_form(matrix)
+        n_points, most = math.prod(int(d) for d in divisions), (_MOST_MODES - 1) // crystal.n_bands
+        if n_points > most or divisions.max() >= _MOST_DIVISIONS:
+            raise InputError(f"mesh: expected at most {most:,} points for {crystal.n_bands} bands and fewer than "
+                             f"{_MOST_DIVISIONS:,} in a row, for indices have 32 bits, got {n_points:,}; use a coarser "
+                             "one")
         axes = [np.arange(d) for d in divisions[::-1]]
         addresses = np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")][::-1], axis=1).astype(np.int32)
         q = (addresses / divisions) @ basis.T

@@ -29,6 +29,7 @@ are those of q_1 and q_2; from the other legs cyclically.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,8 @@ STRENGTH_BYTES = {"cpu": 2**26, "cuda": 2**31}
 ALLOWED_TASKS, DEPOSIT_BYTES = 128, 2**30
 #: temperatures that the kernel takes together (linewidths.h)
 _TEMPERATURES_TOGETHER = 4
+#: bands that the 32 bits of a listed process tell apart (`Processes.modes`): 3 B^3 below 2^32
+MOST_BANDS = 1127
 #: candidates that the kernel holds (linewidths.h)
 _CAPACITY = 1024
 #: bounds are widened by this against the rounding of float32, THz
@@ -125,7 +128,71 @@ class PhaseSpace:
         return product
 
 
-class ThreePhononRates:
+class RateSum:
+    """The sum of the deposits of all tasks: how many there are, and linewidths from it; without tables.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    frequencies : (N, B) array
+        On the whole mesh, THz.
+    temperatures : (n_T,) array
+        K.
+    split : bool
+        Normal and Umklapp processes apart.
+
+    Raises
+    ------
+    InputError
+        If frequencies or temperatures do not fit, or there are too many bands.
+    """
+
+    def __init__(self, mesh: Mesh, frequencies: np.ndarray, temperatures: np.ndarray | list[float],
+                 split: bool = False) -> None:
+        f = np.ascontiguousarray(frequencies, dtype=np.float64)
+        if len(f) != mesh.n_points:
+            raise InputError(f"phonons: expected those of the {mesh.n_points} points of the mesh, got {len(f)}")
+        require_few_bands(f.shape[1])
+        at = np.asarray(temperatures, dtype=np.float64)
+        if at.ndim != 1 or len(at) == 0 or not (at >= 0).all():
+            raise InputError(f"temperatures: expected a list of numbers not below zero, K, got {temperatures}")
+        self.mesh, self.temperatures, self.split = mesh, at, split
+        self._frequencies = f
+
+    @property
+    def n_irreducible(self) -> int:
+        """I."""
+        return len(self.mesh.irreducible[0])
+
+    @property
+    def n_bands(self) -> int:
+        """B."""
+        return int(self._frequencies.shape[1])
+
+    @property
+    def prefactor(self) -> float:
+        """Pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
+        return math.pi / (2.0 * PLANCK_EV_PER_THZ**2 * self.mesh.n_points)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks; large problems have whole sets of points that the strength takes together."""
+        return task_count(self.n_irreducible, 2 if self.split else 1, self.n_bands, len(self.temperatures))
+
+    @property
+    def n_slots(self) -> int:
+        """Rows of deposits: irreducible points, twice if processes are split."""
+        return self.n_irreducible * (2 if self.split else 1)
+
+    def linewidths(self, total: np.ndarray) -> np.ndarray:
+        """Linewidths (I, n_T, B), THz, from the sum of all tasks' deposits (or (2 I, n_T, B), normal and Umklapp)."""
+        points, _ = self.mesh.irreducible
+        f = np.tile(self._frequencies[points], (len(total) // len(points), 1))
+        gamma: np.ndarray = self.prefactor * degenerate_mean(f, total).transpose(0, 2, 1)
+        return np.where(f[:, None, :] > CUTOFF_FREQUENCY_THZ, gamma, 0.0)
+
+
+class ThreePhononRates(RateSum):
     """The sum over triplets, for all temperatures at once.
 
     Parameters
@@ -154,17 +221,11 @@ class ThreePhononRates:
     def __init__(self, mesh: Mesh, phonons: Phonons, strength: Strength, temperatures: np.ndarray | list[float], *,
                  gaussian: Gaussian | None = None, symmetrised: bool = False, permute: bool = True, split: bool = False,
                  backend: Backend | None = None) -> None:
-        f = np.ascontiguousarray(phonons.frequencies, dtype=np.float64)
-        if len(f) != mesh.n_points:
-            raise InputError(f"phonons: expected those of the {mesh.n_points} points of the mesh, got {len(f)}")
-        at = np.asarray(temperatures, dtype=np.float64)
-        if at.ndim != 1 or len(at) == 0 or not (at >= 0).all():
-            raise InputError(f"temperatures: expected a list of numbers not below zero, K, got {temperatures}")
-        self.mesh, self.strength, self.temperatures, self.split = mesh, strength, at, split
+        super().__init__(mesh, phonons.frequencies, temperatures, split)
+        self.strength = strength
         self.backend = backend or make_backend("cpu", "mixed")
         self.symmetry = TripletSymmetry(mesh, permute)
-        self._frequencies = f
-        self._n_padded = -(-len(at) // _TEMPERATURES_TOGETHER) * _TEMPERATURES_TOGETHER
+        self._n_padded = -(-len(self.temperatures) // _TEMPERATURES_TOGETHER) * _TEMPERATURES_TOGETHER
         self._gaussian = gaussian
         self._set_tables(tetrahedron_cuts(mesh, symmetrised))
 
@@ -199,29 +260,15 @@ class ThreePhononRates:
         padded[:, :values.shape[1]] = values
         return padded
 
-    @property
-    def n_bands(self) -> int:
-        """B."""
-        return int(self._frequencies.shape[1])
-
-    @property
-    def prefactor(self) -> float:
-        """Pi / 2 h^2 N, 1/(THz eV)^2 x THz^2."""
-        return math.pi / (2.0 * PLANCK_EV_PER_THZ**2 * self.mesh.n_points)
-
-    @property
-    def n_tasks(self) -> int:
-        """Number of tasks; large problems have whole sets of points that the strength takes together."""
-        return task_count(self.symmetry.n_irreducible, 2 if self.split else 1, self.n_bands, len(self.temperatures))
-
-    @property
-    def n_slots(self) -> int:
-        """Rows of deposits: irreducible points, twice if processes are split."""
-        return self.symmetry.n_irreducible * (2 if self.split else 1)
+    def divided(self) -> ThreePhononRates:
+        """The same tables, with normal and Umklapp processes apart."""
+        other = copy.copy(self)
+        other.split = True
+        return other
 
     def slots(self, task: int) -> range:
         """Irreducible points whose triplets a task takes: every n-th, for the first have the most."""
-        return range(task, self.symmetry.n_irreducible, self.n_tasks)
+        return range(task, self.n_irreducible, self.n_tasks)
 
     def task(self, task: int, collect: Callable[[Processes], None] | None = None) -> np.ndarray:
         """Deposits of one task.
@@ -284,12 +331,18 @@ class ThreePhononRates:
             found, listed = launch(found, None)
         collect(Processes(part, *(backend.to_host(x)[:found].copy() for x in listed)))
 
-    def linewidths(self, total: np.ndarray) -> np.ndarray:
-        """Linewidths (I, n_T, B), THz, from the sum of all tasks' deposits (or (2 I, n_T, B), normal and Umklapp)."""
-        points, _ = self.mesh.irreducible
-        f = np.tile(self._frequencies[points], (len(total) // len(points), 1))
-        gamma: np.ndarray = self.prefactor * degenerate_mean(f, total).transpose(0, 2, 1)
-        return np.where(f[:, None, :] > CUTOFF_FREQUENCY_THZ, gamma, 0.0)
+
+def require_few_bands(n_bands: int) -> None:
+    """Refuse crystals whose processes cannot be numbered.
+
+    Raises
+    ------
+    InputError
+        If there are more than `MOST_BANDS` bands.
+    """
+    if n_bands > MOST_BANDS:
+        raise InputError(f"crystal: expected at most {MOST_BANDS // 3} atoms for three phonons, for their modes "
+                         f"are numbered together in 32 bits, got {n_bands // 3}; use a smaller cell")
 
 
 def task_count(n_irreducible: int, rows_of_point: int, n_bands: int, n_temperatures: int) -> int:

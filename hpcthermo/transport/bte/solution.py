@@ -37,6 +37,7 @@ from hpcthermo.transport.bte.isotopes import isotope_linewidths, mass_variances_
 from hpcthermo.transport.bte.line_shapes import LineShapes, line_shapes, mesh_points
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
+from hpcthermo.transport.bte.rates import require_few_bands
 from hpcthermo.transport.bte.smearing import CUTOFF_SIGMAS, Gaussian, adaptive_gaussian, fixed_gaussian
 from hpcthermo.transport.bte.tasks import Campaign, ThreePhononProblem, linewidths_and_collisions, linewidths_of
 from hpcthermo.transport.bte.wigner import Coherences, coherences
@@ -165,6 +166,7 @@ class Given:
         InputError
             If they do not fit the crystal.
         """
+        require_few_bands(crystal.n_bands)
         mesh = mesh_of(crystal, settings.mesh, settings.mesh_length_A, settings.symmetry)
         variances = mass_variances_of(crystal.symbols, settings.mass_variances) if settings.isotopes else None
         if settings.method == "lbte" and settings.solver == "direct":
@@ -221,13 +223,13 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,
                                  split=settings.normal_umklapp and not full,
                                  symmetrised=settings.symmetrised_tetrahedra)
-    note = clock.begin("three-phonon linewidths", problem.rates.n_tasks)
+    note = clock.begin("three-phonon linewidths", problem.sum.n_tasks)
     collisions: Collisions | None = None
     if full:
         found, collisions = linewidths_and_collisions(problem, threads, note, campaign)
         linewidths = {"three_phonon": found}
     if settings.normal_umklapp:
-        apart = problem if problem.split else replace(problem, split=True)
+        apart = problem if problem.split else problem.divided()
         normal, umklapp = np.split(linewidths_of(apart, threads, note, campaign), 2)
         linewidths = {"three_phonon": normal + umklapp, "normal": normal, "umklapp": umklapp}
     elif not full:
@@ -269,7 +271,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
                                         temperatures, thickness=thickness)
     if phase_space:
         weighted = replace(problem, third=None, split=False)
-        note = clock.begin("phase space", weighted.rates.n_tasks)
+        note = clock.begin("phase space", weighted.sum.n_tasks)
         solution.phase_space = _phase_space(weighted, threads, note, campaign)
     if settings.line_shapes is not None:
         note = clock.begin("line shapes", len(given.line_points))
@@ -280,7 +282,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
             settings.line_shapes.frequencies, note)
     if collisions is not None:
         clock.begin("full equation")
-        _solve_full(solution, collisions, problem.rates.prefactor, settings, thickness, threads)
+        _solve_full(solution, collisions, problem.sum.prefactor, settings, thickness, threads)
     clock.end()
     return solution
 
@@ -346,7 +348,7 @@ def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int
     W+ + W- of W. Li and N. Mingo, Phys. Rev. B 89, 184304 (2014), which are of angular frequencies and halved.
     """
     found = linewidths_of(weighted, threads, note, campaign)
-    return found / (weighted.rates.prefactor * weighted.mesh.n_points)
+    return found / (weighted.sum.prefactor * weighted.mesh.n_points)
 
 
 def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSection,

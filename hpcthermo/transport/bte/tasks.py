@@ -30,7 +30,7 @@ from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.transport.bte.collisions import LISTED, Collisions, Stars, collect_collisions, joined, listed_task
 from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, in_order, sum_in_order
+from hpcthermo.transport.bte.rates import PhaseSpace, RateSum, ThreePhononRates, in_order, sum_in_order
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
 
@@ -74,7 +74,19 @@ class ThreePhononProblem:
     instruction_set: str = field(default_factory=supported_instruction_set)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "rates"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("rates", "sum")}
+
+    @cached_property
+    def sum(self) -> RateSum:
+        """What is done with the results of tasks, which needs no tables: workers have them."""
+        return RateSum(self.mesh, self.phonons.frequencies, self.temperatures, self.split)
+
+    def divided(self) -> ThreePhononProblem:
+        """The same with normal and Umklapp processes apart, and with the tables that this one has."""
+        other = replace(self, split=True)
+        if "rates" in self.__dict__:
+            other.__dict__["rates"] = self.rates.divided()
+        return other
 
     @cached_property
     def rates(self) -> ThreePhononRates:
@@ -168,7 +180,7 @@ class RateTasks:
 
     def tasks(self) -> list[Inputs]:
         """All of them."""
-        n_tasks = self.problem.rates.n_tasks
+        n_tasks = self.problem.sum.n_tasks
         return [Inputs(parameters={"task": number, "of": n_tasks}) for number in range(n_tasks)]
 
 
@@ -205,20 +217,19 @@ def linewidths_of(problem: ThreePhononProblem, threads: int = 1, note: Callable[
     PhysicsError
         If a task of the campaign failed.
     """
-    rates = problem.rates
     if campaign is None:
+        rates = problem.rates
         return rates.linewidths(sum_in_order(rates, threads if problem.device == "cpu" else 1, note))
-    return rates.linewidths(in_order(found["deposits"] for found in _records(campaign, RateTasks(problem))))
+    return problem.sum.linewidths(in_order(found["deposits"] for found in _records(campaign, RateTasks(problem))))
 
 
 def linewidths_and_collisions(problem: ThreePhononProblem, threads: int = 1, note: Callable[[int], None] | None = None,
                               campaign: Campaign | None = None) -> tuple[np.ndarray, Collisions]:
     """Linewidths and the list of processes in one pass; arguments are those of `linewidths_of`."""
-    rates = problem.rates
     if campaign is None:
-        return collect_collisions(rates, threads if problem.device == "cpu" else 1, note)
+        return collect_collisions(problem.rates, threads if problem.device == "cpu" else 1, note)
     records = _records(campaign, RateTasks(problem, listed=True))
-    return joined(rates, ((found["deposits"], tuple(found[name] for name in LISTED)) for found in records))
+    return joined(problem.sum, ((found["deposits"], tuple(found[name] for name in LISTED)) for found in records))
 
 
 def _records(campaign: Campaign, function: RateTasks) -> Iterator[Mapping[str, np.ndarray]]:
