@@ -3,8 +3,9 @@ r"""``hpcthermo check`` of jobs about lattice vibrations: cells, memory and a cl
 forces          (displaced cells) x (time of one force call, from a probe) / (workers); memory of the workers as in
                 `phonons.forces.campaign_bytes`
 third order     3 arrays of n N_s^2 27 numbers of 8 bytes while they are made
+fourth order    7 kB for each quadruple of near atoms while they are made
 fits            27 n N_s^2 (400 + 1000 s) bytes; within a factor of two of what symfc took for 50 to 128 atoms
-rates           as in `transport.bte.cost`, on threads of this process or on workers
+rates           as in `transport.bte.cost` and `.four_phonon_cost`, on threads of this process or on workers
 
 symbol   is
 n, N_s   atoms of the primitive cell and of the supercell
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import BteSection, ForceConstantsSection
     from hpcthermo.phonons.crystal import Crystal
     from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
+    from hpcthermo.transport.bte.mesh import Mesh
+    from hpcthermo.transport.bte.quartic_strength import QuarticSize
 
 #: campaigns whose workers run on other machines
 _ELSEWHERE = ("scheduler", "slurm", "slurm_runner")
@@ -31,6 +34,8 @@ _PROCESS_BYTES = 150e6
 _START_SECONDS = 5.0
 #: of a fit, for each of its numbers, without a cutoff and besides
 _FIT_BYTES = (1000.0, 400.0)
+#: of the fourth order, for each quadruple of near atoms: bytes and seconds until it obeys the sum rules (silicon)
+_QUADRUPLE_BYTES, _QUADRUPLE_SECONDS = 7e3, 2.5e-4
 #: what a job of convergence varies of [force_constants]
 _SECTION_KEYS = {"cutoffs3_A": "cutoff3_A", "supercells": "supercell", "displacements_A": "displacement_A"}
 #: largest times of a class, s
@@ -51,12 +56,15 @@ class LatticeEstimate:
         None without a probe.
     cells : dict of int to int
         Displaced supercells by order; random ones under the highest order that is fitted.
+    quartic : QuarticSize or None
+        Of the fourth order, where it is needed.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     memory: float = _PROCESS_BYTES
     seconds: float | None = _START_SECONDS
     cells: dict[int, int] = field(default_factory=dict)
+    quartic: QuarticSize | None = None
 
     def add(self, name: str, value: str) -> None:
         """One more line."""
@@ -96,6 +104,7 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
 
 def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> Crystal:
     from hpcthermo.phonons.files.load import load_lattice_dynamics
+    from hpcthermo.transport.bte.quartic_strength import QuarticSize
 
     assert job.crystal is not None
     dynamics = load_lattice_dynamics(**job.crystal.files, periodic=job.crystal.periodic)
@@ -104,6 +113,8 @@ def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> Crystal:
         found.memory += 3.0 * constants.values.nbytes
         supercell = dynamics.supercell(order)
         size = "" if supercell is None else f", supercell of {supercell.n_atoms} atoms"
+        if order == 4:
+            found.quartic = QuarticSize.of_interactions(dynamics.crystal.n_bands, dynamics.fourth)
         found.add(f"order {order}", f"{constants.values.nbytes / 2**20:,.1f} MiB{size}")
     return dynamics.crystal
 
@@ -144,6 +155,7 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
     )
     from hpcthermo.phonons.forces import campaign_bytes
     from hpcthermo.phonons.requirements import Cost
+    from hpcthermo.transport.bte.quartic_strength import QuarticSize
 
     order, random = min(order, section.order), section.method == "random"
     processes = 0 if job.campaign.where in _ELSEWHERE else _workers(job)
@@ -161,6 +173,13 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
                        else 5.0 * 8.0 * 9.0 * cost.n_atoms**2 * 3.0)
         campaign = max(campaign, campaign_bytes(cost.n_atoms, count, processes))
         kept = f", {cost.compact_third_bytes / 2**20:,.1f} MiB" if n == 3 else ""
+        if displaced.fourth is not None:
+            quadruples = displaced.fourth.n_quadruples
+            memory += _QUADRUPLE_BYTES * quadruples
+            found.quartic = QuarticSize.of_cutoff(displaced.supercell, displaced.fourth.near)
+            kept = f", {quadruples:,} quadruples, {_QUADRUPLE_BYTES * quadruples / 2**20:,.1f} MiB at work"
+            if found.seconds is not None:
+                found.seconds += _QUADRUPLE_SECONDS * quadruples
         if n == 3 and section.cutoff3_A is not None:
             kept += f", {100.0 * cost.third_share:.1f} % of them within the cutoff"
         name, what = ("random cells", "randomly displaced") if random else (f"order {n}", "displaced")
@@ -224,6 +243,25 @@ def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob
         found.add("processes", f"about {cost.n_processes:,.0f}, {cost.full_bytes / 2**20:,.0f} MiB in memory"
                                f"{' and on disk' if on_workers else ''}")
         seconds += cost.full_seconds + (cost.strength_seconds if bte.normal_umklapp else 0.0)
+    workers = _workers(job) if on_workers else threads
+    fourth = 0.0 if bte.four_phonon is None else _four_phonons(bte, times, mesh, workers, found)
     if found.seconds is not None:
-        found.seconds += times * seconds / (_workers(job) if on_workers else threads)
-    return cost.table_bytes(threads) + held * strengths + (cost.full_bytes if full else 0.0)
+        found.seconds += times * seconds / workers
+    return fourth + cost.table_bytes(threads) + held * strengths + (cost.full_bytes if full else 0.0)
+
+
+def _four_phonons(bte: BteSection, times: int, mesh: Mesh, workers: int, found: LatticeEstimate) -> float:
+    """Lines about four phonons, and their time; returns the memory, bytes."""
+    from hpcthermo.transport.bte.four_phonon_cost import FourPhononCost
+
+    assert bte.four_phonon is not None
+    assert found.quartic is not None
+    settings = bte.four_phonon
+    cost = FourPhononCost(mesh, found.quartic, len(bte.temperatures_K), settings.all_processes, settings.most_samples)
+    least, most = (cost.n_points * pairs for pairs in cost.pairs_of_point)
+    limit = "" if least == most else f" at least, {most:,.0f} at most"
+    found.add("four phonons", f"{least:,.0f} pairs of wave vectors{limit}, about {duration_text(cost.core_seconds)} of "
+                              f"one core; {cost.thread_bytes / 2**20:,.1f} MiB in each thread")
+    if found.seconds is not None:
+        found.seconds += times * cost.core_seconds / workers
+    return cost.table_bytes + workers * cost.thread_bytes

@@ -96,6 +96,16 @@ class FourthOrder:
                    [c.reshape(-1, 8) for c in np.split(first, ends)],
                    [c.reshape(-1, 8) for c in np.split(operation, ends)])
 
+    @property
+    def n_quadruples(self) -> int:
+        """Quadruples of near atoms with the first in the primitive cell: tensors that are found."""
+        total = 0
+        for home in self.supercell.origin_of:
+            around = np.flatnonzero(self.near[home])
+            near = self.near[np.ix_(around, around)].astype(float)
+            total += int((near * (near @ near)).sum())
+        return total
+
     def interactions(self, dataset: DisplacementDataset) -> Interactions:
         """Fourth-order force constants from the dataset with forces, eV/A^4, image shares included.
 

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +14,16 @@ from test_strength import random_crystal, random_second
 
 from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError
+from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics
 from hpcthermo.phonons.modes import occupations
 from hpcthermo.transport.bte.four_phonon import FourPhononRates
+from hpcthermo.transport.bte.four_phonon_cost import FourPhononCost
 from hpcthermo.transport.bte.four_phonon_tasks import all_processes, by_sample
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.quartic_strength import QuarticStrength
+from hpcthermo.transport.bte.quartic_strength import MOST_BYTES, QuarticSize, QuarticStrength
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.solution import solve
 from hpcthermo.units import PLANCK_EV_PER_THZ
@@ -164,6 +169,77 @@ def test_equivalent_points_have_equal_linewidths(diamond_case):
         assert np.abs(rates.exact(place) - expected).max() < 1e-9 * expected.max()
 
 
+def test_anharmonic_atoms_without_neighbours_have_the_known_linewidth():
+    """Energy k u^2 / 2 + g u^4 / 24 along each axis: gamma = (pi / 2 h^2) z^2 g^2 (hbar / 2 m w)^4 delta(0)."""
+    crystal = Crystal(np.diag([3.0, 4.0, 5.0]), np.zeros((1, 3)), ("Ar",), np.array([40.0]))
+    mesh = Mesh.create(crystal, (2, 3, 1))
+    k, g, sigma, atom = 2.0, 5.0, 0.3, np.zeros((1, 4), dtype=int)
+    second = Interactions(atom[:, :2], np.zeros((1, 1, 3), dtype=int), k * np.eye(3)[None])
+    quartic = np.zeros((1, 3, 3, 3, 3))
+    for axis in range(3):
+        quartic[0, axis, axis, axis, axis] = g
+    phonons = HarmonicCrystal(crystal, second).phonons(mesh.q)
+    rates = FourPhononRates(mesh, phonons, Interactions(atom, np.zeros((1, 3, 3), dtype=int), quartic), TEMPERATURES,
+                            fixed_gaussian(phonons.frequencies.shape, sigma, modes=4))
+    charge, mass, planck, boltzmann = 1.602176634e-19, 40.0 * 1.66053906660e-27, 6.62607015e-34, 1.380649e-23
+    omega = math.sqrt(k * charge * 1e20 / mass)
+    energy = planck / (2.0 * math.pi) * omega
+    square = energy / (2.0 * mass * omega**2) * 1e20  # A^2
+    z = 0.5 / np.sinh(energy / (2.0 * boltzmann * TEMPERATURES))
+    h = planck * 1e12 / charge
+    expected = math.pi / (2.0 * h**2) * z**2 * g**2 * square**4 / (sigma * math.sqrt(2.0 * math.pi))
+    for index in range(len(rates.points)):
+        split, redistribute, combine = rates.exact(index)
+        assert np.abs(redistribute / expected[:, None] - 1.0).max() < 1e-8
+        assert not split.any()
+        assert not combine.any()
+
+
+def test_all_legs_play_the_same_part(diamond_case):
+    """A decay into three, seen from its products, is what absorbs two; their energies are that of the one."""
+    mesh, phonons, fourth, gaussian = diamond_case
+    points, weights = mesh.irreducible
+    rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian)
+    split, _, combine = np.array([rates.exact(i) for i in range(len(points))]).transpose(1, 0, 2, 3)
+    f = rates.frequencies[points]
+    n = occupations(f, TEMPERATURES).transpose(1, 0, 2)
+    rate = weights[:, None, None] * n * (n + 1.0)
+    assert np.allclose((rate * combine).sum(axis=(0, 2)), 3.0 * (rate * split).sum(axis=(0, 2)), rtol=1e-10)
+    energy = rate * f[:, None]
+    # 0.2 THz wide, of some 20 THz
+    assert np.allclose((energy * combine).sum(axis=(0, 2)), (energy * split).sum(axis=(0, 2)), rtol=5e-3)
+
+
+def test_memory_of_a_thread_is_bounded():
+    mesh, phonons, fourth = random_case(3, (3, 3, 1), 4, terms=20)
+    rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES,
+                            fixed_gaussian(phonons.frequencies.shape, 1.0, 4.0, modes=4))
+    size = rates.strength.size
+    assert QuarticSize.of_interactions(9, fourth) == size
+    assert size.thread_bytes(8) < 13 * MOST_BYTES
+    tracemalloc.start()
+    rates.batches(1, 0, 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.3 * size.thread_bytes(4) < peak < 1.2 * size.thread_bytes(8)
+
+
+def test_four_phonons_cost_what_was_measured():
+    """Silicon, 11 x 11 x 11: 0.1 ms of a core for each pair of wave vectors, 14 MiB in each thread."""
+    crystal = diamond()
+    mesh = Mesh.create(crystal, (11, 11, 11))
+    sample = FourPhononCost(mesh, QuarticSize(6, 26, 10, 7), 2, False, 1_000_000)
+    assert sample.pairs_of_point == (768.0, 1_000_000.0)
+    assert 1.0 < sample.core_seconds < 5.0
+    assert sample.thread_bytes < 13 * MOST_BYTES
+    every = replace(sample, all_processes=True)
+    assert every.core_seconds > 100.0 * sample.core_seconds
+    # 28 atoms: a quadrillion operations
+    large = replace(sample, size=QuarticSize(84, 4000, 400, 25))
+    assert large.core_seconds > 1e5 * sample.core_seconds
+    assert large.thread_bytes < 13 * 16.0 * 84**2 * 8 * 25
+
+
 def test_linewidths_grow_with_the_square_of_temperature(diamond_case):
     mesh, phonons, fourth, gaussian = diamond_case
     rates = FourPhononRates(mesh, phonons, fourth, [2e4, 4e4], gaussian)
@@ -216,13 +292,16 @@ def test_a_job_has_them_beside_the_others(diamond_case):
     second = bond_interactions(crystal, length, lambda e: 8.0 * np.outer(e, e) + 0.5 * np.eye(3))
     third = bond_interactions(crystal, length, lambda e: -30.0 * np.einsum("a,b,c->abc", e, e, e))
     dynamics = LatticeDynamics(crystal, {2: second, 3: third, 4: fourth})
-    base = {"mesh": (3, 3, 3), "temperatures_K": (500.0,), "method": "lbte", "delta": "gaussian", "sigma_THz": 0.3}
+    base = {"mesh": (3, 3, 3), "temperatures_K": (500.0, 1000.0), "method": "lbte", "delta": "gaussian",
+            "sigma_THz": 0.3}
     table = {"target_error_percent": 0.3, "delta": "gaussian", "sigma_THz": 0.2}
     without = solve(dynamics, BteSection(**base))
     sample, every = (solve(dynamics, BteSection(**base, four_phonon=table | more), seed=3)
                      for more in ({}, {"all_processes": True}))
     three, few, most = (x.relaxation_time.kappa[0, 0, 0] for x in (without, sample, every))
     assert most < 0.95 * three
+    ratio = every.relaxation_time.kappa[:, 0, 0] / without.relaxation_time.kappa[:, 0, 0]
+    assert 1.0 / ratio[1] - 1.0 > 1.4 * (1.0 / ratio[0] - 1.0)  # of four phonons as T^2, of three as T, of isotopes not
     error = sample.four_phonon.kappa_error[0, 0, 0]
     assert 0.0 < error < 0.006 * few
     assert abs(few - most) < 4.0 * error

@@ -471,7 +471,9 @@ def test_check_counts_cells_of_the_fourth_order():
     found = estimate_lattice_job(parse_job(tomllib.loads(text)), probe=False)
     assert sorted(found.cells) == [2, 3, 4]
     assert found.cells[4] > 0
-    assert any(name == "order 4" for name, _ in found.lines)
+    line = next(text for name, text in found.lines if name == "order 4")
+    assert "cells of 8 atoms, 58 quadruples" in line  # of two sites: i i i i, and seven of each of four bonds
+    assert (found.quartic.n_bands, found.quartic.n_terms, found.quartic.n_places) == (6, 26, 10)
 
 
 def test_check_counts_random_cells_and_every_mesh_of_a_convergence():

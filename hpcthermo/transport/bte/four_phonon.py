@@ -50,7 +50,7 @@ from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.quartic_strength import MOST_BYTES, QuarticStrength
+from hpcthermo.transport.bte.quartic_strength import QuarticStrength
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.units import PLANCK_EV_PER_THZ
 
@@ -183,21 +183,17 @@ class FourPhononRates:
 
     def _bands(self) -> list[slice]:
         """Bands of q that are taken together."""
-        n_bands, together = self.mesh.crystal.n_bands, self.strength.bands_together
+        n_bands, together = self.mesh.crystal.n_bands, self.strength.size.bands_together
         return [slice(begin, min(begin + together, n_bands)) for begin in range(0, n_bands, together)]
 
     def _sums(self, leg0: np.ndarray, point0: int, bands: slice, pairs: Pairs) -> np.ndarray:
         """Weighted sums over partners of z1 z2 z3 S d for each q1, (G, 3, n_T, B0), eV^2/THz."""
         strength, n_bands, n_first = self.strength, self.mesh.crystal.n_bands, leg0.shape[2]
         total = np.zeros((len(pairs.points1), 3, len(self.temperatures), n_first))
-        lanes = self._backend.lanes
-        # bands of leg 1, and pairs, at a time
-        room = MOST_BYTES // (16 * n_bands**2 * max(lanes, strength.n_steps))
-        seconds = max(1, min(n_bands, room // n_first))
-        n_own = -(-seconds * n_first // lanes) * lanes
-        together = max(1, MOST_BYTES // (16 * n_bands**2 * n_own))
-        group, points = pairs.group, strength.points_together(n_own)
-        begin = 0
+        # bands of leg 1, pairs, and points q1 at a time
+        seconds, n_own = strength.size.columns(self._backend.lanes)
+        together, points = strength.size.pairs_together(n_own), strength.size.points_together(n_own)
+        group, begin = pairs.group, 0
         while begin < len(group):
             end = min(begin + together, int(np.searchsorted(group, group[begin] + points)))
             groups, first = np.unique(group[begin:end], return_inverse=True)

@@ -20,10 +20,13 @@ single bands depend on the choice of eigenvectors where bands are degenerate; su
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from hpcthermo.errors import InputError
+from hpcthermo.phonons.crystal import Supercell
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions, row_codes
 from hpcthermo.transport.bte.mesh import Mesh
@@ -32,6 +35,75 @@ from hpcthermo.transport.bte.strength import amplitudes
 #: of one array, bytes; there are about ten of this size at a time
 MOST_BYTES = 2**21
 _COMPLEX_BYTES = 16
+
+
+@dataclass(frozen=True)
+class QuarticSize:
+    """How large the sums are, and what they cost.
+
+    Attributes
+    ----------
+    n_bands : int
+    n_terms, n_places, n_steps : int
+        Of the sums above: (jkm rs), (km s) and s.
+    """
+
+    n_bands: int
+    n_terms: int
+    n_places: int
+    n_steps: int
+
+    @classmethod
+    def of_cutoff(cls, supercell: Supercell, near: np.ndarray) -> QuarticSize:
+        """Of force constants between all quadruples of atoms that are near each other, (N_s, N_s) bool."""
+        n_terms = n_places = 0
+        steps = []
+        for row, home in enumerate(supercell.origin_of):
+            around = np.flatnonzero(near[home])
+            n_places += len(around)
+            n_terms += int(near[np.ix_(around, around)].sum())
+            steps.append(supercell.images[1][row, around, 0])
+        return cls(supercell.crystal.n_bands, n_terms, n_places, len(np.unique(np.concatenate(steps), axis=0)))
+
+    @classmethod
+    def of_interactions(cls, n_bands: int, fourth: Interactions) -> QuarticSize:
+        """Of a list."""
+        apart = fourth.vectors[:, :2] - fourth.vectors[:, 2:]
+        keys = np.column_stack([apart[:, 1], fourth.atoms[:, 2:], fourth.atoms[:, 1], apart[:, 0]])
+        return cls(n_bands, *(len(np.unique(row_codes(keys[:, :columns]))) for columns in (9, 5, 3)))
+
+    @property
+    def bands_together(self) -> int:
+        """Bands of leg 0 that are taken at a time."""
+        of_a_band = _COMPLEX_BYTES * max(27 * self.n_terms, 9 * self.n_bands * self.n_places)
+        return max(1, min(self.n_bands, MOST_BYTES // of_a_band))
+
+    def columns(self, lanes: int) -> tuple[int, int]:
+        """Bands 1 that are taken at a time, and columns (b1 b0) of them, padded to whole lanes."""
+        room = MOST_BYTES // (_COMPLEX_BYTES * self.n_bands**2 * max(lanes, self.n_steps))
+        seconds = max(1, min(self.n_bands, room // self.bands_together))
+        return seconds, -(-seconds * self.bands_together // lanes) * lanes
+
+    def pairs_together(self, n_own: int) -> int:
+        """Pairs whose strengths are held at a time."""
+        return max(1, MOST_BYTES // (_COMPLEX_BYTES * self.n_bands**2 * n_own))
+
+    def points_together(self, n_own: int) -> int:
+        """Points q1 whose A1 is held at a time."""
+        return max(1, MOST_BYTES // (_COMPLEX_BYTES * self.n_steps * self.n_bands**2 * n_own))
+
+    def thread_bytes(self, lanes: int) -> float:
+        """Memory of a thread: legs 0 and 1, and sums, strengths and amounts of pairs."""
+        bands, n_own = self.bands_together, self.columns(lanes)[1]
+        leg0, leg1 = 27 * self.n_terms * bands, 9 * self.n_bands * self.n_places * bands
+        points, pairs = self.points_together(n_own), self.pairs_together(n_own)
+        of_pair = self.n_bands**2 * n_own
+        return _COMPLEX_BYTES * (2.0 * leg0 + points * (3.0 * leg1 + self.n_steps * of_pair) + 5.0 * pairs * of_pair)
+
+    @property
+    def operations_of_pair(self) -> float:
+        """Of one pair (q1, q2): products of matrices, and energy conservation of seven kinds of processes."""
+        return float(self.n_bands**4) * (8.0 * self.n_steps + 16.0 * self.n_bands + 100.0)
 
 
 class QuarticStrength:
@@ -47,8 +119,7 @@ class QuarticStrength:
 
     Attributes
     ----------
-    n_terms, n_places, n_steps : int
-        Of the sums above: (jkm rs), (km s) and s.
+    size : QuarticSize
 
     Raises
     ------
@@ -79,23 +150,17 @@ class QuarticStrength:
         places = _begins(rows[:, :3])
         self._place_of_row = np.repeat(np.arange(len(places)), np.diff(np.append(places, len(rows))))
         self._step, self._third_atom, self._fourth_atom = rows[places, :3].T
-        self.n_terms, self.n_places, self.n_steps = len(terms), len(places), len(steps)
-
-    @property
-    def bands_together(self) -> int:
-        """Bands of leg 0 that are taken at a time."""
-        of_a_band = _COMPLEX_BYTES * max(27 * self.n_terms, 9 * self.n_bands * self.n_places)
-        return max(1, min(self.n_bands, MOST_BYTES // of_a_band))
+        self.size = QuarticSize(self.n_bands, len(terms), len(places), len(steps))
 
     def leg0(self, point0: int, bands: slice) -> np.ndarray:
         """A0: (terms, 27, B0)."""
         phase = np.exp(-2j * np.pi * (self._last @ self.mesh.q[point0]))
         own = self.amplitudes[point0].reshape(-1, 3, self.n_bands)[:, :, bands]
         ends = np.append(self._terms, len(self._atoms))
-        result = np.empty((self.n_terms, 27, own.shape[2]), dtype=complex)
+        result = np.empty((self.size.n_terms, 27, own.shape[2]), dtype=complex)
         together = max(1, MOST_BYTES // (_COMPLEX_BYTES * 27 * own.shape[2]))
         begin = 0
-        while begin < self.n_terms:
+        while begin < self.size.n_terms:
             # whole terms, as many members as fit
             end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + together, side="right")) - 1)
             members = slice(ends[begin], ends[end])
@@ -106,8 +171,8 @@ class QuarticStrength:
 
     def leg1(self, leg0: np.ndarray, points1: np.ndarray) -> np.ndarray:
         """A1: (points (G,), places, 3, 3, B, B0), axes of legs 2 and 3, bands 1 and 0; from `leg0` of any B0 bands."""
-        n, n_bands, n_first, n_places = self.mesh.crystal.n_atoms, self.n_bands, leg0.shape[2], self.n_places
-        count, n_terms, n_rows = len(points1), self.n_terms, len(self._rows)
+        n, n_bands, n_first, n_places = self.mesh.crystal.n_atoms, self.n_bands, leg0.shape[2], self.size.n_places
+        count, n_terms, n_rows = len(points1), self.size.n_terms, len(self._rows)
         phase = np.exp(2j * np.pi * (self.mesh.q[points1] @ self._apart.T))
         # one row of the sparse matrix for each point and row of terms
         ends = np.append(np.add.outer(n_terms * np.arange(count), self._rows).ravel(), count * n_terms)
@@ -118,17 +183,13 @@ class QuarticStrength:
         second = self.amplitudes[points1].transpose(0, 2, 1)[:, None] @ spread.reshape(count, n_places, n_bands, -1)
         return second.reshape(count, n_places, n_bands, 3, 3, n_first).transpose(0, 1, 3, 4, 2, 5)
 
-    def points_together(self, n_own: int) -> int:
-        """Points q1 whose `steps` with this many columns are held at a time."""
-        return max(1, MOST_BYTES // (_COMPLEX_BYTES * self.n_steps * self.n_bands**2 * n_own))
-
     def steps(self, leg1: np.ndarray, n_own: int) -> np.ndarray:
         """A1 of all steps s, (G, steps, B B n_own): from some bands 1 of `leg1`, padded to n_own columns (b1 b0)."""
         n, count = self.mesh.crystal.n_atoms, len(leg1)
-        result = np.zeros((count, self.n_steps, n, 3, n, 3, n_own), dtype=complex)
+        result = np.zeros((count, self.size.n_steps, n, 3, n, 3, n_own), dtype=complex)
         values = leg1.reshape(*leg1.shape[:4], -1)
         result[:, self._step, self._third_atom, :, self._fourth_atom, :, :values.shape[4]] = values.swapaxes(0, 1)
-        return result.reshape(count, self.n_steps, -1)
+        return result.reshape(count, self.size.n_steps, -1)
 
     def legs23(self, steps: np.ndarray, first: np.ndarray, points2: np.ndarray, points3: np.ndarray) -> np.ndarray:
         """|V|^2 of bands 2, 3 and columns (b1 b0): (T, B, B, n_own), eV^2.
