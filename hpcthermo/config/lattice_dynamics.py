@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from hpcthermo.config.base import Boolean, Element, Kelvin, Number, Section, Text
+from hpcthermo.config.base import Boolean, Element, Kelvin, Section, Text
 from hpcthermo.config.relaxation import CrystalRelaxation
 from hpcthermo.config.structure import FileName
 
@@ -199,7 +199,8 @@ class FourPhononSection(Section):
         return self
 
 
-WaveVector = tuple[Number, Number, Number]
+Fraction = Annotated[float, Field(ge=-100.0, le=100.0, strict=True)]
+WaveVector = tuple[Fraction, Fraction, Fraction]
 
 
 class LineShapesSection(Section):

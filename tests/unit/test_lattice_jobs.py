@@ -88,6 +88,7 @@ def test_the_job_of_force_constants_at_hand_has_natural_isotopes():
     ('method = "rta"', "[bte.line_shapes]", "bte.line_shapes.q: required key is missing"),
     ('method = "rta"', "[bte.line_shapes]\nq = [[0, 0]]", "bte.line_shapes.q[0]: expected a list of more values"),
     ('method = "rta"', "[bte.line_shapes]\nq = [[0, 0, 0]]\nwidth_THz = 0", "width_THz: expected greater than 0"),
+    ('method = "rta"', "[bte.line_shapes]\nq = [[0, 0, 1e30]]", "q[0][2]: expected less than or equal to 100"),
 ])
 def test_wrong_tables_are_refused(old, new, told):
     text = AT_HAND.replace(old, new)

@@ -27,7 +27,7 @@ def require_few_rows(rows: int) -> None:
     """Refuse a matrix with more than `MOST_ROWS` rows with an `InputError`."""
     if rows > MOST_ROWS:
         raise InputError(f"direct solution: expected at most {MOST_ROWS} rows (3 bands x irreducible points), got "
-                         f"{rows}; use conjugate gradients")
+                         f"{rows}; use conjugate gradients, solver = \"cg\"")
 
 
 def dense_matrix(matrix: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, sizes: np.ndarray) -> np.ndarray:
