@@ -650,8 +650,8 @@ MATERIALS = {
 
 def literature(name: str) -> list[str]:
     """Conductivities of a NEP model by relaxation times and by the full equation, with and without isotopes."""
-    from hpcthermo.config.lattice_dynamics import BteSection
     from hpcthermo.phonons.files.load import load_lattice_dynamics
+    from hpcthermo.transport.bte.settings import BteSettings
     from hpcthermo.transport.bte.solution import solve
 
     material = MATERIALS[name]
@@ -672,7 +672,7 @@ def literature(name: str) -> list[str]:
                                          periodic=(True, True, not flat))
     for mesh in material.meshes:
         for isotopes in (False, True):
-            settings = BteSection(mesh=mesh, temperatures_K=(300.0,), method="lbte", isotopes=isotopes,
+            settings = BteSettings(mesh=mesh, temperatures_K=(300.0,), method="lbte", isotopes=isotopes,
                                   thickness_A=material.thickness_A, coherence=False)
             solution = solve(dynamics, settings, threads=2)
             assert solution.full is not None

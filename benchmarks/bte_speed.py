@@ -64,18 +64,18 @@ def _names(folder: str, material: str) -> dict[str, str]:
 
 
 def _own(request: dict[str, Any]) -> np.ndarray:
-    from hpcthermo.config.lattice_dynamics import BteSection
     from hpcthermo.phonons.files.load import load_lattice_dynamics
+    from hpcthermo.transport.bte.settings import BteSettings
     from hpcthermo.transport.bte.solution import solve
 
     files = _names(request["folder"], request["material"])
     dynamics = load_lattice_dynamics(files["yaml"], fc2=files["fc2"], fc3=files["fc3"])
-    settings = BteSection(mesh=(request["mesh"],) * 3, temperatures_K=tuple(request["temperatures"]),
+    settings = BteSettings(mesh=(request["mesh"],) * 3, temperatures_K=tuple(request["temperatures"]),
                           method=request["method"], isotopes=False, coherence=False)
     solution = solve(dynamics, settings, threads=request["threads"])
-    kappa = solution.relaxation_time.kappa if request["method"] == "rta" else solution.full
-    assert kappa is not None
-    return np.asarray(kappa)
+    found = solution.relaxation_time if request["method"] == "rta" else solution.full
+    assert found is not None
+    return found.kappa
 
 
 def _phono3py(request: dict[str, Any]) -> np.ndarray:

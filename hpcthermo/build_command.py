@@ -14,8 +14,9 @@ from hpcthermo.building import build_frames
 from hpcthermo.config.load import load_structure, read_job_text
 from hpcthermo.config.structure import InterfaceStructure, StructureJob
 from hpcthermo.errors import InputError
+from hpcthermo.results import write_text
 from hpcthermo.structure.frame import Frame
-from hpcthermo.structure.write import format_of, write_frames, write_text
+from hpcthermo.structure.write import format_of, write_frames
 
 #: angles that a list shows have cells of honeycombs of at most so many atoms
 LISTED_ATOMS = 20_000

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.files.conversion import convert_force_constants, family_of
+from hpcthermo.results import write_text
 from hpcthermo.run_in import convert_run_in, is_run_in
 from hpcthermo.structure.build import snapshot_of_file, structure_from_file
 from hpcthermo.structure.read import read_structure
-from hpcthermo.structure.write import format_of, write_structure, write_text
+from hpcthermo.structure.write import format_of, write_structure
 
 
 def convert(source: Path, target: Path, species: Sequence[str] | None, grouping_method: int,

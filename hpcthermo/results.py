@@ -114,6 +114,18 @@ def replaced_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a file, whole or not at all.
+
+    Raises
+    ------
+    ResourceError
+        If the disk refuses.
+    """
+    with replaced_file(path) as temporary:
+        temporary.write_text(text)
+
+
 def sync_folder(folder: Path) -> None:
     """Make names of files safe against a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY)

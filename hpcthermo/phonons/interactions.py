@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
@@ -72,23 +73,26 @@ class Interactions:
         return cls.merged(atoms, images[first, other, image][:, None, :], shares)
 
     @classmethod
-    def third(cls, supercell: Supercell, values: np.ndarray, average_origins: bool = True) -> Interactions:
+    def third(cls, supercell: Supercell, values: np.ndarray, average_origins: bool = True,
+              dtype: DTypeLike = np.float64) -> Interactions:
         """Third order from compact force constants (n, N_s, N_s, 3, 3, 3), eV/A^3.
 
         Parameters
         ----------
         average_origins : bool
             Take the mean over which of the three atoms the others are nearest to.
+        dtype : float32 or float64
+            Of the list; sums are in float64.
         """
         n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
         _require_shape("third", values, (n, n_super, n_super, 3, 3, 3))
         first, second, third = np.nonzero(np.abs(values).max(axis=(3, 4, 5)) > NEGLIGIBLE)
         members = np.stack([supercell.origin_of[first], second, third], axis=1)
-        return cls.of_supercell(supercell, members, values[first, second, third], average_origins)
+        return cls.of_supercell(supercell, members, values[first, second, third], average_origins, dtype)
 
     @classmethod
     def of_supercell(cls, supercell: Supercell, members: np.ndarray, values: np.ndarray,
-                     average_origins: bool = True) -> Interactions:
+                     average_origins: bool = True, dtype: DTypeLike = np.float64) -> Interactions:
         """Any order, from terms of a supercell: each combination of atoms once.
 
         Parameters
@@ -99,6 +103,8 @@ class Interactions:
             eV/A^n.
         average_origins : bool
             Take the mean over which of the atoms the others are nearest to.
+        dtype : float32 or float64
+            Of the list; sums are in float64.
         """
         counts, images = supercell.images
         order = members.shape[1]
@@ -112,31 +118,34 @@ class Interactions:
             here = choices[leg - 1][term]
             lattice[:, leg] = images[first[term], members[term, leg], left % here]
             left //= here
-        atoms = supercell.atom_of[members]
+        atoms = supercell.atom_of[members].astype(np.int32)
         # the atom to which the others are nearest as first, second, ... leg
         swaps = [[leg if k == 0 else 0 if k == leg else k for k in range(order)] for leg in range(order)]
         swaps = swaps if average_origins else swaps[:1]
-        keys = np.empty((len(swaps), len(term), 4 * order - 3), dtype=np.int32)
-        for key, swap in zip(keys, swaps, strict=True):
-            key[:, :-order] = (lattice[:, swap[1:]] - lattice[:, swap[:1]]).reshape(len(term), -1)
-            key[:, -order:] = atoms[:, swap][term]
-        keys = keys.reshape(-1, keys.shape[2])
+        keys = np.concatenate([np.column_stack([(lattice[:, swap[1:]] - lattice[:, swap[:1]]).reshape(len(term), -1),
+                                                atoms[:, swap][term]]) for swap in swaps], dtype=np.int32)
         by_group, starts = _groups(keys)
-        turned = np.stack([np.transpose(values, (0, *(1 + leg for leg in swap))).reshape(len(values), -1)
-                           for swap in swaps]).reshape(len(swaps) * len(values), -1)
-        turned /= np.tile(len(swaps) * copies, len(swaps))[:, None]
-        total = np.empty((len(starts), 3**order))
+        del lattice, left
+        keys = keys[by_group[starts]]
+        # where the elements of a term are once its legs are swapped
+        places = np.array([np.transpose(np.arange(3**order).reshape((3,) * order), swap).ravel() for swap in swaps])
+        elements, shares = values.reshape(len(values), -1), len(swaps) * copies
+        total = np.empty((len(starts), 3**order), dtype=dtype)
+        kept, n_kept = np.empty(len(starts), dtype=bool), 0
         # shares are copied for some groups at a time
         ends = np.append(starts, len(by_group))
         for begin in range(0, len(starts), _GROUPS_TOGETHER):
             end = min(begin + _GROUPS_TOGETHER, len(starts))
             which, copy = np.divmod(by_group[ends[begin]:ends[end]], len(term))
-            np.add.reduceat(turned[which * len(values) + term[copy]], starts[begin:end] - starts[begin], axis=0,
-                            out=total[begin:end])
-        keep = np.maximum(total.max(axis=1), -total.min(axis=1)) > NEGLIGIBLE
-        chosen = keys[by_group[starts[keep]]].astype(int)
-        return cls(chosen[:, -order:], chosen[:, :-order].reshape(-1, order - 1, 3),
-                   (total if keep.all() else total[keep]).reshape((-1,) + (3,) * order))
+            some = term[copy]
+            turned = elements[some[:, None], places[which]] / shares[some, None]
+            sums = np.add.reduceat(turned, starts[begin:end] - starts[begin], axis=0)
+            kept[begin:end] = here = np.maximum(sums.max(axis=1), -sums.min(axis=1)) > NEGLIGIBLE
+            total[n_kept:n_kept + here.sum()] = sums[here]
+            n_kept += int(here.sum())
+        keys = keys if kept.all() else keys[kept]
+        return cls(keys[:, -order:], keys[:, :-order].reshape(-1, order - 1, 3),
+                   total[:n_kept].reshape((-1,) + (3,) * order))
 
 
 def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
@@ -75,17 +76,17 @@ class SupercellForceConstants:
         """(N_s, N_s, ..., 3, ...): with every atom of the supercell as the first."""
         return full_from_compact(self.supercell, self.values)
 
-    def interactions(self, average_origins: bool = True) -> Interactions:
-        """On the lattice; see `Interactions.third` for ``average_origins``."""
+    def interactions(self, average_origins: bool = True, dtype: DTypeLike = np.float64) -> Interactions:
+        """On the lattice; see `Interactions.third` for ``average_origins`` and ``dtype`` (not of order 2)."""
         if self.order == 2:
             return Interactions.second(self.supercell, self.values)
         if self.order == 3:
-            return Interactions.third(self.supercell, self.values, average_origins)
+            return Interactions.third(self.supercell, self.values, average_origins, dtype)
         legs = tuple(range(self.order, 2 * self.order))
         members = np.argwhere(np.abs(self.values).max(axis=legs) > NEGLIGIBLE)
         values = self.values[tuple(members.T)]
         members[:, 0] = self.supercell.origin_of[members[:, 0]]
-        return Interactions.of_supercell(self.supercell, members, values, average_origins)
+        return Interactions.of_supercell(self.supercell, members, values, average_origins, dtype)
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ class LatticeDynamics:
     sources: Mapping[str, str] = field(default_factory=dict)
     supercells: Mapping[int, Supercell] = field(default_factory=dict)
 
-    def interactions(self, order: int) -> Interactions:
-        """Force constants on the lattice.
+    def interactions(self, order: int, dtype: DTypeLike = np.float64) -> Interactions:
+        """Force constants on the lattice; those of a supercell in float32 if wanted, which takes half the memory.
 
         Raises
         ------
@@ -126,7 +127,7 @@ class LatticeDynamics:
         found = self.force_constants.get(order)
         if found is None:
             raise InputError(f"force constants of order {order}: expected, got none; give crystal.fc{order}")
-        return found if isinstance(found, Interactions) else found.interactions()
+        return found if isinstance(found, Interactions) else found.interactions(dtype=dtype)
 
     @cached_property
     def second(self) -> Interactions:

@@ -7,7 +7,6 @@ are in units metal with a restricted triclinic cell, the element behind each mas
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
-from hpcthermo.errors import InputError, ResourceError
+from hpcthermo.errors import InputError
+from hpcthermo.results import write_text
 from hpcthermo.units import TIME_FS
 
 
@@ -75,23 +75,6 @@ def write_frames(frames: Sequence[tuple[Snapshot, Mapping[str, Any]]], path: Pat
         raise InputError(f"{path}: {form.name} holds one structure, there are {len(frames)}; use a name that ends in "
                          ".xyz")
     write_text("".join(form.text(snapshot, metadata) for snapshot, metadata in frames), path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a file, whole or not at all.
-
-    Raises
-    ------
-    ResourceError
-        If that is not possible.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def format_of(path: Path) -> StructureFormat:

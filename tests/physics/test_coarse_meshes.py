@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from test_linewidths import WURTZITE
 
-from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
@@ -15,6 +14,7 @@ from hpcthermo.transport.bte.lbte import conjugate_gradients
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.rates import PhaseSpace, three_phonon_linewidths
+from hpcthermo.transport.bte.settings import BteSettings
 from hpcthermo.transport.bte.smearing import adaptive_gaussian
 from hpcthermo.transport.bte.solution import adaptive_widths, mesh_of, solve
 from hpcthermo.transport.bte.tasks import ThreePhononProblem, linewidths_of
@@ -45,7 +45,7 @@ def springs(stiffness):
 
 
 def settings(divisions, temperature=300.0):
-    return BteSection(mesh=divisions, temperatures_K=(temperature,), delta="gaussian", sigma_THz=0.5)
+    return BteSettings(mesh=divisions, temperatures_K=(temperature,), delta="gaussian", sigma_THz=0.5)
 
 
 @pytest.mark.parametrize("divisions", [(1, 1, 1), (2, 2, 2)])
@@ -78,7 +78,7 @@ def test_jobs_take_the_mean_over_all_cuts_of_the_mesh_into_tetrahedra():
     mean = three_phonon_linewidths(mesh, phonons, PhaseSpace(phonons), [300.0], symmetrised=True)
     np.testing.assert_array_equal(widths(), mean)
     assert np.abs(widths(symmetrised=False) - mean).max() > 1e-3 * mean.max()
-    assert BteSection(mesh=(4, 4, 3)).symmetrised_tetrahedra
+    assert BteSettings(mesh=(4, 4, 3)).symmetrised_tetrahedra
     assert len(mesh_tetrahedra(mesh)) > 6 * mesh.n_points
 
 

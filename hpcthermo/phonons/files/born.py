@@ -21,7 +21,7 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.files.text import numbers, read_text
 from hpcthermo.phonons.space_group import space_group_of
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 from hpcthermo.units import COULOMB_EV_A
 
 #: tensors that break the symmetry by more than this fraction are of another crystal or in other axes

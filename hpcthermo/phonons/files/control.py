@@ -25,7 +25,7 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.files.cells import require_crystal, standard_mass
 from hpcthermo.phonons.files.text import numbers, read_text
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 
 #: variable (with indices) = everything up to the next one
 _NAME = r"([A-Za-z]\w*)\s*(\([^)]*\))?\s*="

@@ -19,7 +19,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
 from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text
 from hpcthermo.phonons.lattice_dynamics import SupercellForceConstants
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 
 
 def read_force_constants(path: Path, supercell: Supercell) -> SupercellForceConstants:

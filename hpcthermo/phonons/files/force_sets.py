@@ -19,7 +19,7 @@ import numpy as np
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.displacement_dataset import DisplacementDataset
 from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 
 #: displacements in comments agree with those of the YAML file within this, A
 SAME_DISPLACEMENT = 1e-4

@@ -98,7 +98,8 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
         If the file is damaged, holds none, or they are not those of this supercell.
     """
     try:
-        with h5py.File(path, "r") as file:
+        # each chunk is read once: no memory for chunks that are read again
+        with h5py.File(path, "r", rdcc_nbytes=0) as file:
             name = next((name for name in _NAMES[order] if name in file), None)
             if name is None:
                 raise InputError(f"{path}: expected the dataset {_NAMES[order][0]}, got {sorted(file)[:6]}; give the "

@@ -21,7 +21,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 
 
 def read_blocks(path: Path, order: int, crystal: Crystal) -> Interactions:

@@ -33,8 +33,7 @@ from hpcthermo.phonons.files.text import numbers, read_text
 from hpcthermo.phonons.files.units import force_constant_factor, length_factor
 from hpcthermo.phonons.files.yaml_displacements import displacement_lines, read_displacements
 from hpcthermo.phonons.lattice_dynamics import LatticeDynamics, SupercellForceConstants
-from hpcthermo.results import versions
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import versions, write_text
 
 #: the loader that makes numbers, text, lists and mappings only, written in C where that was built
 SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

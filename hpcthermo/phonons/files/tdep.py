@@ -24,7 +24,7 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.files.cells import require_crystal
 from hpcthermo.phonons.files.text import numbers, parsed_numbers, read_text, require_finite, without_comments
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.structure.write import write_text
+from hpcthermo.results import write_text
 
 
 def read_tdep(path: Path, order: int, crystal: Crystal) -> Interactions:

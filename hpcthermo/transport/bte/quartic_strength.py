@@ -23,7 +23,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Supercell
@@ -171,6 +170,8 @@ class QuarticStrength:
 
     def leg1(self, leg0: np.ndarray, points1: np.ndarray) -> np.ndarray:
         """A1: (points (G,), places, 3, 3, B, B0), axes of legs 2 and 3, bands 1 and 0; from `leg0` of any B0 bands."""
+        from scipy.sparse import csr_matrix
+
         n, n_bands, n_first, n_places = self.mesh.crystal.n_atoms, self.n_bands, leg0.shape[2], self.size.n_places
         count, n_terms, n_rows = len(points1), self.size.n_terms, len(self._rows)
         phase = np.exp(2j * np.pi * (self.mesh.q[points1] @ self._apart.T))

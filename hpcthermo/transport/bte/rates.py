@@ -236,9 +236,8 @@ class ThreePhononRates(RateSum):
         active = f > CUTOFF_FREQUENCY_THZ
         if gaussian is None:
             widths, self._n_cuts = None, len(cuts)
-            around = neighbour_frequencies(self.mesh, f, cuts)
-            rows = (around - f[..., None]).astype(backend.real)
-            low, high, own_low, own_high = around.min(axis=(0, 3)), around.max(axis=(0, 3)), f, f
+            rows, low, high = neighbour_frequencies(self.mesh, f, cuts, backend.real)
+            own_low, own_high = f, f
         else:
             widths, self._n_cuts = np.ascontiguousarray(gaussian.widths, dtype=np.float64), 0
             rows = np.zeros(N_PLACES, dtype=backend.real)

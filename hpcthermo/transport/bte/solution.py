@@ -38,6 +38,7 @@ from hpcthermo.transport.bte.line_shapes import LineShapes, line_shapes, mesh_po
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.rates import require_few_bands
+from hpcthermo.transport.bte.settings import BteSettings, FourPhononSettings
 from hpcthermo.transport.bte.smearing import CUTOFF_SIGMAS, Gaussian, adaptive_gaussian, fixed_gaussian
 from hpcthermo.transport.bte.tasks import Campaign, ThreePhononProblem, linewidths_and_collisions, linewidths_of
 from hpcthermo.transport.bte.wigner import Coherences, coherences
@@ -158,7 +159,7 @@ class Given:
     line_points: np.ndarray
 
     @classmethod
-    def of(cls, crystal: Crystal, settings: BteSection) -> Given:
+    def of(cls, crystal: Crystal, settings: BteSettings | BteSection) -> Given:
         """From the settings.
 
         Raises
@@ -176,7 +177,7 @@ class Given:
                    mesh_points(mesh, np.array(wanted).reshape(-1, 3)))
 
 
-def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = "gonze",
+def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac: Correction = "gonze",
           imaginary_limit_THz: float = 0.05, threads: int = 1, device: str = "cpu",
           stage: Callable[[str, int], Callable[[int], None]] | None = None, phase_space: bool = False,
           campaign: Campaign | None = None, seed: int = 1) -> Solution:
@@ -202,7 +203,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
     PhysicsError
         If the conductivity by relaxation times is no sound tensor.
     """
-    make_backend(device, "mixed")  # one that is absent is refused before work is spent
+    backend = make_backend(device, "mixed")  # one that is absent is refused before work is spent
     clock = _Clock(stage)
     clock.begin("phonons")
     crystal, temperatures = dynamics.crystal, np.array(settings.temperatures_K)
@@ -220,7 +221,9 @@ def solve(dynamics: LatticeDynamics, settings: BteSection, *, nac: Correction = 
                          "waves; use a finer mesh")
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
-    problem = ThreePhononProblem(mesh, phonons, dynamics.third, temperatures, gaussian, device=device,
+    # strengths are in the precision of the backend
+    third = dynamics.interactions(3, backend.real)
+    problem = ThreePhononProblem(mesh, phonons, third, temperatures, gaussian, device=device,
                                  split=settings.normal_umklapp and not full,
                                  symmetrised=settings.symmetrised_tetrahedra)
     note = clock.begin("three-phonon linewidths", problem.sum.n_tasks)
@@ -304,7 +307,8 @@ class _Clock:
             self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._start
 
 
-def _gaussian(settings: BteSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons) -> Gaussian | None:
+def _gaussian(settings: BteSettings | BteSection, mesh: Mesh, harmonic: HarmonicCrystal,
+              phonons: Phonons) -> Gaussian | None:
     """Widths of the energy conservation; None for tetrahedra."""
     if settings.delta == "tetrahedron":
         return None
@@ -323,8 +327,8 @@ def adaptive_widths(mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons, sca
     return replace(gaussian, widths=degenerate_mean(phonons.frequencies, gaussian.widths[..., None])[..., 0])
 
 
-def _four_phonon(settings: FourPhononSection, mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons,
-                 fourth: Interactions, temperatures: np.ndarray,
+def _four_phonon(settings: FourPhononSettings | FourPhononSection, mesh: Mesh, harmonic: HarmonicCrystal,
+                 phonons: Phonons, fourth: Interactions, temperatures: np.ndarray,
                  conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]], seed: int, threads: int,
                  stage: Stage, campaign: Campaign | None) -> FourPhononLinewidths:
     """Four-phonon linewidths as the job wants them."""
@@ -351,7 +355,7 @@ def _phase_space(weighted: ThreePhononProblem, threads: int, note: Callable[[int
     return found / (weighted.sum.prefactor * weighted.mesh.n_points)
 
 
-def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSection,
+def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, settings: BteSettings | BteSection,
                 thickness: Thickness | None, threads: int) -> None:
     """Solve the full equation and note how well it went."""
     mesh, frequencies = solution.mesh, solution.phonons.frequencies

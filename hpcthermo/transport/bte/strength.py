@@ -62,6 +62,8 @@ _STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
 _PRODUCT_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 #: force constants that are copied at a time
 _TERMS_TOGETHER = 4096
+#: points whose amplitudes are converted at a time
+_POINTS_CONVERTED = 512
 #: elements of a third-order force constant
 _ELEMENTS = 27
 #: LINES_JOB, TRIPLET and MOST_PAIRS of cubic_strength.h
@@ -224,10 +226,14 @@ class CubicStrength:
 
     def _set_modes(self, phonons: Phonons, cutoff: float) -> None:
         n_points, n_bands = self.mesh.n_points, self.n_bands
-        modes = amplitudes(self.mesh, phonons, cutoff)
-        table = np.zeros(modes.size * 2 + self._spare, dtype=self.backend.real)
-        parts = table[:modes.size * 2].reshape(n_points, 2, n_bands, n_bands)
-        parts[:, 0], parts[:, 1] = modes.real, modes.imag
+        size = n_points * 2 * n_bands**2
+        table = np.zeros(size + self._spare, dtype=self.backend.real)
+        parts = table[:size].reshape(n_points, 2, n_bands, n_bands)
+        for begin in range(0, n_points, _POINTS_CONVERTED):
+            some = slice(begin, begin + _POINTS_CONVERTED)
+            modes = amplitudes(self.mesh, Phonons(*(x[some] for x in (phonons.q, phonons.frequencies,
+                                                                      phonons.eigenvectors))), cutoff)
+            parts[some, 0], parts[some, 1] = modes.real, modes.imag
         groups = group_sizes(phonons.frequencies, cutoff)
         self._amplitudes = self.backend.from_host(table)
         self._groups = self.backend.from_host(groups)
@@ -237,17 +243,9 @@ class CubicStrength:
         """Sort the terms by pair (dR, j, k), first atom and R2; find the lines of the Fourier sums."""
         mesh, backend, n = self.mesh, self.backend, self.mesh.crystal.n_atoms
         divisions = mesh.divisions
-        vectors = mesh.lattice_vectors(third.vectors)
         least = -((divisions - 1) // 2)
-        difference = (vectors[:, 0] - vectors[:, 1] - least) % divisions + least
-        atom_pair = third.atoms[:, 1] * n + third.atoms[:, 2]
-        self._order = order = _cheapest_order(difference, atom_pair, divisions)
-        second = vectors[:, 1] % divisions
-        place = (difference - least)[:, list(order)]
+        code, order = self._codes(third, least)
         sizes = divisions[list(order)]
-        line = (atom_pair * sizes[2] + place[:, 2]) * sizes[1] + place[:, 1]
-        pair = line * sizes[0] + place[:, 0]
-        code = (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(second)
         by_code = np.argsort(code, kind="stable")
         code = code[by_code]
         starts = _changes(code)
@@ -282,6 +280,18 @@ class CubicStrength:
         x, y, z = folded[:, list(order)].astype(np.int64).T
         #: sorts points by first, second, third direction, +a and -a beside each other
         self._key = (((x << _BITS) | y) << _BITS) | z
+
+    def _codes(self, third: Interactions, least: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """Pair (dR, j, k), first atom and R2 of each term as one number; and the order of the directions in it."""
+        mesh, n, divisions = self.mesh, self.mesh.crystal.n_atoms, self.mesh.divisions
+        vectors = mesh.lattice_vectors(third.vectors)
+        difference = (vectors[:, 0] - vectors[:, 1] - least) % divisions
+        atom_pair = third.atoms[:, 1] * n + third.atoms[:, 2]
+        order = _cheapest_order(difference, atom_pair, divisions)
+        x, y, z = order
+        line = (atom_pair * divisions[z] + difference[:, z]) * divisions[y] + difference[:, y]
+        pair = line * divisions[x] + difference[:, x]
+        return (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(vectors[:, 1] % divisions), order
 
     def _set_lines_of_pairs(self, *atom_pairs: np.ndarray) -> None:
         """Lines along the first and second direction by atom pair; inputs of the next with one pair's lines alone."""

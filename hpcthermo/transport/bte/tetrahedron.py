@@ -30,6 +30,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from hpcthermo.transport.bte.mesh import Mesh
 
@@ -93,10 +94,22 @@ def neighbour_places(cut: np.ndarray) -> np.ndarray:
     return np.concatenate([sums, -sums])
 
 
-def neighbour_frequencies(mesh: Mesh, frequencies: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """Frequencies round each point, (C, N, B, V), THz."""
-    rows = np.empty((len(cuts), *frequencies.shape, N_PLACES))
+def neighbour_frequencies(mesh: Mesh, frequencies: np.ndarray, cuts: np.ndarray,
+                          dtype: DTypeLike = np.float64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies round each point relative to its own, and how low and high they are, THz.
+
+    Returns
+    -------
+    rows : (C, N, B, V) ndarray of `dtype`
+    low, high : (N, B) ndarray
+        Least and greatest frequency.
+    """
+    rows = np.empty((len(cuts), *frequencies.shape, N_PLACES), dtype=dtype)
+    low, high = frequencies.copy(), frequencies.copy()
     for cut, row in zip(cuts, rows, strict=True):
         for place, step in enumerate(neighbour_places(cut)):
-            row[..., place] = frequencies[mesh.index(mesh.addresses + step)]
-    return rows
+            there = frequencies[mesh.index(mesh.addresses + step)]
+            row[..., place] = there - frequencies
+            np.minimum(low, there, out=low)
+            np.maximum(high, there, out=high)
+    return rows, low, high
