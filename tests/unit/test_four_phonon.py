@@ -23,7 +23,7 @@ from hpcthermo.transport.bte.four_phonon import FourPhononRates
 from hpcthermo.transport.bte.four_phonon_cost import FourPhononCost
 from hpcthermo.transport.bte.four_phonon_tasks import all_processes, by_sample
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.quartic_strength import MOST_BYTES, QuarticSize, QuarticStrength
+from hpcthermo.transport.bte.quartic_strength import MOST_BYTES, QuarticSize, QuarticStrength, Workspace
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.solution import solve
 from hpcthermo.units import PLANCK_EV_PER_THZ
@@ -48,8 +48,10 @@ def strengths(mesh, phonons, fourth, *points):
     """|V|^2 of one process, bands 0, 1, 2, 3."""
     found = QuarticStrength(mesh, phonons, fourth)
     n_bands = mesh.crystal.n_bands
-    leg1 = found.leg1(found.leg0(points[0], slice(0, n_bands)), np.array([points[1]]))
-    columns = found.legs23(found.steps(leg1, n_bands**2), np.array([0]), np.array([points[2]]), np.array([points[3]]))
+    work = Workspace()
+    leg1 = found.leg1(found.leg0(points[0], slice(0, n_bands)), np.array([points[1]]), work)
+    columns = found.legs23(found.steps(leg1, n_bands**2, work), np.array([0]), np.array([points[2]]),
+                           np.array([points[3]]), work)
     return columns.reshape((n_bands,) * 4).transpose(3, 2, 0, 1)
 
 

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.quartic_strength import QuarticStrength
+from hpcthermo.transport.bte.quartic_strength import QuarticStrength, Workspace
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.units import PLANCK_EV_PER_THZ
 
@@ -62,6 +63,8 @@ _FIRST, _SECOND = 4, 6
 PAIRS_OF_BATCH = _FIRST * _SECOND
 #: share of points drawn without regard to their weight
 _UNIFORM = 0.2
+#: pairs that are looked at together where all are taken
+_LISTED_PAIRS = 10_000
 #: a sum of frequencies that no pair of modes makes up, THz
 _BEYOND_THZ = 1e15
 
@@ -115,6 +118,7 @@ class FourPhononRates:
             raise InputError(f"temperatures: expected positive ones, got {self.temperatures.tolist()}")
         self.points = mesh.irreducible[0]
         self.strength = QuarticStrength(mesh, phonons, fourth)
+        self._threads = threading.local()
         self._backend = backend or make_backend("cpu", "double")
         f = phonons.frequencies
         self.frequencies = np.ascontiguousarray(degenerate_mean(f, f[..., None])[..., 0])
@@ -135,20 +139,25 @@ class FourPhononRates:
     def exact(self, index: int, part: int = 0, parts: int = 1) -> np.ndarray:
         """By all processes of one irreducible point, or those of every n-th q1: (3, n_T, B) by channel, THz."""
         mesh, point0 = self.mesh, int(self.points[index])
-        everywhere = np.arange(mesh.n_points)
+        own = np.arange(part, mesh.n_points, parts)
+        together = max(1, _LISTED_PAIRS // mesh.n_points)
         total = np.zeros((3, len(self.temperatures), mesh.crystal.n_bands))
         for bands in self._bands():
             leg0 = self.strength.leg0(point0, bands)
-            for point1 in range(part, mesh.n_points, parts):
-                point3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[point1] - mesh.addresses)
-                # of all orders of the three partners one
-                kept = (everywhere >= point1) & (point3 >= everywhere)
-                alike = (everywhere == point1).astype(int) + (point3 == everywhere)
-                orders = np.array([6.0, 3.0, 1.0])[alike[kept]]
-                pairs = Pairs(np.array([point1]), np.zeros(len(orders), dtype=int), everywhere[kept], point3[kept],
-                              orders)
-                total[..., bands] += self._sums(leg0, point0, bands, pairs)[0]
+            for begin in range(0, len(own), together):
+                pairs = self._every(point0, own[begin:begin + together])
+                total[..., bands] += self._sums(leg0, point0, bands, pairs).sum(axis=0)
         return self._linewidths(point0, total)
+
+    def _every(self, point0: int, points1: np.ndarray) -> Pairs:
+        """All pairs of some points q1, of all orders of the three partners one."""
+        mesh = self.mesh
+        point2 = np.arange(mesh.n_points)
+        point3 = mesh.index(-mesh.addresses[point0] - mesh.addresses[points1, None] - mesh.addresses)
+        kept = (point2 >= points1[:, None]) & (point3 >= point2)
+        alike = (point2 == points1[:, None]).astype(int) + (point3 == point2)
+        group, points2 = np.nonzero(kept)
+        return Pairs(points1, group, points2, point3[kept], np.array([6.0, 3.0, 1.0])[alike[kept]])
 
     def batches(self, index: int, begin: int, end: int) -> np.ndarray:
         """Estimates from batches [begin, end) of one irreducible point: (end - begin, 3, n_T, B) by channel, THz."""
@@ -197,7 +206,7 @@ class FourPhononRates:
         while begin < len(group):
             end = min(begin + together, int(np.searchsorted(group, group[begin] + points)))
             groups, first = np.unique(group[begin:end], return_inverse=True)
-            leg1 = strength.leg1(leg0, pairs.points1[groups])
+            leg1 = strength.leg1(leg0, pairs.points1[groups], self._workspace)
             part = Pairs(pairs.points1[groups], first, pairs.points2[begin:end], pairs.points3[begin:end],
                          pairs.weights[begin:end])
             for second in range(0, n_bands, seconds):
@@ -210,13 +219,14 @@ class FourPhononRates:
               pairs: Pairs) -> np.ndarray:
         """As `_sums`, over some bands of q1."""
         n_bands, n_temperatures, count = self.mesh.crystal.n_bands, len(self.temperatures), len(pairs.points2)
-        steps = self.strength.steps(leg1[..., seconds, :], n_own)
-        strengths = self.strength.legs23(steps, pairs.group, pairs.points2, pairs.points3)
+        work = self._workspace
+        steps = self.strength.steps(leg1[..., seconds, :], n_own, work)
+        strengths = self.strength.legs23(steps, pairs.group, pairs.points2, pairs.points3, work)
         rows, backend = count * n_bands**2, self._backend
         arrays = [backend.from_host(np.ascontiguousarray(x, dtype=np.int32))
                   for x in (pairs.group, pairs.points2, pairs.points3)]
         own = backend.from_host(self._own(point0, bands, pairs.points1, seconds, n_own))
-        on_device = backend.xp.empty((3, count, n_bands**2, n_own))
+        on_device = backend.from_host(work.take("amounts", (3, count, n_bands**2, n_own)))
         norm = 1.0 / (math.sqrt(2.0 * math.pi) * self.gaussian.integral)
         backend.launch("four_phonon", "conserve", 0, rows, n_bands, *arrays, *self._tables, n_own, own,
                        self.gaussian.cutoff, norm, backend.from_host(strengths), rows, on_device)
@@ -231,6 +241,14 @@ class FourPhononRates:
             columns = columns[..., :n_seconds * result.shape[3]].reshape(3, n_temperatures, n_seconds, -1)
             result[g] = (self._z[:, pairs.points1[g], None, seconds] @ columns)[:, :, 0]
         return result
+
+    @property
+    def _workspace(self) -> Workspace:
+        """That of this thread."""
+        if not hasattr(self._threads, "workspace"):
+            self._threads.workspace = Workspace()
+        work: Workspace = self._threads.workspace
+        return work
 
     def _own(self, point0: int, bands: slice, points1: np.ndarray, seconds: slice, n_own: int) -> np.ndarray:
         """Tables of columns (b1 b0) for the kernel: f0 + f1, f0 - f1 and both variances, (G, 3, n_own)."""

@@ -20,6 +20,7 @@ single bands depend on the choice of eigenvectors where bands are degenerate; su
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,20 @@ from hpcthermo.transport.bte.strength import amplitudes
 #: of one array, bytes; there are about ten of this size at a time
 MOST_BYTES = 2**21
 _COMPLEX_BYTES = 16
+
+
+class Workspace:
+    """Arrays that a thread uses again and again: fresh memory takes longer than what is done in it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: type = float) -> np.ndarray:
+        """An array with whatever is in it, until it is taken again."""
+        count, held = math.prod(shape), self._held.get(name)
+        if held is None or len(held) < count:
+            held = self._held[name] = np.empty(count, dtype=dtype)
+        return held[:count].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class QuarticSize:
         leg0, leg1 = 27 * self.n_terms * bands, 9 * self.n_bands * self.n_places * bands
         points, pairs = self.points_together(n_own), self.pairs_together(n_own)
         of_pair = self.n_bands**2 * n_own
-        return _COMPLEX_BYTES * (2.0 * leg0 + points * (3.0 * leg1 + self.n_steps * of_pair) + 5.0 * pairs * of_pair)
+        return _COMPLEX_BYTES * (2.0 * leg0 + points * (3.0 * leg1 + self.n_steps * of_pair) + 5.5 * pairs * of_pair)
 
     @property
     def operations_of_pair(self) -> float:
@@ -168,7 +183,7 @@ class QuarticStrength:
             begin = end
         return result
 
-    def leg1(self, leg0: np.ndarray, points1: np.ndarray) -> np.ndarray:
+    def leg1(self, leg0: np.ndarray, points1: np.ndarray, work: Workspace) -> np.ndarray:
         """A1: (points (G,), places, 3, 3, B, B0), axes of legs 2 and 3, bands 1 and 0; from `leg0` of any B0 bands."""
         from scipy.sparse import csr_matrix
 
@@ -179,20 +194,23 @@ class QuarticStrength:
         ends = np.append(np.add.outer(n_terms * np.arange(count), self._rows).ravel(), count * n_terms)
         sums = csr_matrix((phase.ravel(), np.tile(np.arange(n_terms), count), ends),
                           shape=(count * n_rows, n_terms)) @ leg0.reshape(n_terms, -1)
-        spread = np.zeros((count, n_places, n, 3, 9 * n_first), dtype=complex)
+        spread = work.take("spread", (count, n_places, n, 3, 9 * n_first), complex)
+        spread.fill(0.0)
         spread[:, self._place_of_row, self._second_atom] = sums.reshape(count, n_rows, 3, 9 * n_first)
         second = self.amplitudes[points1].transpose(0, 2, 1)[:, None] @ spread.reshape(count, n_places, n_bands, -1)
         return second.reshape(count, n_places, n_bands, 3, 3, n_first).transpose(0, 1, 3, 4, 2, 5)
 
-    def steps(self, leg1: np.ndarray, n_own: int) -> np.ndarray:
+    def steps(self, leg1: np.ndarray, n_own: int, work: Workspace) -> np.ndarray:
         """A1 of all steps s, (G, steps, B B n_own): from some bands 1 of `leg1`, padded to n_own columns (b1 b0)."""
         n, count = self.mesh.crystal.n_atoms, len(leg1)
-        result = np.zeros((count, self.size.n_steps, n, 3, n, 3, n_own), dtype=complex)
+        result = work.take("steps", (count, self.size.n_steps, n, 3, n, 3, n_own), complex)
+        result.fill(0.0)
         values = leg1.reshape(*leg1.shape[:4], -1)
         result[:, self._step, self._third_atom, :, self._fourth_atom, :, :values.shape[4]] = values.swapaxes(0, 1)
         return result.reshape(count, self.size.n_steps, -1)
 
-    def legs23(self, steps: np.ndarray, first: np.ndarray, points2: np.ndarray, points3: np.ndarray) -> np.ndarray:
+    def legs23(self, steps: np.ndarray, first: np.ndarray, points2: np.ndarray, points3: np.ndarray,
+               work: Workspace) -> np.ndarray:
         """|V|^2 of bands 2, 3 and columns (b1 b0): (T, B, B, n_own), eV^2.
 
         Parameters
@@ -204,15 +222,18 @@ class QuarticStrength:
         """
         n_bands, count = self.n_bands, len(points2)
         phase = np.exp(2j * np.pi * (self.mesh.q[points2] @ self._steps.T))
-        sums = np.empty((count, steps.shape[2]), dtype=complex)
+        columns = steps.shape[2] // n_bands**2
+        whole = (count, n_bands, n_bands, columns)
+        sums = work.take("sums", (count, steps.shape[2]), complex)
         begins = _begins(first[:, None])
         for begin, end in zip(begins, np.append(begins[1:], count), strict=True):
             np.matmul(phase[begin:end], steps[first[begin]], out=sums[begin:end])
-        third = self.amplitudes[points2].transpose(0, 2, 1) @ sums.reshape(count, n_bands, -1)
-        last = self.amplitudes[points3].transpose(0, 2, 1)[:, None]
-        found = last @ third.reshape(count, n_bands, n_bands, -1)
-        strength: np.ndarray = found.real**2
-        strength += found.imag**2
+        third = np.matmul(self.amplitudes[points2].transpose(0, 2, 1), sums.reshape(count, n_bands, -1),
+                          out=work.take("third", (count, n_bands, n_bands * columns), complex))
+        found = np.matmul(self.amplitudes[points3].transpose(0, 2, 1)[:, None], third.reshape(whole),
+                          out=work.take("found", whole, complex))
+        strength: np.ndarray = np.square(found.real, out=work.take("strength", whole))
+        strength += np.square(found.imag, out=work.take("square", whole))
         return strength
 
 
