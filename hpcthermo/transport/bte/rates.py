@@ -53,6 +53,8 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 
 #: strengths held at a time, bytes; a GPU has a warp for each triplet and needs many of them
 STRENGTH_BYTES = {"cpu": 2**26, "cuda": 2**31}
+#: triplets at a time on a processor, for few bands: more are not faster
+TRIPLETS_TOGETHER = 1024
 #: so many tasks are always allowed; more, for many workers, while their deposits together have no more bytes than this
 ALLOWED_TASKS, DEPOSIT_BYTES = 128, 2**30
 #: temperatures that the kernel takes together (linewidths.h)
@@ -352,7 +354,8 @@ def task_count(n_irreducible: int, rows_of_point: int, n_bands: int, n_temperatu
 
 
 def _triplets_at_a_time(device: str, n_bands: int) -> int:
-    return max(1, STRENGTH_BYTES[device] // (8 * n_bands**3))
+    most = max(1, STRENGTH_BYTES[device] // (8 * n_bands**3))
+    return min(most, TRIPLETS_TOGETHER) if device == "cpu" else most
 
 
 def strength_bytes(device: str, n_bands: int, n_triplets: float) -> float:
