@@ -96,18 +96,23 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
         found.seconds = None
     bte = job.bte if isinstance(job, BoltzmannJob) else None
     order = job.order if isinstance(job, BoltzmannJob) else 4 if job.kind == "fc" else 3 if job.phonon.grueneisen else 2
-    crystal = _from_files(job, found) if job.crystal is not None else _from_structure(job, found, order, probe)
+    if job.crystal is not None:
+        crystal = _from_files(job, found, 2 if bte is None else order)
+    else:
+        crystal = _from_structure(job, found, order, probe)
     if bte is not None:
         _boltzmann(bte, crystal, job, found)
     return found
 
 
-def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate) -> Crystal:
+def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate, needed: int) -> Crystal:
+    from hpcthermo.lattice_jobs.source import require_orders
     from hpcthermo.phonons.files.load import load_lattice_dynamics
     from hpcthermo.transport.bte.quartic_strength import QuarticSize
 
     assert job.crystal is not None
     dynamics = load_lattice_dynamics(**job.crystal.files, periodic=job.crystal.periodic)
+    require_orders(dynamics, needed)
     _describe(dynamics.crystal, found)
     for order, constants in sorted(dynamics.force_constants.items()):
         found.memory += 3.0 * constants.values.nbytes

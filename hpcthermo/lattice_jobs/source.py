@@ -123,6 +123,19 @@ def write_force_constants(run: LatticeRun, constants: ForceConstants) -> None:
 # ---- from files ----------------------------------------------------------------------------------
 
 
+def require_orders(dynamics: LatticeDynamics, order: int) -> None:
+    """Refuse force constants that do not reach up to an order.
+
+    Raises
+    ------
+    InputError
+        With the order that is missing.
+    """
+    for wanted in range(2, order + 1):
+        if wanted not in dynamics.force_constants:
+            raise InputError(f"crystal: expected force constants of order {wanted}, got none; add fc{wanted}")
+
+
 def force_constants_at_hand(run: LatticeRun, order: int) -> ForceConstants:
     """Force constants of the files of [crystal].
 
@@ -137,9 +150,7 @@ def force_constants_at_hand(run: LatticeRun, order: int) -> ForceConstants:
     assert crystal is not None
     run.stage("read force constants")
     dynamics = load_lattice_dynamics(**crystal.files, periodic=crystal.periodic)
-    for wanted in range(2, order + 1):
-        if wanted not in dynamics.force_constants:
-            raise InputError(f"crystal: expected force constants of order {wanted}, got none; add fc{wanted}")
+    require_orders(dynamics, order)
     sums = {n: _relative_sum(found) for n, found in dynamics.force_constants.items()}
     return ForceConstants(dynamics, None, {"sources": dict(dynamics.sources)}, sums, sums)
 
@@ -261,9 +272,9 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
     supercells: dict[int, Supercell] = {}
     found_sums: dict[int, float] = {}
     facts: dict[str, Any] = {}
-    for n in range(2, order + 1):
-        run.stage(f"displacements of order {n}")
-        displaced = displaced_cells(relaxed, section, n)
+    # of all orders before the first force, so that what cannot be done is refused before work
+    run.stage("displacements")
+    for n, displaced in [(n, displaced_cells(relaxed, section, n)) for n in range(2, order + 1)]:
         dataset, computed = forces_of(run, relaxed, displaced, f"forces of order {n}")
         run.stage(f"force constants of order {n}")
         found = _found(displaced, dataset, section, n)

@@ -63,8 +63,9 @@ class SupercellForceConstants:
         if values.shape[0] == n_super:
             return cls(supercell, values[supercell.origin_of] if n_super > n else values)
         if representatives is not None:
-            if representatives.shape != (n,) or representatives.min() < 0 or representatives.max() >= n_super or (
-                    supercell.atom_of[representatives] != np.arange(n)).any():
+            if representatives.shape != (n,) or representatives.dtype.kind not in "iu" or (
+                    representatives.min() < 0 or representatives.max() >= n_super
+                    or (supercell.atom_of[representatives] != np.arange(n)).any()):
                 raise InputError(f"{where}: p2s_map: expected the places in the supercell of the {n} atoms of the "
                                  f"primitive cell, as {supercell.origin_of.tolist()[:8]}, got "
                                  f"{representatives.tolist()[:8]}; give the crystal and force constants of one "

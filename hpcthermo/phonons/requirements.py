@@ -80,12 +80,12 @@ def largest_cutoff(supercell: Supercell) -> float:
 
 
 def require_cutoff(supercell: Supercell, cutoff: float | None, what: str) -> None:
-    """Refuse a cutoff beyond which an atom and its image are neighbours of the same atom.
+    """Refuse a cutoff beyond which an atom and its image are neighbours of the same atom, and one without neighbours.
 
     Raises
     ------
     InputError
-        If the cutoff is not positive, or beyond half the supercell.
+        If the cutoff reaches no neighbour of some atom, or beyond half the supercell.
     """
     if cutoff is None:
         return
@@ -93,6 +93,11 @@ def require_cutoff(supercell: Supercell, cutoff: float | None, what: str) -> Non
     if not 0.0 < cutoff <= largest:
         raise InputError(f"{what}: expected a cutoff above 0 and up to half the shortest width of the supercell, "
                          f"{largest:.3f} A, got {cutoff:g} A; give a smaller one, or a larger supercell")
+    nearest = max(float(np.delete(shortest_distances(supercell, int(i)), i).min(initial=np.inf))
+                  for i in supercell.origin_of)
+    if cutoff + 1e-6 < nearest < np.inf:
+        raise InputError(f"{what}: expected a cutoff that reaches the nearest neighbour of every atom, "
+                         f"{nearest:.3f} A, got {cutoff:g} A; give a larger one")
 
 
 def require_relaxed(supercell: Supercell, forces: np.ndarray, stress: np.ndarray | None = None,

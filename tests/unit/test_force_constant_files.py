@@ -156,6 +156,8 @@ def test_force_constants_that_do_not_belong_to_the_crystal_are_refused(salt, tmp
     refused("p2s_map", p2s_map=np.array([0, 1]))
     refused("p2s_map", p2s_map=np.array([8, 0]))
     refused("p2s_map", p2s_map=np.array([0, 800]))
+    refused("p2s_map", p2s_map=np.array([0.5, 8.5]))
+    refused("4 dimensions, got one of the shape", second.ravel())
     refused("zeros only", np.zeros_like(second))
     bad = second.copy()
     bad[1, 3, 0, 0] = np.nan

@@ -92,6 +92,8 @@ def test_unusable_input_is_refused(silicon):
     require_cutoff(supercell, 2.7, "fc3")
     with pytest.raises(InputError, match="half the shortest width"):
         require_cutoff(supercell, 2.8, "fc3")
+    with pytest.raises(InputError, match=r"nearest neighbour of every atom, 2\.352 A, got 2\.3 A"):
+        require_cutoff(supercell, 2.3, "fc3")
     require_relaxed(supercell, np.zeros((8, 3)), np.zeros(6))
     with pytest.raises(InputError, match="relax it first"):
         require_relaxed(supercell, np.full((8, 3), 0.01))

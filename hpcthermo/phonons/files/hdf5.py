@@ -118,6 +118,9 @@ def read_hdf5(path: Path, order: int, supercell: Supercell) -> SupercellForceCon
         text = unit.decode() if isinstance(unit, bytes) else str(unit)
         values *= force_constant_factor(text, order, str(path))
     require_finite(values, f"{path}: {name}")
+    if values.ndim != 2 * order:
+        raise InputError(f"{path}: {name}: expected an array of {2 * order} dimensions, got one of the shape "
+                         f"{values.shape}; give the file of order {order}")
     return SupercellForceConstants.of(supercell, values, representatives, f"{path}: {name}")
 
 
