@@ -302,6 +302,8 @@ class BoltzmannJob(LatticeDynamicsJob):
             if self.crystal is None and self.force_constants.order < 4:
                 raise ValueError("expected force_constants.order = 4 with [bte.four_phonon], got "
                                  f"{self.force_constants.order}; change it, and add cutoff4_A")
+        if self.crystal is None and self.force_constants.order < 3:
+            raise ValueError("expected force_constants.order of at least 3, got 2; change it, or leave it out")
         return self
 
 

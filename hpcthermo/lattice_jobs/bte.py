@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.lattice_jobs.phonon import crystal_quantities, harmonic_checks, phonon_quantities, sum_rule_quantities
+from hpcthermo.lattice_jobs.phonon import (
+    crystal_quantities,
+    harmonic_checks,
+    phonon_quantities,
+    require_phonons,
+    sum_rule_quantities,
+)
 from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import ForceConstants, force_constants_of
 from hpcthermo.phonons.modes import heat_capacities
@@ -35,6 +41,7 @@ from hpcthermo.transport.bte.solution import MICROMETRE, Given, Solution, solve
 if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import BteSection
     from hpcthermo.domain.comm import Communicator
+    from hpcthermo.phonons.crystal import Crystal
     from hpcthermo.run import Stop
 
 UNIT = "W m^-1 K^-1"
@@ -60,7 +67,11 @@ _FULL_BY_RTA = (0.5, 20.0)
 def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
     """Force constants, phonons, conductivity, to a report."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
-        constants = force_constants_of(run, job.order, lambda crystal: Given.of(crystal, job.bte))
+        def check(crystal: Crystal) -> None:
+            Given.of(crystal, job.bte)
+            require_phonons(crystal, job.phonon)
+
+        constants = force_constants_of(run, job.order, check)
         solution = solve(constants.dynamics, job.bte, nac=job.phonon.nac,
                          imaginary_limit_THz=job.phonon.imaginary_limit_THz, threads=run.threads,
                          device=job.execution.device, stage=run.stage, phase_space=True,

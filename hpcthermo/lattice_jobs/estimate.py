@@ -89,6 +89,7 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
         If the job cannot be run.
     """
     from hpcthermo.config.job import BoltzmannJob
+    from hpcthermo.lattice_jobs.phonon import require_phonons
 
     found = LatticeEstimate()
     found.add("job", f"{job.kind}{': ' + job.title if job.title else ''} (valid)")
@@ -100,6 +101,8 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
         crystal = _from_files(job, found, 2 if bte is None else order)
     else:
         crystal = _from_structure(job, found, order, probe)
+    if job.kind != "bte_convergence":
+        require_phonons(crystal, job.phonon)
     if bte is not None:
         _boltzmann(bte, crystal, job, found)
     return found

@@ -67,7 +67,8 @@ FLEXURAL_LIMITS = (1.9, 2.1)
 def run_force_constants(job: Any, comm: Communicator, folder: FilePath, resume: bool, stop: Stop) -> None:
     """Force constants, their files, and the phonons that show whether they are any good."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
-        constants = force_constants_of(run, 2 if job.crystal is not None else job.force_constants.order)
+        constants = force_constants_of(run, 2 if job.crystal is not None else job.force_constants.order,
+                                       lambda crystal: require_phonons(crystal, job.phonon))
         if job.crystal is not None:
             write_force_constants(run, constants)
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
@@ -79,7 +80,8 @@ def run_phonon(job: Any, comm: Communicator, folder: FilePath, resume: bool, sto
     """Harmonic phonons, and Grueneisen parameters where there are third-order force constants."""
     with LatticeRun(job, comm, folder, resume, stop) as run:
         computed = 3 if job.phonon.grueneisen and job.force_constants.order > 2 else 2
-        constants = force_constants_of(run, 2 if job.crystal is not None else computed)
+        constants = force_constants_of(run, 2 if job.crystal is not None else computed,
+                                       lambda crystal: require_phonons(crystal, job.phonon))
         quantities, attributes = phonon_quantities(run, constants, job.phonon)
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         run.finish(quantities, attributes, constants.facts)
@@ -173,6 +175,19 @@ def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: Latti
             total_gruneisen(gruneisen_from_volumes(irreducible, *volumes), capacities), "1",
             "the same from force constants at two volumes")
     return table
+
+
+def require_phonons(crystal: Crystal, settings: PhononSection) -> None:
+    """Refuse a path or a mesh that is none of the crystal, before work.
+
+    Raises
+    ------
+    InputError
+        As of `path_of` and `mesh_of`.
+    """
+    path_of(crystal, settings.path)
+    if settings.dos:
+        mesh_of(crystal, settings.mesh, None if settings.mesh is not None else settings.mesh_length_A)
 
 
 def path_of(crystal: Crystal, text: str) -> Path:

@@ -87,7 +87,10 @@ def force_constants_of(run: LatticeRun, order: int,
         If files, structure or settings are not usable.
     """
     if run.job.crystal is not None:
-        return force_constants_at_hand(run, order)
+        found = force_constants_at_hand(run, order)
+        if check is not None:
+            check(found.dynamics.crystal)
+        return found
     relaxed = relaxed_structure(run)
     if check is not None:
         check(relaxed.crystal)

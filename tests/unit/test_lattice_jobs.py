@@ -118,6 +118,7 @@ def refusal(text, capsys, tmp_path, command="bte"):
 @pytest.mark.parametrize(("old", "new", "told"), [
     ("mesh = [4, 4, 4]\ntemperatures", "mesh = [4, 4, 3]\ntemperatures", "mesh: expected one with the symmetry"),
     ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\ncutoff3_A = 4.0", "half the shortest width of the supercell"),
+    ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\norder = 2", "force_constants.order of at least 3, got 2"),
     ("supercell = [1, 1, 1]", "supercell = [1, 1, 1]\nsupercell2 = [1, 1, 2]",
      "48 rotations of the crystal, got one with 16; for example [2, 2, 2]"),
     ("[force_constants]", "[relaxation]\nrelax = false\n[force_constants]\nprimitive = true", "is not relaxed"),
@@ -141,6 +142,8 @@ def test_nonsense_is_refused_in_one_line(old, new, told, capsys, tmp_path):
         silicon.positions[0] += 0.1
         silicon.write(tmp_path / "si.xyz")
     assert told in refusal(text, capsys, tmp_path)
+    if "phonon.path" in told or "half the" in told:  # before any force
+        assert not (tmp_path / "out" / "campaign").exists()
 
 
 def test_a_strained_cell_on_purpose_states_its_stress():
