@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.data import atomic_masses, atomic_numbers
 from sample_triplets import mixed_stillinger_weber, mixed_tersoff_mod
-from test_decomposition import outcome
+from test_decomposition import STEPS, outcome
 
 from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.domain.snapshot import Snapshot
@@ -111,9 +111,9 @@ def test_a_rank_without_atoms(potential):
 
 def compare(snapshot, potential, layout):
     comm = world_communicator()
-    many, _ = outcome(comm, snapshot, potential, layout, 20)
+    many, _ = outcome(comm, snapshot, potential, layout, STEPS)
     if comm.rank == 0:
-        one, _ = outcome(SingleProcess(), snapshot, potential, "auto", 20)
+        one, _ = outcome(SingleProcess(), snapshot, potential, "auto", STEPS)
         for name, bound in {"forces": 1e-10, "virials": 1e-9, "energy": 1e-9, "virial": 1e-9, "forces_last": 1e-8,
                             "energy_last": 1e-9}.items():
             assert np.abs(many[name] - one[name]).max() < bound, name
