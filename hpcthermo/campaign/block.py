@@ -7,7 +7,6 @@ Python's cost per task is that of a few operations on whole blocks; the hashes a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +74,8 @@ def stacked(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray] |
 
 def row_hashes(pieces: Sequence[bytes | np.ndarray], n: int) -> list[bytes]:
     """SHA-256 of each row: texts that all rows share, and rows of arrays (n, ...), one after the other."""
+    import hashlib  # loads OpenSSL, which tasks on threads of one process do without
+
     rows = np.concatenate([np.broadcast_to(np.frombuffer(piece, np.uint8), (n, len(piece))) if isinstance(piece, bytes)
                            else _bytes_of_rows(piece) for piece in pieces], axis=1)
     return [hashlib.sha256(row).digest() for row in rows]

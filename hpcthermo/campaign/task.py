@@ -9,7 +9,6 @@ so equal tasks are one task, and a result that is in the store belongs to this t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -53,6 +52,8 @@ class Inputs:
         InputError
             If a parameter is no value of JSON or an array holds objects or NaN.
         """
+        import hashlib  # loads OpenSSL, which tasks on threads of one process do without
+
         text = _EMPTY
         if self.parameters or self.files:
             try:
@@ -141,6 +142,8 @@ class Record:
 
 def task_keys(function: TaskFunction, tasks: Sequence[Inputs]) -> list[str]:
     """Content hashes of tasks of a function."""
+    import hashlib
+
     head = f"{function.name} {function.version} {function.shared.digest()} ".encode()
     digests = [digest for first in range(0, len(tasks), _HASHED_TASKS)
                for digest in _digests(tasks[first:first + _HASHED_TASKS])]

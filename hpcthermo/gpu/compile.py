@@ -8,7 +8,7 @@ into one text, so that a compile cache keyed by the text sees every change.
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import os
 import platform
 import re
@@ -101,7 +101,14 @@ def _host_flags(instruction_set: str, precision: str) -> list[str]:
 
 
 def _stamp(flags: list[str], source: str) -> str:
-    return hashlib.sha256((" ".join(flags) + source).encode()).hexdigest()
+    text = (" ".join(flags) + source).encode()
+    try:
+        # the interpreter's own: hashlib loads all of OpenSSL, 3.5 MiB in each process that runs a kernel
+        sha256 = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
+    except ImportError:
+        sha256 = importlib.import_module("hashlib").sha256
+    digest: str = sha256(text).hexdigest()
+    return digest
 
 
 def is_current(module: str, instruction_set: str, precision: str) -> bool:

@@ -174,7 +174,8 @@ def largest_difference(one: Interactions, other: Interactions) -> float:
 def few_operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
     """`SPOT_CHECKS` operations of the space group, spread over spglib's list; all of them for a small group."""
     rotations, translations = space_group_of(crystal)
-    chosen = np.unique(np.linspace(min(1, len(rotations) - 1), len(rotations) - 1, SPOT_CHECKS).astype(int))
+    last = len(rotations) - 1
+    chosen = sorted(set(np.linspace(min(1, last), last, SPOT_CHECKS).astype(int).tolist()))
     return rotations[chosen], translations[chosen]
 
 

@@ -38,7 +38,7 @@ def mesh_phonons(harmonic: HarmonicCrystal, mesh: Mesh) -> Phonons:
     eigenvectors = np.empty((mesh.n_points, *solved.eigenvectors.shape[1:]), dtype=complex)
     towards = mesh.to_representative
     samples = []
-    for g in np.unique(towards):
+    for g in np.flatnonzero(np.bincount(towards)):
         members = np.flatnonzero(towards == g)
         away = np.rint(np.linalg.inv(mesh.rotations[g])).astype(int)
         eigenvectors[members] = _rotated(mesh.crystal, away, solved.q[place[members]],

@@ -514,7 +514,7 @@ def _cheapest_order(difference: np.ndarray, atom_pair: np.ndarray, divisions: np
         code = atom_pair.astype(np.int64)
         for axis in axes:
             code = code * sizes[axis] + difference[:, axis] % sizes[axis]
-        return len(np.unique(code))
+        return len(_changes(np.sort(code)))
 
     several = {axes: lines(axes) for axes in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]}
 

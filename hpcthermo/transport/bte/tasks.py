@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.campaign.run import Records
 from hpcthermo.campaign.task import Inputs, TaskFunction
 from hpcthermo.errors import ResourceError
 from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_set
@@ -34,8 +33,11 @@ from hpcthermo.transport.bte.rates import PhaseSpace, RateSum, ThreePhononRates,
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
 
+if TYPE_CHECKING:
+    from hpcthermo.campaign.run import Records
+
 #: computes the tasks that have no record yet and gives the records of all
-Campaign = Callable[[TaskFunction, Sequence[Inputs]], Records]
+Campaign = Callable[[TaskFunction, Sequence[Inputs]], "Records"]
 
 
 @dataclass(frozen=True)
