@@ -26,7 +26,7 @@ from hpcthermo.phonons.crystal import Supercell
 #: terms with smaller elements are left out, eV/A^n
 NEGLIGIBLE = 1e-13
 #: groups of equal terms that are added up at a time
-_GROUPS_TOGETHER = 2048
+_GROUPS_TOGETHER = 512
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ class Interactions:
         """
         n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
         _require_shape("third", values, (n, n_super, n_super, 3, 3, 3))
-        first, second, third = np.nonzero(np.abs(values).max(axis=(3, 4, 5)) > NEGLIGIBLE)
-        members = np.stack([supercell.origin_of[first], second, third], axis=1)
-        return cls.of_supercell(supercell, members, values[first, second, third], average_origins, dtype)
+        elements = values.reshape(-1, 27)
+        kept = np.maximum(elements.max(axis=1), -elements.min(axis=1)) > NEGLIGIBLE
+        first, second, third = np.unravel_index(np.flatnonzero(kept), values.shape[:3])
+        members = np.stack([supercell.origin_of[first], second, third], axis=1, dtype=np.int32)
+        return cls.of_supercell(supercell, members, elements if kept.all() else elements[kept], average_origins, dtype)
 
     @classmethod
     def of_supercell(cls, supercell: Supercell, members: np.ndarray, values: np.ndarray,
@@ -99,7 +101,7 @@ class Interactions:
         ----------
         members : (P, n) ndarray of int
             Atoms of the supercell, the first one of ``origin_of``.
-        values : (P, 3, ..., 3) ndarray
+        values : (P, 3, ..., 3) or (P, 3^n) ndarray
             eV/A^n.
         average_origins : bool
             Take the mean over which of the atoms the others are nearest to.
@@ -112,21 +114,25 @@ class Interactions:
         choices = [counts[first, members[:, leg]] for leg in range(1, order)]
         copies = np.prod(choices, axis=0)
         term = np.repeat(np.arange(len(first), dtype=np.int32), copies)
-        left = np.arange(len(term)) - np.repeat(np.cumsum(copies) - copies, copies)
-        lattice = np.zeros((len(term), order, 3), dtype=np.int32)
+        left = np.arange(len(term), dtype=np.int32) - (np.cumsum(copies) - copies).astype(np.int32)[term]
+        lattice = np.zeros((len(term), order, 3), dtype=np.int16)
         for leg in range(order - 1, 0, -1):
-            here = choices[leg - 1][term]
+            here = choices[leg - 1].astype(np.int32)[term]
             lattice[:, leg] = images[first[term], members[term, leg], left % here]
             left //= here
-        atoms = supercell.atom_of[members].astype(np.int32)
+        atoms = supercell.atom_of[members].astype(np.int16)
         # the atom to which the others are nearest as first, second, ... leg
         swaps = [[leg if k == 0 else 0 if k == leg else k for k in range(order)] for leg in range(order)]
         swaps = swaps if average_origins else swaps[:1]
-        keys = np.concatenate([np.column_stack([(lattice[:, swap[1:]] - lattice[:, swap[:1]]).reshape(len(term), -1),
-                                                atoms[:, swap][term]]) for swap in swaps], dtype=np.int32)
-        by_group, starts = _groups(keys)
+        # lattice vectors and atoms by swap and copy; the largest arrays here
+        keys = np.empty((len(swaps), len(term), 4 * order - 3), dtype=np.int16)
+        for key, swap in zip(keys, swaps, strict=True):
+            key[:, :-order] = (lattice[:, swap[1:]] - lattice[:, swap[:1]]).reshape(len(term), -1)
+            key[:, -order:] = atoms[:, swap][term]
         del lattice, left
-        keys = keys[by_group[starts]]
+        keys = keys.reshape(-1, keys.shape[2])
+        by_group, starts = _groups(keys)
+        keys = keys[by_group[starts]].astype(np.int32)
         # where the elements of a term are once its legs are swapped
         places = np.array([np.transpose(np.arange(3**order).reshape((3,) * order), swap).ravel() for swap in swaps])
         elements, shares = values.reshape(len(values), -1), len(swaps) * copies

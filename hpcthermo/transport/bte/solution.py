@@ -222,10 +222,11 @@ def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac:
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
     # strengths are in the precision of the backend
-    third = dynamics.interactions(3, backend.real)
-    problem = ThreePhononProblem(mesh, phonons, third, temperatures, gaussian, device=device,
-                                 split=settings.normal_umklapp and not full,
+    problem = ThreePhononProblem(mesh, phonons, dynamics.interactions(3, backend.real), temperatures, gaussian,
+                                 device=device, split=settings.normal_umklapp and not full,
                                  symmetrised=settings.symmetrised_tetrahedra)
+    if campaign is None:
+        problem = problem.tabulated()
     note = clock.begin("three-phonon linewidths", problem.sum.n_tasks)
     collisions: Collisions | None = None
     if full:

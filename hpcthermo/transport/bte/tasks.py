@@ -83,6 +83,12 @@ class ThreePhononProblem:
         """What is done with the results of tasks, which needs no tables: workers have them."""
         return RateSum(self.mesh, self.phonons.frequencies, self.temperatures, self.split)
 
+    def tabulated(self) -> ThreePhononProblem:
+        """The same for threads of this process alone: with tables, and without the list that they were made of."""
+        other = replace(self, third=None)
+        other.__dict__["rates"] = self.rates
+        return other
+
     def divided(self) -> ThreePhononProblem:
         """The same with normal and Umklapp processes apart, and with the tables that this one has."""
         other = replace(self, split=True)
