@@ -25,7 +25,7 @@ class OnDevice:
     def prepare(self, points):
         self.strength.prepare(points)
 
-    def of(self, point0, point1, point2):
+    def of(self, point0, point1, point2, out=None):
         return self.backend.from_host(self.strength.of(point0, point1, point2))
 
 

@@ -31,7 +31,7 @@ class DenseStrength:
     def prepare(self, points):
         """Nothing."""
 
-    def of(self, point0, point1, point2):
+    def of(self, point0, point1, point2, out=None):
         q, f = self.phonons.q, self.phonons.frequencies
         n_bands = f.shape[1]
         angle = 2.0 * np.pi * np.concatenate([q[point1], q[point2]], axis=1) @ self.vectors.T

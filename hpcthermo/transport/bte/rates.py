@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 #: strengths held at a time, bytes; a GPU has a warp for each triplet and needs many of them
 STRENGTH_BYTES = {"cpu": 2**26, "cuda": 2**31}
 #: triplets at a time on a processor, for few bands: more are not faster
-TRIPLETS_TOGETHER = 1024
+TRIPLETS_TOGETHER = 512
+#: irreducible points of a task of a large problem
+POINTS_OF_TASK = 4
 #: so many tasks are always allowed; more, for many workers, while their deposits together have no more bytes than this
 ALLOWED_TASKS, DEPOSIT_BYTES = 128, 2**30
 #: temperatures that the kernel takes together (linewidths.h)
@@ -76,10 +79,10 @@ class Strength(Protocol):
         """Told of the first points that this thread asks for next."""
         ...
 
-    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> Any:
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray, out: Any = None) -> Any:
         """S of triplets (T,) with one first point, (T, B, B, B), eV^2; a mean over degenerate bands of each leg.
 
-        An array of the host or of the device.
+        An array of the host or of the device; it may be `out`, an array of the backend in which strengths may be made.
         """
         ...
 
@@ -122,7 +125,7 @@ class PhaseSpace:
     def prepare(self, points: tuple[int, ...] | np.ndarray) -> None:
         """Nothing."""
 
-    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray) -> np.ndarray:
+    def of(self, point0: int, point1: np.ndarray, point2: np.ndarray, out: Any = None) -> np.ndarray:
         """1/(f f1 f2), THz^-3; zero if a mode is below the cutoff frequency."""
         f = self.phonons.frequencies
         inverse = np.where(f > CUTOFF_FREQUENCY_THZ, 1.0 / np.where(f > CUTOFF_FREQUENCY_THZ, f, 1.0), 0.0)
@@ -229,6 +232,7 @@ class ThreePhononRates(RateSum):
         self.symmetry = TripletSymmetry(mesh, permute)
         self._n_padded = -(-len(self.temperatures) // _TEMPERATURES_TOGETHER) * _TEMPERATURES_TOGETHER
         self._gaussian = gaussian
+        self._held = threading.local()
         self._set_tables(tetrahedron_cuts(mesh, symmetrised))
 
     def _set_tables(self, cuts: np.ndarray) -> None:
@@ -298,6 +302,13 @@ class ThreePhononRates(RateSum):
                     self._deposit(part, gamma, collect)
         return self.backend.to_host(gamma)[..., :len(self.temperatures)]
 
+    def _strengths_of_thread(self, count: int) -> Any:
+        """Memory of this thread for strengths of so many triplets."""
+        held, n_bands = getattr(self._held, "strengths", None), self.n_bands
+        if held is None or len(held) < count:
+            held = self._held.strengths = self.backend.xp.empty((count, n_bands, n_bands, n_bands))
+        return held[:count]
+
     def _with_umklapp_apart(self, triplets: Triplets) -> Triplets:
         beyond = ~is_normal(self.mesh, triplets)[:, None] & (triplets.slots >= 0)
         slots = triplets.slots + np.where(beyond, self.symmetry.n_irreducible, 0).astype(np.int32)
@@ -307,7 +318,8 @@ class ThreePhononRates(RateSum):
         backend, gaussian, n_bands = self.backend, self._gaussian, self._frequencies.shape[1]
         triplets = [backend.from_host(np.ascontiguousarray(x))
                     for x in (part.point1, part.point2, part.slots, part.multiplicities)]
-        strengths = backend.from_host(self.strength.of(part.point0, part.point1, part.point2))
+        strengths = backend.from_host(self.strength.of(part.point0, part.point1, part.point2,
+                                                       self._strengths_of_thread(len(part))))
         slices, empty = backend.scratch_slices, backend.xp.empty
         scratch = (empty((slices, 3 * (2 * n_bands + 1) * n_bands), dtype=np.float64),
                    empty((slices, 2 * _CAPACITY + 3 * backend.lanes), dtype=np.int32),
@@ -350,7 +362,7 @@ def task_count(n_irreducible: int, rows_of_point: int, n_bands: int, n_temperatu
     """Number of tasks of a problem; deposits have one row for each irreducible point, or two if they are split."""
     n = n_irreducible
     allowed = max(ALLOWED_TASKS, DEPOSIT_BYTES // (8 * n * rows_of_point * n_bands * n_temperatures))
-    return min(allowed, n if n < 16 * POINTS_TOGETHER else -(-n // POINTS_TOGETHER))
+    return min(allowed, n if n < 16 * POINTS_OF_TASK else -(-n // POINTS_OF_TASK))
 
 
 def _triplets_at_a_time(device: str, n_bands: int) -> int:

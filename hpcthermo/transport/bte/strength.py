@@ -55,7 +55,7 @@ from hpcthermo.units import REDUCED_PLANCK, TIME_FS
 #: bands from which on legs 1 and 2 are matrix products
 PRODUCTS_FROM = 24
 #: points whose leg 0 is done together, so that force constants are read once
-POINTS_TOGETHER = 4
+POINTS_TOGETHER = 2
 #: bytes of one stage's output that are made before the next stage reads them: in a core's cache, in a GPU's memory
 _STAGE_BYTES = {"cpu": 256 << 10, "cuda": 1 << 30}
 #: bytes of the matrices that legs 1 and 2 multiply at a time
