@@ -256,8 +256,8 @@ def test_samples_scatter_about_the_sum_as_they_say():
     gaussian = fixed_gaussian(phonons.frequencies.shape, 0.4, 4.0, modes=4)
     pulls, exact = [], {}
     for seed in range(9):
-        rates = FourPhononRates(mesh, phonons, fourth, TEMPERATURES, gaussian, seed=seed)
-        assert np.ptp(rates._probability) > 0.5 / mesh.n_points
+        rates = FourPhononRates(mesh, phonons, fourth, [5.0, 60.0], gaussian, seed=seed)
+        assert np.ptp(rates._probability) > 0.4 / mesh.n_points
         index = 1 + seed % 3
         exact.setdefault(index, rates.exact(index).sum(axis=0))
         batches = rates.batches(index, 0, 32).sum(axis=1)
@@ -268,6 +268,32 @@ def test_samples_scatter_about_the_sum_as_they_say():
     # 54 pulls, those of one point correlated: 9 to 18 of them count
     assert 0.4 < chi2 < 2.0
     assert abs(np.mean(pulls)) < 0.9
+
+
+def test_points_are_drawn_by_what_one_of_them_contributes():
+    """However many are equivalent to it: a mesh that knows only time reversal draws the same."""
+    length = 5.43 * math.sqrt(3) / 4
+    problem = sample_points.four_phonons(diamond(), length, (7, 7, 7))
+    mesh, p = problem.mesh, problem.rates._probability
+    stars = mesh.irreducible[1]
+    assert stars.min() == 1
+    assert stars.max() == 48
+    low = Mesh.create(mesh.crystal, (7, 7, 7), symmetric=False)
+    other = FourPhononRates(low, problem.phonons, problem.fourth, TEMPERATURES, problem.gaussian)
+    assert p == pytest.approx(other._probability, rel=1e-6)
+    assert p.sum() == pytest.approx(1.0)
+    assert (p * mesh.n_points).min() > 0.19  # a fifth is drawn without regard to weights
+
+
+def test_samples_of_stars_of_all_sizes_scatter_about_the_sum():
+    problem = sample_points.four_phonons()
+    rates, exact = problem.rates, all_processes(problem).gamma
+    assert np.ptp(problem.mesh.irreducible[1]) >= 7
+    for index, expected in enumerate(exact):
+        batches = rates.batches(index, 0, 100).sum(axis=1)
+        error = batches.std(axis=0, ddof=1) / 10.0
+        assert (np.abs(batches.mean(axis=0) - expected) <= 4.0 * error + 1e-12 * expected).all()
+        assert (error <= 0.2 * expected).all()
 
 
 def test_sampling_ends_at_the_target():

@@ -24,10 +24,11 @@ Frequencies and widths are means over degenerate bands, and so is gamma: sums ov
 the choice of eigenvectors then.
 
 **Sample.** For one q a batch draws q1 and, for each q1, several q2, and evaluates all bands. Points are drawn with
-probabilities p in proportion to what their modes may contribute, sum_b z f; q1 from equal strata of p, q2 too. Each
-pair counts 1 / (p1 p2); as the sum is symmetric in the three partners, only pairs count whose q3 is the least probable
-of the three, and three times. Numbers come from Philox, keyed by seed and point and counted by batch: a batch depends
-on seed, point and its number alone. How many batches there are is `four_phonon_sample`'s business.
+probabilities p in proportion to what their modes may contribute, sum_b z f, equivalent points alike; q1 from equal
+strata of p, q2 too. Each pair counts 1 / (p1 p2); as the sum is symmetric in the three partners, only pairs count whose
+q3 is the least probable of the three, and three times. Numbers come from Philox, keyed by seed and point and counted by
+batch: a batch depends on seed, point and its number alone. How many batches there are is `four_phonon_sample`'s
+business.
 
 Strengths come from products of matrices (quartic_strength.py), energy conservation from a kernel (four_phonon.h), the
 sum over occupations from products again, for all temperatures at once. Pairs are taken so many at a time that a thread
@@ -107,7 +108,8 @@ class FourPhononRates:
     seed : int
         Of the sample.
     backend : Backend, optional
-        In double precision; strengths and sums are the processor's on any.
+        In double precision, of energy conservation; strengths and sums are the processor's on any. Jobs take the
+        processor's.
     """
 
     def __init__(self, mesh: Mesh, phonons: Phonons, fourth: Interactions, temperatures: np.ndarray | list[float],
@@ -131,8 +133,9 @@ class FourPhononRates:
         weight = (self._z * np.where(f > CUTOFF_FREQUENCY_THZ, f, 0.0)).sum(axis=2)
         weight = (weight / np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(float).tiny)).mean(axis=0)
         weight = (1.0 - _UNIFORM) * weight / max(weight.sum(), np.finfo(float).tiny) + _UNIFORM / mesh.n_points
-        # equivalent points are alike
-        self._probability = np.bincount(mesh.representative, weight, mesh.n_points)[mesh.representative]
+        # equivalent points are alike: each has the mean of its star
+        star = mesh.representative
+        self._probability = (np.bincount(star, weight) / np.maximum(np.bincount(star), 1))[star]
         self._probability /= self._probability.sum()
         self._cumulative = np.cumsum(self._probability)
 

@@ -98,7 +98,7 @@ class FourPhononTasks:
 
     name: str = field(default="four_phonon_rates", init=False)
     #: of this module's, four_phonon's and the kernels' arithmetic
-    version: int = field(default=1, init=False)
+    version: int = field(default=2, init=False)
     thread_safe: bool = field(default=True, init=False)
 
     @property
