@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from hpcthermo.bte_rules import broken_rule
 from hpcthermo.config.base import Boolean, Element, Kelvin, Section, Text
 from hpcthermo.config.relaxation import CrystalRelaxation
 from hpcthermo.config.structure import FileName
@@ -176,6 +177,13 @@ class PhononSection(Section):
     """A mode below minus this is an instability: a check that fails in a phonon job, and refused in a bte job."""
 
 
+def _require_rules(section: Section) -> None:
+    """Refuse what settings that say the same refuse."""
+    broken = broken_rule(section)
+    if broken is not None:
+        raise ValueError(broken)
+
+
 class FourPhononSection(Section):
     """Scattering by four phonons, from a sample of processes or from all."""
 
@@ -194,8 +202,7 @@ class FourPhononSection(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> FourPhononSection:
-        if (self.delta == "gaussian") != (self.sigma_THz is not None):
-            raise ValueError('expected sigma_THz with delta = "gaussian", and only with it; add or remove it')
+        _require_rules(self)
         return self
 
 
@@ -264,12 +271,7 @@ class BteSection(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> BteSection:
-        if (self.mesh is None) == (self.mesh_length_A is None):
-            raise ValueError("expected either mesh (divisions) or mesh_length_A; give exactly one of them")
-        if (self.delta == "gaussian") != (self.sigma_THz is not None):
-            raise ValueError('expected sigma_THz with delta = "gaussian", and only with it; add or remove it')
-        if self.mass_variances and not self.isotopes:
-            raise ValueError("expected mass_variances with isotopes = true only; remove one of them")
+        _require_rules(self)
         return self
 
 

@@ -58,7 +58,8 @@ ACOUSTIC_LIMIT_THZ = 0.05
 SOFT_THZ = 0.05
 #: parameters from the third order and from two volumes differ by no more, by their root mean square
 GRUENEISEN_AGREEMENT = 0.05
-#: where the ZA branch of a sheet is fitted, 1/A (with 2 pi): layers that slide over each other easily bend apart beyond
+#: where the ZA branch of a sheet is fitted, 1/A (with 2 pi): layers that slide easily bend one by one beyond.
+#: Further out if its eigenvalues are at rounding there (`flexural_exponent`)
 FLEXURAL_SPAN = (2e-4, 6e-4)
 #: a quadratic branch has an exponent within
 FLEXURAL_LIMITS = (1.9, 2.1)
@@ -276,7 +277,7 @@ def harmonic_checks(results: Results) -> Table:
         checks["flexural_branch"] = {
             "passed": FLEXURAL_LIMITS[0] <= exponent <= FLEXURAL_LIMITS[1],
             "detail": f"exponent {exponent:.3f} of the ZA branch, expected 2 (|q| from {FLEXURAL_SPAN[0]:g} to "
-                      f"{FLEXURAL_SPAN[1]:g} 1/A)"}
+                      f"{FLEXURAL_SPAN[1]:g} 1/A, or as near as frequencies are above rounding)"}
     path = {name: quantity.values for name, quantity in results.group("dispersion").items()}
     if "grueneisen" in path and "grueneisen_by_volumes" in path:
         moving = np.abs(path["frequency"]) > SOFT_THZ

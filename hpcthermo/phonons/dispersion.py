@@ -22,6 +22,11 @@ from hpcthermo.phonons.velocities import group_velocities
 _PLANE_TOLERANCE = 1e-3
 #: name of the point q = 0
 GAMMA = "GAMMA"
+#: f^2 counts from this multiple of the rounding of the largest (machine precision times it): p is known within 0.05
+#: then, and sheets whose layers slide easily are seen where they bend as one (turned h-BN: 1.94; from 100 on 1.74)
+ABOVE_ROUNDING = 5.0
+#: steps of a span of wave vectors outwards, and where they end, as a multiple of a reciprocal lattice vector
+_FURTHER, _ZONE_BOUNDARY = 1.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def flexural_exponent(harmonic: HarmonicCrystal, direction: tuple[int, int, int]
     direction : (3,) array
         Fractional wave vector.
     span : (float, float)
-        Smallest and largest multiple of it.
+        Smallest and largest multiple of it. Both grow, with the same quotient, until f^2 at the smallest is
+        `ABOVE_ROUNDING` times the rounding of the largest eigenvalue.
 
     Raises
     ------
@@ -161,16 +167,25 @@ def flexural_exponent(harmonic: HarmonicCrystal, direction: tuple[int, int, int]
     crystal = harmonic.crystal
     if crystal.periodic.count(False) != 1:
         raise InputError(f"flexural exponent: expected a sheet, got periodic = {crystal.periodic}")
-    q = np.geomspace(*span, points)
-    found = harmonic.phonons(q[:, None] * np.asarray(direction, dtype=float))
     normal = np.cross(*crystal.cell[[a for a in range(3) if crystal.periodic[a]]])
     normal /= np.linalg.norm(normal)
-    # acoustic and out of plane: all atoms move alike along the normal
     rigid = np.sqrt(crystal.masses / crystal.masses.sum())[:, None] * normal
-    phase = np.exp(-2j * np.pi * (found.q @ crystal.positions.T))
-    moving = found.eigenvectors.reshape(points, crystal.n_atoms, 3, -1)
-    share = np.abs(np.einsum("ia,ni,nias->ns", rigid, phase, moving))**2
-    frequencies = found.frequencies[np.arange(points), share.argmax(axis=1)]
+
+    def branch(q: np.ndarray) -> np.ndarray:
+        """The ZA branch, in which all atoms move alike along the normal."""
+        found = harmonic.phonons(q[:, None] * np.asarray(direction, dtype=float))
+        phase = np.exp(-2j * np.pi * (found.q @ crystal.positions.T))
+        moving = found.eigenvectors.reshape(len(q), crystal.n_atoms, 3, -1)
+        share = np.abs(np.einsum("ia,ni,nias->ns", rigid, phase, moving))**2
+        frequencies: np.ndarray = found.frequencies[np.arange(len(q)), share.argmax(axis=1)]
+        return frequencies
+
+    highest = harmonic.phonons(np.outer([0.0, _ZONE_BOUNDARY], direction)).frequencies.max()
+    rounding = np.sqrt(ABOVE_ROUNDING * np.finfo(float).eps) * highest
+    q = np.geomspace(*span, points)
+    while abs(branch(q[:1])[0]) < rounding and q[-1] < _ZONE_BOUNDARY:
+        q = _FURTHER * q
+    frequencies = branch(q)
     if frequencies.min() <= 0.0:
         raise InputError(f"flexural exponent: expected a stable branch, got {frequencies.min():.4f} THz; relax the "
                          "sheet and apply the sum rules")

@@ -59,6 +59,7 @@ def test_bending_is_quadratic_and_stretching_linear():
     # f / |q| = a sqrt(k / m) in the units of frequency, along x: polarization x and y
     expected = 2.0 * np.sqrt(np.array([1.0, 1.5]) / 12.0) * 2.0 * np.pi * FREQUENCY_THZ
     assert sound_velocities(harmonic, np.array([[1.0, 0.0, 0.0]]))[0, 1:] == pytest.approx(expected, rel=1e-6)
+    assert flexural_exponent(harmonic, span=(1e-7, 3e-7)) == pytest.approx(2.0, abs=0.05)  # from where f is a number
     with pytest.raises(InputError, match="stable branch"):
         flexural_exponent(springs(-0.7))
     bulk = Crystal(*(getattr(harmonic.crystal, name) for name in ("cell", "positions", "symbols", "masses")))

@@ -6,9 +6,23 @@ Plain data: a program that calls `hpcthermo.transport.bte.solution.solve` needs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
+
+from hpcthermo.bte_rules import broken_rule
+from hpcthermo.errors import InputError
 
 Divisions = tuple[int, int, int]
+
+
+def _require_valid(settings: Any, table: str) -> None:
+    """Refuse unknown words, and what breaks a rule."""
+    for name, kind in get_type_hints(type(settings)).items():
+        words, got = get_args(kind), getattr(settings, name)
+        if words and all(isinstance(word, str) for word in words) and got not in words:
+            raise InputError(f"{table}.{name}: expected one of {', '.join(words)}, got {got!r}; change it")
+    broken = broken_rule(settings)
+    if broken is not None:
+        raise InputError(f"{table}: {broken}")
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,11 @@ class FourPhononSettings:
         Instead of a sample.
     delta, sigma_THz, smearing_scale
         Gaussians of energy conservation: of the width sigma, or of adaptive widths times a factor.
+
+    Raises
+    ------
+    InputError
+        If a word is unknown or settings do not go together.
     """
 
     target_error_percent: float = 1.0
@@ -33,6 +52,9 @@ class FourPhononSettings:
     delta: Literal["adaptive_gaussian", "gaussian"] = "adaptive_gaussian"
     sigma_THz: float | None = None
     smearing_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_valid(self, "bte.four_phonon")
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,11 @@ class BteSettings:
     four_phonon : FourPhononSettings, optional
         Needs force constants of the fourth order.
     line_shapes : LineShapesSettings, optional
+
+    Raises
+    ------
+    InputError
+        If a word is unknown or settings do not go together.
     """
 
     mesh: Divisions | tuple[Divisions, Divisions, Divisions] | None = None
@@ -118,3 +145,6 @@ class BteSettings:
     thickness_A: float | None = None
     four_phonon: FourPhononSettings | None = None
     line_shapes: LineShapesSettings | None = None
+
+    def __post_init__(self) -> None:
+        _require_valid(self, "bte")
