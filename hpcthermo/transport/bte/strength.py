@@ -262,12 +262,14 @@ class CubicStrength:
         run = code[runs] // mesh.n_points
         pairs = _changes(run // n)
         pair = run[pairs] // n
-        translations, translation = np.unique(code % mesh.n_points, return_inverse=True)
+        second = code % mesh.n_points
+        translations = np.flatnonzero(np.bincount(second))
+        translation = np.searchsorted(translations, second).astype(np.int32)
         self.n_pairs, self.n_terms, self.n_runs = len(pairs), len(code), len(runs)
         self._translations = mesh.addresses[translations]
         self._terms = [backend.from_host(np.ascontiguousarray(x)) for x in (
             np.r_[pairs, len(runs)].astype(np.int32), (run % n).astype(np.int32),
-            np.r_[runs, len(code)].astype(np.int32), translation.astype(np.int32), values)]
+            np.r_[runs, len(code)].astype(np.int32), translation, values)]
         least = least[list(order)]
         columns, column = np.unique(pair // sizes[0], return_inverse=True)
         rows, row = np.unique(columns // sizes[1], return_inverse=True)
@@ -284,14 +286,14 @@ class CubicStrength:
     def _codes(self, third: Interactions, least: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
         """Pair (dR, j, k), first atom and R2 of each term as one number; and the order of the directions in it."""
         mesh, n, divisions = self.mesh, self.mesh.crystal.n_atoms, self.mesh.divisions
-        vectors = mesh.lattice_vectors(third.vectors)
-        difference = (vectors[:, 0] - vectors[:, 1] - least) % divisions
+        second, third_leg = (mesh.lattice_vectors(third.vectors[:, leg]).astype(np.int32) for leg in (0, 1))
+        difference = ((second - third_leg - least) % divisions).astype(np.int32)
         atom_pair = third.atoms[:, 1] * n + third.atoms[:, 2]
         order = _cheapest_order(difference, atom_pair, divisions)
         x, y, z = order
-        line = (atom_pair * divisions[z] + difference[:, z]) * divisions[y] + difference[:, y]
+        line = (atom_pair.astype(np.int64) * divisions[z] + difference[:, z]) * divisions[y] + difference[:, y]
         pair = line * divisions[x] + difference[:, x]
-        return (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(vectors[:, 1] % divisions), order
+        return (pair * n + third.atoms[:, 0]) * mesh.n_points + mesh.index(third_leg), order
 
     def _set_lines_of_pairs(self, *atom_pairs: np.ndarray) -> None:
         """Lines along the first and second direction by atom pair; inputs of the next with one pair's lines alone."""

@@ -29,7 +29,7 @@ from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.transport.bte.collisions import LISTED, Collisions, Stars, collect_collisions, joined, listed_task
 from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import PhaseSpace, RateSum, ThreePhononRates, in_order, sum_in_order
+from hpcthermo.transport.bte.rates import PhaseSpace, RateSum, Strength, ThreePhononRates, in_order, sum_in_order
 from hpcthermo.transport.bte.smearing import Gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
 
@@ -76,7 +76,7 @@ class ThreePhononProblem:
     instruction_set: str = field(default_factory=supported_instruction_set)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("rates", "sum")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("rates", "strength", "sum")}
 
     @cached_property
     def sum(self) -> RateSum:
@@ -84,14 +84,16 @@ class ThreePhononProblem:
         return RateSum(self.mesh, self.phonons.frequencies, self.temperatures, self.split)
 
     def tabulated(self) -> ThreePhononProblem:
-        """The same for threads of this process alone: with tables, and without the list that they were made of."""
+        """The same for threads of this process alone: with strengths, and without the list they were made of."""
         other = replace(self, third=None)
-        other.__dict__["rates"] = self.rates
+        other.__dict__["strength"] = self.strength
         return other
 
     def divided(self) -> ThreePhononProblem:
         """The same with normal and Umklapp processes apart, and with the tables that this one has."""
         other = replace(self, split=True)
+        if "strength" in self.__dict__:
+            other.__dict__["strength"] = self.strength
         if "rates" in self.__dict__:
             other.__dict__["rates"] = self.rates.divided()
         return other
@@ -99,11 +101,16 @@ class ThreePhononProblem:
     @cached_property
     def rates(self) -> ThreePhononRates:
         """The sum over triplets, with its tables; made when first needed, and again after a journey."""
-        backend = self._backend()
-        strength = (PhaseSpace(self.phonons) if self.third is None
-                    else CubicStrength(self.mesh, self.phonons, self.third, backend))
+        strength = self.strength
+        backend = strength.backend if isinstance(strength, CubicStrength) else self._backend()
         return ThreePhononRates(self.mesh, self.phonons, strength, self.temperatures, gaussian=self.gaussian,
                                 split=self.split, symmetrised=self.symmetrised, backend=backend)
+
+    @cached_property
+    def strength(self) -> Strength:
+        """Strengths with their tables; made as `rates` are."""
+        return (PhaseSpace(self.phonons) if self.third is None
+                else CubicStrength(self.mesh, self.phonons, self.third, self._backend()))
 
     def _backend(self) -> Backend:
         if self.device != "cpu":
