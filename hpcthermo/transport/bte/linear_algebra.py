@@ -6,19 +6,53 @@ bits: a worker with one thread and this process with several would not agree.
 
 from __future__ import annotations
 
-import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-_controller = functools.cache(ThreadpoolController)
 
+class _OneThread(AbstractContextManager[None]):
+    """A limit of the process that any threads enter: the first sets it and the last takes it back.
 
-def one_thread() -> AbstractContextManager[Any]:
-    """A context in which NumPy's products of matrices take one thread.
-
-    The limit is one of the process, and belongs to the thread that sets it first: enter before threads are started.
+    threadpoolctl lets the thread that sets a limit, and no other, take it back. That is a thread of this object, for
+    the last thread to leave need not be the first that entered.
     """
-    limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
-    return limit
+
+    def __init__(self) -> None:
+        self._entered, self._lock, self._holder = 0, threading.Lock(), ThreadPoolExecutor(1)
+        self._limit: Any = None
+
+    @cached_property
+    def _controller(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def _set(self) -> None:
+        self._limit = self._controller.limit(limits=1, user_api="blas")
+        self._limit.__enter__()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._entered:
+                self._holder.submit(self._set).result()
+            self._entered += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                self._holder.submit(self._limit.__exit__, None, None, None).result()
+
+
+_one_thread = _OneThread()
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """A context in which NumPy's products of matrices take one thread, in all threads while any is in it.
+
+    A limit that a living thread has set with threadpoolctl itself stays as it is.
+    """
+    return _one_thread
