@@ -11,10 +11,8 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
-from hpcthermo.phonons.displacements import second_order_displacements, shortest_distances, third_order_displacements
-from hpcthermo.phonons.fourth_order import FourthOrder
+from hpcthermo.phonons.displacements import shortest_distances
 from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry
-from hpcthermo.phonons.supercells import SpaceGroup
 from hpcthermo.units import PRESSURE_GPA
 
 #: largest force and stress of a structure that counts as relaxed, eV/A and GPa
@@ -60,17 +58,6 @@ class Cost:
             inside = [np.count_nonzero(near[np.ix_(near[i], near[i])]) for i in supercell.origin_of]
             share = float(sum(inside)) / (n * n_super**2)
         return cls(n_super, cells, 24 * n_super * sum(cells.values()), 27 * 8 * n * n_super**2 if third else 0, share)
-
-
-def campaign_cost(supercell: Supercell, group: SpaceGroup, third: bool = True, third_cutoff: float | None = None,
-                  fourth: bool = False, fourth_cutoff: float | None = None) -> Cost:
-    """Numbers of displaced supercells and memory, without a calculation."""
-    cells = {2: second_order_displacements(supercell, group).n_cells}
-    if third:
-        cells[3] = third_order_displacements(supercell, group, cutoff=third_cutoff).n_cells
-    if fourth:
-        cells[4] = FourthOrder.plan(supercell, group, fourth_cutoff).dataset.n_cells
-    return Cost.of_cells(supercell, cells, third_cutoff)
 
 
 def largest_cutoff(supercell: Supercell) -> float:

@@ -57,12 +57,18 @@ def compile_to_cubin(nvrtc, source, options):
     return cubin.raw, log.value.decode()
 
 
+#: what jobs take in double precision only; all others are quick tests in mixed precision
+IN_DOUBLE = ("collisions", "surfaces", "four_phonon")
+
+
 def combinations():
-    """All of them; in double precision and for the older architecture slow tests, which `make kernels` runs too."""
+    """All of them; in the precision that jobs do not take and for the older architecture slow tests, which
+    `make kernels` runs too."""
     for module in SOURCES:
         for precision in PRECISIONS:
             for architecture in GPU_ARCHITECTURES:
-                slow = module == "nep of degree 8" or precision == "double" or architecture != GPU_ARCHITECTURES[-1]
+                usual = "double" if module in IN_DOUBLE else "mixed"
+                slow = module == "nep of degree 8" or precision != usual or architecture != GPU_ARCHITECTURES[-1]
                 yield pytest.param(module, precision, architecture, marks=[pytest.mark.slow] if slow else [])
 
 

@@ -66,7 +66,7 @@ TARGET = 0.002
 
 def sampled(problem, **how):
     """Four-phonon linewidths by a sample of several rounds."""
-    return by_sample(problem, conductivity_beside(problem), TARGET, **how)
+    return by_sample(problem, conductivity_beside(problem), TARGET, 100_000, **how)
 
 
 def kept(folder):

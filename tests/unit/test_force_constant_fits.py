@@ -11,10 +11,11 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.displacements import second_order_displacements, third_order_displacements
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
 from hpcthermo.phonons.fits import fitted, predicted_forces, random_displacements
+from hpcthermo.phonons.fourth_order import FourthOrder
 from hpcthermo.phonons.from_forces import force_constants_of
 from hpcthermo.phonons.projection import Translations, largest_sum, projected
 from hpcthermo.phonons.requirements import (
-    campaign_cost,
+    Cost,
     largest_cutoff,
     require_cutoff,
     require_relaxed,
@@ -79,11 +80,16 @@ def test_too_few_cells_are_refused(silicon):
 
 def test_cost_is_that_of_the_displacements(silicon):
     supercell, group = silicon
-    cost = campaign_cost(supercell, group, fourth=True)
-    assert cost.cells == {2: 1, 3: third_order_displacements(supercell, group).n_cells, 4: 121}
+    cells = {2: second_order_displacements(supercell, group).n_cells,
+             3: third_order_displacements(supercell, group).n_cells,
+             4: FourthOrder.plan(supercell, group, None).dataset.n_cells}
+    cost = Cost.of_cells(supercell, cells)
+    assert cells == {2: 1, 3: cells[3], 4: 121}
+    assert cost.force_bytes == np.zeros((122 + cells[3], 8, 3)).nbytes
     assert cost.compact_third_bytes == np.zeros((2, 8, 8, 3, 3, 3)).nbytes
     assert cost.third_share == 1.0
-    assert campaign_cost(supercell, group, third_cutoff=2.5).third_share < 0.5
+    assert Cost.of_cells(supercell, cells, third_cutoff=2.5).third_share < 0.5
+    assert Cost.of_cells(supercell, {2: 1}).compact_third_bytes == 0
 
 
 def test_unusable_input_is_refused(silicon):

@@ -82,7 +82,7 @@ def test_a_sample_that_was_killed_goes_on_with_the_same_bits(problem, expected, 
     assert computed[2:] == rounds[2:]
     # a further target takes what there is
     conductivity = sample_points.conductivity_beside(problem)
-    by_sample(problem, conductivity, 2.0 * sample_points.TARGET, campaign=on(ThisThread(), tmp_path, computed))
+    by_sample(problem, conductivity, 2.0 * sample_points.TARGET, 100_000, campaign=on(ThisThread(), tmp_path, computed))
     assert computed[len(rounds):] == [0] * (len(computed) - len(rounds))
 
 

@@ -70,7 +70,7 @@ def of_all_processes(channels: np.ndarray) -> FourPhononLinewidths:
 
 
 def sampled(n_points: int, blocks: Blocks, conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]],
-            target_error: float, most_samples: int = 100_000) -> FourPhononLinewidths:
+            target_error: float, most_samples: int) -> FourPhononLinewidths:
     """By samples, until the trace of kappa is known to a relative standard error.
 
     Parameters

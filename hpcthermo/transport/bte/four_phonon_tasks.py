@@ -181,7 +181,7 @@ def all_processes(problem: FourPhononProblem, threads: int = 1, stage: Stage | N
 
 
 def by_sample(problem: FourPhononProblem, conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]],
-              target_error: float, most_samples: int = 100_000, threads: int = 1, stage: Stage | None = None,
+              target_error: float, most_samples: int, threads: int = 1, stage: Stage | None = None,
               campaign: Campaign | None = None) -> FourPhononLinewidths:
     """By a sample; see `hpcthermo.transport.bte.four_phonon_sample.sampled`, other parameters are of `all_processes`.
 
