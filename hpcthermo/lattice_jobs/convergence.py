@@ -166,7 +166,9 @@ def analyze_convergence(results: Results) -> tuple[Table, Table]:
         if failures:
             label, reason = next(iter(failures.items()))
             unsolved = f"no solution of the full equation at {', '.join(failures)} ({label}: {reason})"
-            checks["lbte_solved"] = {"passed": False, "detail": unsolved}
+            # of one series after the other
+            others = f"{checks['lbte_solved']['detail']}; " if "lbte_solved" in checks else ""
+            checks["lbte_solved"] = {"passed": False, "detail": others + unsolved}
             checks[f"converged_{NAMES[name]}"] = {"passed": False, "detail": f"not known: {unsolved}"}
             continue
         where = "the value before"

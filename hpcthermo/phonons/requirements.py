@@ -72,16 +72,19 @@ def require_cutoff(supercell: Supercell, cutoff: float | None, what: str) -> Non
     Raises
     ------
     InputError
-        If the cutoff reaches no neighbour of some atom, or beyond half the supercell.
+        If the cutoff reaches no neighbour of some atom, or beyond half the supercell, or none can do better.
     """
     if cutoff is None:
         return
     largest = largest_cutoff(supercell)
+    nearest = max(float(np.delete(shortest_distances(supercell, int(i)), i).min(initial=np.inf))
+                  for i in supercell.origin_of)
+    if largest < nearest < np.inf:
+        raise InputError(f"{what}: expected a supercell whose shortest width is at least twice the distance of nearest "
+                         f"neighbours, {nearest:.3f} A, got half a width of {largest:.3f} A; give a larger supercell")
     if not 0.0 < cutoff <= largest:
         raise InputError(f"{what}: expected a cutoff above 0 and up to half the shortest width of the supercell, "
                          f"{largest:.3f} A, got {cutoff:g} A; give a smaller one, or a larger supercell")
-    nearest = max(float(np.delete(shortest_distances(supercell, int(i)), i).min(initial=np.inf))
-                  for i in supercell.origin_of)
     if cutoff + 1e-6 < nearest < np.inf:
         raise InputError(f"{what}: expected a cutoff that reaches the nearest neighbour of every atom, "
                          f"{nearest:.3f} A, got {cutoff:g} A; give a larger one")

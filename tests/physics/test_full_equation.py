@@ -17,6 +17,7 @@ from hpcthermo.phonons.velocities import group_velocities, little_group_average
 from hpcthermo.transport.bte import direct
 from hpcthermo.transport.bte.collisions import CollisionMatrix, Stars, collect_collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, require_sound
+from hpcthermo.transport.bte.cost import _PROCESS_BYTES
 from hpcthermo.transport.bte.lbte import conjugate_gradients, solve
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
@@ -132,6 +133,11 @@ def test_matrix_is_positive_with_shared_weights(n_atoms, divisions):
 
 
 @pytest.mark.oracle
+def test_processes_take_the_memory_that_check_tells(silicon):
+    columns = silicon.collisions.whole
+    assert sum(column.nbytes for column in columns) == _PROCESS_BYTES * len(silicon.collisions)
+
+
 def test_shared_weights_are_a_sum_of_squares(answers, silicon):
     stars, n_bands = Stars.of(silicon.mesh), silicon.frequencies.shape[1]
     one, other = np.random.default_rng(1).standard_normal((2, len(stars.sizes), n_bands, 3))

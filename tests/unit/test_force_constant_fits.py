@@ -100,6 +100,10 @@ def test_unusable_input_is_refused(silicon):
         require_cutoff(supercell, 2.8, "fc3")
     with pytest.raises(InputError, match=r"nearest neighbour of every atom, 2\.352 A, got 2\.3 A"):
         require_cutoff(supercell, 2.3, "fc3")
+    small = build_supercell(supercell.crystal, [1, 1, 1])  # 1.57 A from its middle to its faces
+    for cutoff in (1.0, 2.0, 3.0):
+        with pytest.raises(InputError, match=r"2\.352 A, got half a width of .*; give a larger supercell"):
+            require_cutoff(small, cutoff, "fc3")
     require_relaxed(supercell, np.zeros((8, 3)), np.zeros(6))
     with pytest.raises(InputError, match="relax it first"):
         require_relaxed(supercell, np.full((8, 3), 0.01))

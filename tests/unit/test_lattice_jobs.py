@@ -21,13 +21,15 @@ from hpcthermo.lattice_jobs.source import ForceConstants
 from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
+from hpcthermo.phonons.stability import harmonic_crystal
 from hpcthermo.plots.bte import bte_drawings
 from hpcthermo.results import Quantity, Results, read_results
 from hpcthermo.transport.bte.cost import RateCost
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.lbte import conjugate_gradients
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.solution import solve
+from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
+from hpcthermo.transport.bte.solution import adaptive_widths, solve
 from hpcthermo.units import CONDUCTIVITY_W_PER_M_K
 
 AT_HAND = """
@@ -346,9 +348,13 @@ def test_isotopes_have_the_delta_of_the_job(lattice):
     widths = np.full(given.phonons.frequencies.shape, 0.4)
     np.testing.assert_allclose(isotope_linewidths(given.mesh, given.phonons, variances, widths), found["gaussian"])
     assert not np.allclose(found["adaptive_gaussian"], found["tetrahedron"], rtol=1e-3)
-    # the sum over modes of any delta is about the same
-    sums = [np.einsum("is,i->", gamma, given.mesh.irreducible[1]) for gamma in found.values()]
-    np.testing.assert_allclose(sums, sums[0], rtol=0.5)
+    # on a fine mesh the sum over modes of any narrow delta is the same
+    harmonic = harmonic_crystal(lattice, "gonze")
+    mesh = Mesh.create(lattice.crystal, (9, 9, 9))
+    phonons = mesh_phonons(harmonic, mesh)
+    sums = [np.einsum("is,i->", isotope_linewidths(mesh, phonons, variances, widths), mesh.irreducible[1])
+            for widths in (None, 0.1, adaptive_widths(mesh, harmonic, phonons).widths)]
+    np.testing.assert_allclose(sums, sums[0], rtol=0.05)
 
 
 def test_lines_have_shifts_and_areas(lattice):
@@ -504,7 +510,6 @@ def test_rates_cost_what_was_measured():
     more = RateCost(Mesh.create(sheet, (12, 12, 1)), 5)
     assert more.n_triplets / cost.n_triplets == pytest.approx(16.0, rel=0.2)
     assert more.n_processes / cost.n_processes == pytest.approx(8.0, rel=0.2)
-    assert more.full_bytes > 21.0 * more.n_processes
 
 
 @pytest.mark.usefixtures("without_figures")

@@ -205,11 +205,12 @@ class CollisionMatrix:
             return gained, given
 
         # in a fixed order, whatever runs at once
-        if self._threads == 1:
-            shares = list(map(share, range(SHARES)))
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                shares = list(pool.map(share, range(SHARES)))
+        with one_thread():
+            if self._threads == 1:
+                shares = list(map(share, range(SHARES)))
+            else:
+                with ThreadPoolExecutor(self._threads) as pool:
+                    shares = list(pool.map(share, range(SHARES)))
         gained, given = (np.sum(both, axis=0) for both in zip(*shares, strict=True))
         both = gained + stars.gather(given) / sizes
         return 0.5 * self._prefactor * self._project(both).reshape(shape)

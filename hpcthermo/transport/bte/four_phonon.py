@@ -50,7 +50,8 @@ from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend, make_backend
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean, occupations
+from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
+from hpcthermo.transport.bte.collisions import inverse_sinh
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.quartic_strength import QuarticStrength, Workspace
 from hpcthermo.transport.bte.smearing import Gaussian
@@ -126,8 +127,8 @@ class FourPhononRates:
         self.frequencies = np.ascontiguousarray(degenerate_mean(f, f[..., None])[..., 0])
         self._variances = np.ascontiguousarray(degenerate_mean(f, gaussian.widths[..., None])[..., 0]) ** 2
         self._tables = [self._backend.from_host(x) for x in (self.frequencies, self._variances)]
-        n = occupations(self.frequencies, self.temperatures)
-        self._z = np.sqrt(n * (n + 1.0))
+        # not from occupations, which are nothing or few digits where f > 708 k T / h (15 THz at 1 K)
+        self._z = np.array([0.5 * inverse_sinh(self.frequencies, float(t)) for t in self.temperatures])
         self.prefactor = np.pi / (6.0 * PLANCK_EV_PER_THZ**2 * mesh.n_points**2)
         # a long wave couples in proportion to its frequency (of which the amplitude takes back a part)
         weight = (self._z * np.where(f > CUTOFF_FREQUENCY_THZ, f, 0.0)).sum(axis=2)

@@ -73,7 +73,7 @@ class Solution:
     full : Conductivity or None
         Of the full equation, not numbers at temperatures where it failed; None if it is not asked for or failed at all.
     full_facts : dict
-        How it was solved; "residuals" by temperature.
+        How it was solved; "residuals" and "weights_change" by temperature.
     full_failures : dict of int to str
         Why it was not solved, by the index of the temperature.
     coherence : Coherences or None
@@ -389,6 +389,6 @@ def _solve_full(solution: Solution, collisions: Collisions, prefactor: float, se
         again = Conductivity.relaxation_time(mesh, solution.relaxation_time.frequencies, solution.velocities,
                                              found.linewidths, temperatures, thickness)
         ratio = np.trace(again.kappa, axis1=1, axis2=2) / np.trace(solution.relaxation_time.kappa, axis1=1, axis2=2)
-        solution.full_facts["weights_change"] = float(np.abs(ratio - 1.0).max())  # nothing on a fine mesh
+        solution.full_facts["weights_change"] = np.abs(ratio - 1.0)  # nothing on a fine mesh
     name = "lowest_eigenvalue_by_highest"
     solution.soundness |= {"asymmetry": max(one["asymmetry"] for one in sound), name: min(one[name] for one in sound)}

@@ -256,7 +256,8 @@ class CubicStrength:
         for begin in range(0, len(starts), _TERMS_TOGETHER):
             end = min(begin + _TERMS_TOGETHER, len(starts))
             values[begin:end, :_ELEMENTS] = np.add.reduceat(flat[by_code[ends[begin]:ends[end]]],
-                                                            starts[begin:end] - starts[begin], axis=0)
+                                                            starts[begin:end] - starts[begin], axis=0,
+                                                            dtype=np.float64)
         # terms -> runs of one first atom -> pairs -> lines along the first, the second, the third direction
         runs = _changes(code // mesh.n_points)
         run = code[runs] // mesh.n_points
