@@ -5,7 +5,8 @@ forces          (displaced cells) x (time of one force call, from a probe) / (wo
 third order     3 arrays of n N_s^2 27 numbers of 8 bytes while they are made
 fourth order    7 kB for each quadruple of near atoms while they are made
 fits            27 n N_s^2 (400 + 1000 s) bytes; within a factor of two of what symfc took for 50 to 128 atoms
-rates           as in `transport.bte.cost` and `.four_phonon_cost`, on threads of this process or on workers
+rates           as in `transport.bte.cost` and `.four_phonon_cost`, on threads of this process or on workers, of
+                which those that are processes here have tables and lists of force constants of their own
 
 symbol   is
 n, N_s   atoms of the primitive cell and of the supercell
@@ -36,6 +37,8 @@ _START_SECONDS = 5.0
 _FIT_BYTES = (1000.0, 400.0)
 #: of the fourth order, for each quadruple of near atoms: bytes and seconds until it obeys the sum rules (silicon)
 _QUADRUPLE_BYTES, _QUADRUPLE_SECONDS = 7e3, 2.5e-4
+#: of a quadruple in the list
+_LISTED_QUADRUPLE_BYTES = 8.0 * (81 + 4 + 9)
 #: what a job of convergence varies of [force_constants]
 _SECTION_KEYS = {"cutoffs3_A": "cutoff3_A", "supercells": "supercell", "displacements_A": "displacement_A"}
 #: largest times of a class, s
@@ -58,6 +61,10 @@ class LatticeEstimate:
         Displaced supercells by order; random ones under the highest order that is fitted.
     quartic : QuarticSize or None
         Of the fourth order, where it is needed.
+    forces : float
+        Most bytes while forces are computed.
+    list_bytes : float
+        Lists of force constants, at most; each process that computes rates has them.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list)
@@ -65,6 +72,8 @@ class LatticeEstimate:
     seconds: float | None = _START_SECONDS
     cells: dict[int, int] = field(default_factory=dict)
     quartic: QuarticSize | None = None
+    forces: float = 0.0
+    list_bytes: float = 0.0
 
     def add(self, name: str, value: str) -> None:
         """One more line."""
@@ -105,6 +114,7 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
         require_phonons(crystal, job.phonon)
     if bte is not None:
         _boltzmann(bte, crystal, job, found)
+    found.memory = max(found.memory, found.forces)
     return found
 
 
@@ -119,6 +129,7 @@ def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate, needed: int) ->
     _describe(dynamics.crystal, found)
     for order, constants in sorted(dynamics.force_constants.items()):
         found.memory += 3.0 * constants.values.nbytes
+        found.list_bytes += constants.values.nbytes if order > 2 else 0.0
         supercell = dynamics.supercell(order)
         size = "" if supercell is None else f", supercell of {supercell.n_atoms} atoms"
         if order == 4:
@@ -136,8 +147,7 @@ def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int,
     require_species(potential.style, potential.elements, snapshot.species)
     unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
     _describe(unrelaxed.crystal, found)
-    found.memory = max(found.memory + _displaced(job, section, unrelaxed, order, probe, found)
-                       for section in _sections(job))
+    found.memory += max(_displaced(job, section, unrelaxed, order, probe, found) for section in _sections(job))
     return unrelaxed.crystal
 
 
@@ -167,7 +177,7 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
 
     order, random = min(order, section.order), section.method == "random"
     processes = 0 if job.campaign.where in _ELSEWHERE else _workers(job)
-    memory, campaign = 0.0, 0.0
+    memory, lists = 0.0, 0.0
     for n in [order] if random else range(2, order + 1):
         displaced = (randomly_displaced_cells(unrelaxed, section, job.seed) if random
                      else displaced_cells(unrelaxed, section, n))
@@ -179,11 +189,13 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
             # differences: the third order of a site holds changes of the second order of the whole supercell
             memory += (cost.compact_third_bytes / 8.0 * (_FIT_BYTES[0] * cost.third_share + _FIT_BYTES[1]) if random
                        else 5.0 * 8.0 * 9.0 * cost.n_atoms**2 * 3.0)
-        campaign = max(campaign, campaign_bytes(cost.n_atoms, count, processes))
+        lists += cost.compact_third_bytes * cost.third_share
+        found.forces = max(found.forces, campaign_bytes(cost.n_atoms, count, processes))
         kept = f", {cost.compact_third_bytes / 2**20:,.1f} MiB" if n == 3 else ""
         if displaced.fourth is not None:
             quadruples = displaced.fourth.n_quadruples
             memory += _QUADRUPLE_BYTES * quadruples
+            lists += _LISTED_QUADRUPLE_BYTES * quadruples
             found.quartic = QuarticSize.of_cutoff(displaced.supercell, displaced.fourth.near)
             kept = f", {quadruples:,} quadruples, {_QUADRUPLE_BYTES * quadruples / 2**20:,.1f} MiB at work"
             if found.seconds is not None:
@@ -195,7 +207,8 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
         if probe and found.seconds is not None:
             found.seconds += count * seconds_per_call(
                 force_function(job, displaced, unrelaxed.layers)) / _workers(job)
-    return max(memory, campaign - _PROCESS_BYTES)
+    found.list_bytes = max(found.list_bytes, lists)
+    return memory
 
 
 def _describe(crystal: Crystal, found: LatticeEstimate) -> None:
@@ -238,12 +251,13 @@ def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob
     found.add("triplets", f"{cost.n_triplets:,}")
     tasks = task_count(irreducible, 2 if bte.normal_umklapp and not full else 1, cost.n_bands, cost.n_temperatures)
     on_workers = job.campaign.where != "local" or job.campaign.workers != "auto"
-    threads = job.execution.threads or len(os.sched_getaffinity(0))
+    threads, processes = _places(job, job.execution.device == "cpu")
     place = f"the workers of [campaign] ({job.campaign.where})" if on_workers else f"{threads} threads of this process"
     found.add("q-point tasks", f"{tasks:,} on {place}")
     strengths = cost.strength_bytes(job.execution.device)
-    held = 1 if job.execution.device == "cuda" else threads
-    found.add("strengths", f"{strengths / 2**20:,.1f} MiB at a time in each of {held} threads")
+    held = min(1, threads) if job.execution.device == "cuda" else threads
+    holders = f"{processes} processes" if processes else f"{held} threads" if threads else "the workers elsewhere"
+    found.add("strengths", f"{strengths / 2**20:,.1f} MiB at a time in each of {holders}")
     # phase spaces have weights of their own, and so have normal and Umklapp processes beside a list
     passes = (1 if full and bte.normal_umklapp else 0) + (1 if job.kind == "bte" else 0)
     seconds = cost.strength_seconds + (1 + passes) * cost.weight_seconds
@@ -252,13 +266,31 @@ def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob
                                f"{' and on disk' if on_workers else ''}")
         seconds += cost.full_seconds + (cost.strength_seconds if bte.normal_umklapp else 0.0)
     workers = _workers(job) if on_workers else threads
-    fourth = 0.0 if bte.four_phonon is None else _four_phonons(bte, times, mesh, workers, found)
+    fourth = 0.0 if bte.four_phonon is None else _four_phonons(bte, times, mesh, job, workers, found)
     if found.seconds is not None:
         found.seconds += times * seconds / workers
-    return fourth + cost.table_bytes(threads) + held * strengths + (cost.full_bytes if full else 0.0)
+    of_process = _PROCESS_BYTES + cost.table_bytes(1) + strengths + 2.0 * found.list_bytes
+    return (fourth + cost.table_bytes(threads) + held * strengths + processes * of_process
+            + (cost.full_bytes if full else 0.0))
 
 
-def _four_phonons(bte: BteSection, times: int, mesh: Mesh, workers: int, found: LatticeEstimate) -> float:
+def _places(job: LatticeDynamicsJob, thread_safe: bool) -> tuple[int, int]:
+    """Threads of this process, and further processes on this machine, that compute tasks of q-points.
+
+    They are those of `campaign.workers.start_workers`.
+    """
+    section = job.campaign
+    if section.where in _ELSEWHERE:
+        return 0, 0
+    if section.where == "local" and section.workers == "auto":
+        return job.execution.threads or len(os.sched_getaffinity(0)), 0
+    count = _workers(job)
+    here = section.where == "threads" or (section.where == "local" and (thread_safe or count == 1))
+    return (count, 0) if here else (0, count)
+
+
+def _four_phonons(bte: BteSection, times: int, mesh: Mesh, job: LatticeDynamicsJob, workers: int,
+                  found: LatticeEstimate) -> float:
     """Lines about four phonons, and their time; returns the memory, bytes."""
     from hpcthermo.transport.bte.four_phonon_cost import FourPhononCost
 
@@ -272,4 +304,5 @@ def _four_phonons(bte: BteSection, times: int, mesh: Mesh, workers: int, found: 
                               f"one core; {cost.thread_bytes / 2**20:,.1f} MiB in each thread")
     if found.seconds is not None:
         found.seconds += times * cost.core_seconds / workers
-    return cost.table_bytes + workers * cost.thread_bytes
+    threads, processes = _places(job, thread_safe=True)
+    return (1 + processes) * cost.table_bytes + (threads + processes) * cost.thread_bytes

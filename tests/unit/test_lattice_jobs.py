@@ -500,6 +500,26 @@ def test_check_counts_random_cells_and_every_mesh_of_a_convergence():
     assert found.memory > 150e6 + 4.0 * 27.0 * 64**2 * 2 * 8.0
 
 
+def test_check_counts_the_memory_of_every_process():
+    def check(more, text=SILICON):
+        found = estimate_lattice_job(parse_job(tomllib.loads(text + more)), probe=False)
+        return found.memory, next(value for name, value in found.lines if name == "strengths").split("each of ")[1]
+
+    def processes(count):
+        return f'[campaign]\nwhere = "processes"\nworkers = {count}\n'
+
+    assert check("[execution]\nthreads = 5\n")[1] == check("[campaign]\nworkers = 5\n")[1] == "5 threads"
+    one, three = check(processes(1)), check(processes(3))
+    assert three[1] == "3 processes"
+    assert 150e6 < (three[0] - one[0]) / 2.0 < 200e6
+    elsewhere = check('[campaign]\nwhere = "scheduler"\nscheduler_file = "scheduler.json"\ntls = false\n')
+    assert elsewhere[1] == "the workers elsewhere"
+    assert one[0] - elsewhere[0] > 150e6
+    # a list of 64 x 64 x 2 blocks instead of 8 x 8 x 2
+    ones, threes = (check(processes(n), SILICON.replace("[1, 1, 1]", "[2, 2, 2]")) for n in (1, 3))
+    assert (threes[0] - ones[0]) - (three[0] - one[0]) > 2.0 * (64**2 - 8**2) * 2 * 27.0 * 8.0
+
+
 def test_rates_cost_what_was_measured():
     """28 atoms of graphene: 52 ms of processor time for a triplet, weights of the phase space included."""
     sheet = Crystal(np.diag([6.5, 6.5, 40.0]), np.random.default_rng(1).random((28, 3)), ("C",) * 28, np.full(28, 12.0),
