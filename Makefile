@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(VENV)/bin/hpcthermo run jobs/gr_hbn_itc/quick.toml -n 2 --out runs/quick
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

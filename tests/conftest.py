@@ -23,6 +23,10 @@ LEFT_OUT = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "xdi
             for word in ("-p", f"no:{name}")]
 #: exit codes of pytest for an error of collection or usage
 NOT_COLLECTED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+#: groups of tests to start first, by processor time; `--no-loadscope-reorder` lets xdist keep this order
+LONGEST = ("ranks", "test_lattice_jobs", "test_gpu_emulation", "test_run", "test_bench", "phonopy",
+           "test_layers_at_rest", "test_nvrtc", "test_ensembles", "test_nemd", "test_report", "test_kills", "dask",
+           "test_bridge", "test_cuda_host")
 _batches: dict[int, dict[str, dict[str, str]]] = {}
 
 # Ranks that wait for each other sleep: tests have more ranks than cores, and MPICH spins for whole time slices,
@@ -46,6 +50,17 @@ def without_figures(monkeypatch):
 
     monkeypatch.setattr(plots, "draw_figures", lambda folder: [])
     monkeypatch.setattr(plots, "draw_structure", lambda snapshot, path: path)
+
+
+@pytest.fixture(scope="module")
+def plain_figures():
+    """Figures of few dots, simple fonts and no layout take half the time; test_report.py draws the real ones."""
+    from hpcthermo import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_DOTS_PER_INCH", 60)
+        patch.setattr(plots, "STYLE", {**plots.STYLE, "pdf.fonttype": 3, "figure.constrained_layout.use": False})
+        yield
 
 
 def _ranks(item: pytest.Item) -> int | None:
@@ -77,10 +92,12 @@ def _run_batch(ranks: int, node_ids: list[str]) -> tuple[dict[str, dict[str, str
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the suite, one takes all tests on ranks, and files stay whole."""
+    """Where several processes share the suite, one takes all tests on ranks, and files stay whole, long ones first."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("ranks" if _ranks(item) else str(item.path.stem)))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.get_closest_marker("xdist_group").args[0], len(places)))
 
 
 @pytest.hookimpl(optionalhook=True)

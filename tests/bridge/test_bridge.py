@@ -221,6 +221,7 @@ series_interval_steps = 1
 STAGE = "[[stage]]\ntemperature_K = 300.0\ntimestep_fs = 2.0\nsteps = 3\n"
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(("kind", "section", "words"), [
     ("minimize", "[minimize]\nfree_cell_components = ['xx']", "changes the cell: EMT: the calculator gives no"),
     ("md", STAGE + "ensemble = 'npt'", "'npt' changes the cell: EMT"),

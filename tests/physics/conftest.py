@@ -10,6 +10,15 @@ import pytest
 LATTICE = Path(__file__).parents[2].parent / "shared" / "data" / "lattice"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """One process has all files of the oracle, so that it runs once."""
+    asking = {item.path for item in items if "phonopy_oracle" in item.fixturenames}
+    for item in items:
+        if item.path in asking and item.get_closest_marker("parallel") is None:
+            item.add_marker(pytest.mark.xdist_group("phonopy"))
+
+
 @pytest.fixture(scope="session")
 def phonopy_oracle(tmp_path_factory):
     """Force constants, frequencies, velocities, Grueneisen tensors of silicon and rock salt by phonopy and phono3py."""

@@ -132,13 +132,13 @@ class IdealGas:
 
 
 @pytest.mark.parametrize(("options", "share", "steps"), [
-    ({"isotropic": True}, 1.0, 12_000), ({"free_components": ("xx", "yy", "zz")}, 1.0, 12_000),
-    pytest.param({"free_components": ("zz", "xy", "xz")}, 1.0 / 3.0, 60_000, marks=pytest.mark.slow),
+    ({"isotropic": True}, 1.0, 6_000), ({"free_components": ("xx", "yy", "zz")}, 1.0, 6_000),
+    pytest.param({"free_components": ("zz", "xy", "xz")}, 1.0 / 3.0, 30_000, marks=pytest.mark.slow),
 ])
 def test_volume_of_an_ideal_gas(options, share, steps, monkeypatch):
     """N atoms of an ideal gas have P(V) ~ V^N exp(-P V / k T): a gamma distribution of shape N + 1."""
     monkeypatch.setattr(barostats, "_LARGEST_STRAIN", 5.0)
-    n, temperature, timestep, relaxation = 6, 300.0, 1.0, 60.0
+    n, temperature, timestep, relaxation = 6, 300.0, 1.0, 30.0
     thermal = BOLTZMANN_EV_PER_K * temperature
     pressure = (n + 1) * thermal / 1000.0
     engine = IdealGas(n, 10.0)

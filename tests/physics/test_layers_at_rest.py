@@ -137,7 +137,7 @@ relax = "{relax}"
 
 
 @pytest.fixture(scope="module")
-def surfaces(tmp_path_factory):
+def surfaces(tmp_path_factory, plain_figures):
     """Bilayer graphene over its hexagonal cell, with the three ways to relax; one of them draws its figures."""
     found = {}
     for relax in ("none", "distance", "z"):

@@ -71,7 +71,7 @@ def test_energy_minus_ledgers_is_as_constant_as_without_baths() -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, plain_figures) -> Path:
     folder = tmp_path_factory.mktemp("nemd") / "run"
     run_nemd(small_job(), SingleProcess(), folder)
     return folder

@@ -183,7 +183,7 @@ def test_several_ranks_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def silicon(tmp_path_factory):
+def silicon(tmp_path_factory, plain_figures):
     """Folder of a tiny run: eight atoms are no converged supercell."""
     from hpcthermo.cli import main
 

@@ -89,7 +89,7 @@ def test_the_report_is_complete_and_needs_no_network(nemd_folder):
     assert places == sorted(places)
 
 
-def test_figures_can_be_drawn_again_and_are_pictures(nemd_folder):
+def test_figures_can_be_drawn_again_and_are_pictures(nemd_folder, plain_figures):
     from hpcthermo.plots import draw_figures
 
     paths = draw_figures(nemd_folder)
@@ -97,6 +97,7 @@ def test_figures_can_be_drawn_again_and_are_pictures(nemd_folder):
     assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in paths)
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_an_equilibrium_run(tmp_path):
     write_results(tmp_path / "results.h5", Results("md", {"kind": "md"}, RUN, series(200)))
     finish_results(tmp_path)

@@ -65,7 +65,7 @@ def run(job: Path, folder: Path, *options: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, plain_figures) -> Path:
     folder = tmp_path_factory.mktemp("md")
     assert run(write_job(folder), folder / "out") == 0
     return folder / "out"
