@@ -7,6 +7,7 @@ fourth order    7 kB for each quadruple of near atoms while they are made
 fits            27 n N_s^2 (400 + 1000 s) bytes; within a factor of two of what symfc took for 50 to 128 atoms
 rates           as in `transport.bte.cost` and `.four_phonon_cost`, on threads of this process or on workers, of
                 which those that are processes here have tables and lists of force constants of their own
+line shapes     as in `transport.bte.line_shapes_cost`, on one thread
 
 symbol   is
 n, N_s   atoms of the primitive cell and of the supercell
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 from hpcthermo.progress import duration_text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hpcthermo.config import LatticeDynamicsJob
-    from hpcthermo.config.lattice_dynamics import BteSection, ForceConstantsSection
+    from hpcthermo.config.lattice_dynamics import BteSection, ForceConstantsSection, LineShapesSection
     from hpcthermo.phonons.crystal import Crystal
     from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
     from hpcthermo.transport.bte.mesh import Mesh
@@ -242,7 +245,8 @@ def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob
     from hpcthermo.transport.bte.rates import task_count
     from hpcthermo.transport.bte.solution import Given
 
-    mesh = Given.of(crystal, bte).mesh
+    given = Given.of(crystal, bte)
+    mesh = given.mesh
     full, irreducible = bte.method == "lbte", len(mesh.irreducible[0])
     cost = RateCost(mesh, len(bte.temperatures_K), bte.delta == "tetrahedron", bte.symmetrised_tetrahedra,
                     bte.normal_umklapp)
@@ -266,12 +270,28 @@ def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob
                                f"{' and on disk' if on_workers else ''}")
         seconds += cost.full_seconds + (cost.strength_seconds if bte.normal_umklapp else 0.0)
     workers = _workers(job) if on_workers else threads
-    fourth = 0.0 if bte.four_phonon is None else _four_phonons(bte, times, mesh, job, workers, found)
+    besides = 0.0 if bte.four_phonon is None else _four_phonons(bte, times, mesh, job, workers, found)
     if found.seconds is not None:
         found.seconds += times * seconds / workers
+    if bte.line_shapes is not None:
+        besides += _lines(bte.line_shapes, times, mesh, given.line_points,
+                          len(bte.line_shapes.temperatures_K or bte.temperatures_K), found)
     of_process = _PROCESS_BYTES + cost.table_bytes(1) + strengths + 2.0 * found.list_bytes
-    return (fourth + cost.table_bytes(threads) + held * strengths + processes * of_process
+    return (besides + cost.table_bytes(threads) + held * strengths + processes * of_process
             + (cost.full_bytes if full else 0.0))
+
+
+def _lines(settings: LineShapesSection, times: int, mesh: Mesh, points: np.ndarray, n_temperatures: int,
+           found: LatticeEstimate) -> float:
+    """A line about line shapes, and their time on one thread; returns the memory, bytes."""
+    from hpcthermo.transport.bte.line_shapes_cost import LineShapesCost
+
+    cost = LineShapesCost(mesh, points, n_temperatures, settings.frequencies)
+    found.add("line shapes", f"{len(points):,} wave vectors, about {duration_text(cost.seconds)} of one core, "
+                             f"{cost.memory_bytes / 2**20:,.1f} MiB")
+    if found.seconds is not None:
+        found.seconds += times * cost.seconds
+    return cost.memory_bytes
 
 
 def _places(job: LatticeDynamicsJob, thread_safe: bool) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from hpcthermo.transport.bte.cost import _PROCESS_BYTES
 from hpcthermo.transport.bte.lbte import conjugate_gradients, solve
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.rates import PhaseSpace, ThreePhononRates, sum_in_order
-from hpcthermo.transport.bte.self_energy import at_bands, self_energy
+from hpcthermo.transport.bte.self_energy import at_bands, lines_and_bands, self_energy
 from hpcthermo.transport.bte.smearing import fixed_gaussian
 from hpcthermo.transport.bte.strength import CubicStrength
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
@@ -222,7 +222,7 @@ def test_self_energy_is_phono3pys_and_analytic(answers):
 
 
 @pytest.mark.oracle
-def test_lines_are_lorentzians_of_the_linewidth(answers):
+def test_lines_are_lorentzians_of_the_linewidth(answers, monkeypatch):
     found = lattice(answers.inputs)
     mesh = Mesh.create(found.crystal, (5, 5, 5))
     phonons = found.harmonic.phonons(mesh.q)
@@ -237,6 +237,11 @@ def test_lines_are_lorentzians_of_the_linewidth(answers):
     np.testing.assert_allclose(peaks[optical], (spectrum.bands + shifts[0])[optical], atol=0.03)
     height = spectrum.spectral_functions[0].max(axis=1)[optical]
     np.testing.assert_allclose(height, 1.0 / (np.pi * gamma[0, optical]), rtol=0.2)
+    # many frequencies are taken some at a time
+    monkeypatch.setattr("hpcthermo.transport.bte.self_energy._ELEMENTS", 10_000)
+    parts, *own = lines_and_bands(mesh, phonons, strength, 7, [300.0], grid[:1000], 0.3)
+    np.testing.assert_allclose(parts.gamma, spectrum.gamma[..., :1000], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(own, (shifts, gamma), rtol=1e-9, atol=1e-12)
 
 
 def test_indefinite_and_huge_matrices_are_refused():

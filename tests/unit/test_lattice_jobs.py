@@ -27,6 +27,7 @@ from hpcthermo.results import Quantity, Results, read_results
 from hpcthermo.transport.bte.cost import RateCost
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.lbte import conjugate_gradients
+from hpcthermo.transport.bte.line_shapes_cost import LineShapesCost
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.solution import adaptive_widths, solve
@@ -520,6 +521,20 @@ def test_check_counts_the_memory_of_every_process():
     assert (threes[0] - ones[0]) - (three[0] - one[0]) > 2.0 * (64**2 - 8**2) * 2 * 27.0 * 8.0
 
 
+def test_check_tells_of_line_shapes():
+    found = [estimate_lattice_job(parse_job(tomllib.loads(SILICON + table)), probe=False) for table in (
+        "", "[bte.line_shapes]\nq = [[0, 0, 0]]\n", "[bte.line_shapes]\nq = [[0, 0, 0]]\nfrequencies = 100000\n"
+                                                   "temperatures_K = [100, 200, 300, 400]\n")]
+    assert [dict(one.lines).get("line shapes", "").split(",")[0] for one in found] == ["", *["1 wave vectors"] * 2]
+    numbers = 4 * 6 * 100_000
+    assert 8.0 * numbers < found[2].memory - found[0].memory < 200.0 * numbers
+    cell = 2.716 * (np.ones((3, 3)) - np.eye(3))
+    silicon = Crystal(cell, np.array([[0.0] * 3, [0.25] * 3]), ("Si",) * 2, np.full(2, 28.1))
+    cost = LineShapesCost(Mesh.create(silicon, (9, 9, 9)), np.array([5]), 1, 2000)
+    assert cost.n_triplets == 85
+    assert 0.1 < cost.seconds < 0.6  # 0.25 s measured
+
+
 def test_rates_cost_what_was_measured():
     """28 atoms of graphene: 52 ms of processor time for a triplet, weights of the phase space included."""
     sheet = Crystal(np.diag([6.5, 6.5, 40.0]), np.random.default_rng(1).random((28, 3)), ("C",) * 28, np.full(28, 12.0),
@@ -665,7 +680,9 @@ def test_a_sheet_conducts_in_its_plane_and_relaxation_times_underestimate_it(cap
     kappa = {name: entry["value"] for name, entry in summary["results"].items()}
     assert kappa["kappa_rta_xx_300K"] == pytest.approx(kappa["kappa_rta_yy_300K"], rel=1e-6)
     assert kappa["kappa_lbte_xx_300K"] > 2.0 * kappa["kappa_rta_xx_300K"] > 0.0
-    assert "shared_weights" in summary["checks"]  # for sheets
+    weights = summary["checks"].pop("shared_weights")  # for sheets; the mesh is coarse
+    assert not weights["passed"]
+    assert "beyond it at 300 K" in weights["detail"]
     assert kappa["kappa_lbte_zz_300K"] == pytest.approx(0.0, abs=1e-9)
     assert "thickness 3.35" in summary["run"]["thickness"]
     assert all(check["passed"] for check in summary["checks"].values())

@@ -24,7 +24,7 @@ from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.thermal_shifts import frequency_changes, loop_springs, tadpole_springs
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.self_energy import at_bands, self_energy
+from hpcthermo.transport.bte.self_energy import lines_and_bands
 from hpcthermo.transport.bte.strength import CubicStrength
 
 #: lines are computed up to this multiple of the highest frequency
@@ -132,14 +132,12 @@ def line_shapes(harmonic: HarmonicCrystal, mesh: Mesh, phonons: Phonons, third: 
     constant = tadpole if loop is None else tadpole + loop
     strength = CubicStrength(mesh, phonons, third, make_backend("cpu", "double"))
     frequencies = np.linspace(0.0, SPAN * phonons.frequencies.max(), n_frequencies)
-    bubble, gamma, lines = [], [], []
-    for done, (point, static) in enumerate(zip(there, constant, strict=True), start=1):
-        found = self_energy(mesh, phonons, strength, int(point), at, frequencies, width_THz)
-        lines.append(replace(found, shifts=found.shifts + static[..., None]).spectral_functions)
-        own = at_bands(mesh, phonons, strength, int(point), at, width_THz)
-        bubble.append(own[0])
-        gamma.append(own[1])
+    bubble, gamma = np.empty_like(constant), np.empty_like(constant)
+    lines = np.empty((*constant.shape, n_frequencies))
+    for q, (point, static) in enumerate(zip(there, constant, strict=True)):
+        found, bubble[q], gamma[q] = lines_and_bands(mesh, phonons, strength, int(point), at, frequencies, width_THz)
+        lines[q] = replace(found, shifts=found.shifts + static[..., None]).spectral_functions
         if note is not None:
-            note(done)
-    return LineShapes(mesh.q[points], at_points.frequencies, at, np.array(bubble), np.array(gamma), tadpole,
-                      loop, frequencies, np.array(lines), width_THz)
+            note(q + 1)
+    return LineShapes(mesh.q[points], at_points.frequencies, at, bubble, gamma, tadpole, loop, frequencies, lines,
+                      width_THz)

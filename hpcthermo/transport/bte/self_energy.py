@@ -22,7 +22,7 @@ Reference: A. A. Maradudin, A. E. Fein, Phys. Rev. 128, 2589 (1962).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,12 +118,14 @@ def self_energy(mesh: Mesh, phonons: Phonons, strength: Strength, point: int, te
         by_band = weighted.transpose(1, 0, 2, 3).reshape(n_bands, -1)
         f1, f2 = f[first][:, :, None], f[second][:, None, :]
         n1, n2 = n[:, first][..., :, None], n[:, second][..., None, :]
+        together = max(1, _ELEMENTS // (len(first) * n_bands**2))
         # both kinds of processes: z - E and z + E of opposite sign
         for energy, number in ((f1 + f2, n1 + n2 + 1.0), (f2 - f1, n1 - n2)):
             z, e = frequencies + 1j * width_THz, energy.reshape(-1, 1)
-            resolvent = 1.0 / (z - e) - 1.0 / (z + e)
-            for t, amount in enumerate(number.reshape(len(temperatures), -1)):
-                total[t] += (by_band * amount) @ resolvent
+            for some in range(0, len(z), together):
+                resolvent = 1.0 / (z[some:some + together] - e) - 1.0 / (z[some:some + together] + e)
+                for t, amount in enumerate(number.reshape(len(temperatures), -1)):
+                    total[t, :, some:some + together] += (by_band * amount) @ resolvent
     bands = f[point]
     total *= 1.0 / (2.0 * PLANCK_EV_PER_THZ**2 * mesh.n_points)
     means = np.array([degenerate_mean(bands, at) for at in total])
@@ -133,7 +135,14 @@ def self_energy(mesh: Mesh, phonons: Phonons, strength: Strength, point: int, te
 def at_bands(mesh: Mesh, phonons: Phonons, strength: Strength, point: int, temperatures: np.ndarray,
              width_THz: float) -> tuple[np.ndarray, np.ndarray]:
     """Shifts and linewidths (n_T, B), THz, of each mode at its own frequency."""
-    bands = phonons.frequencies[mesh.representative[point]]
-    found = self_energy(mesh, phonons, strength, point, temperatures, bands, width_THz)
-    return (degenerate_mean(bands, np.einsum("tbb->bt", found.shifts)).T,
-            degenerate_mean(bands, np.einsum("tbb->bt", found.gamma)).T)
+    return lines_and_bands(mesh, phonons, strength, point, temperatures, np.zeros(0), width_THz)[1:]
+
+
+def lines_and_bands(mesh: Mesh, phonons: Phonons, strength: Strength, point: int, temperatures: np.ndarray,
+                    frequencies: np.ndarray, width_THz: float) -> tuple[SelfEnergy, np.ndarray, np.ndarray]:
+    """`self_energy` and `at_bands` with one calculation of the strengths."""
+    bands, n = phonons.frequencies[mesh.representative[point]], len(frequencies)
+    found = self_energy(mesh, phonons, strength, point, temperatures, np.concatenate([frequencies, bands]), width_THz)
+    lines = replace(found, frequencies=found.frequencies[:n], shifts=found.shifts[..., :n], gamma=found.gamma[..., :n])
+    own = (np.einsum("tbb->bt", found.shifts[..., n:]), np.einsum("tbb->bt", found.gamma[..., n:]))
+    return lines, degenerate_mean(bands, own[0]).T, degenerate_mean(bands, own[1]).T
