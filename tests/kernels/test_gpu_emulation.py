@@ -91,12 +91,11 @@ def emulated(monkeypatch, request):
 
 
 def test_every_ensemble(emulated, tmp_path):
-    same_results(run_md, SingleProcess(), tmp_path, kind="md", stage=stages(8))
+    same_results(run_md, SingleProcess(), tmp_path, kind="md", stage=stages(12))
 
 
 def test_relaxation(emulated, tmp_path):
-    same_results(run_minimize, SingleProcess(), tmp_path, tolerance=1e-5, kind="minimize",
-                 minimize={**MINIMIZE, "steps": 16})
+    same_results(run_minimize, SingleProcess(), tmp_path, tolerance=1e-5, kind="minimize", minimize=MINIMIZE)
 
 
 @pytest.mark.slow
