@@ -211,7 +211,7 @@ def test_threads_in_any_order_end_in_the_same_bits(tmp_path):
         with installed_cupy(from_last):
             engine = nep_engine(SingleProcess(), CudaBackend("mixed"), path)
             mover = Integrator(engine, 0.5)
-            for step in range(60):
+            for step in range(40):
                 mover.step(engine, step, virials=step % 7 == 0)
             assert engine.rebuilds > 1
             sample = Sample(engine, mover, 40, n_groups=4)
