@@ -20,12 +20,14 @@ def threads_of_blas():
     def numbers():
         return {library.num_threads for library in blas.lib_controllers}
 
-    before = numbers().pop()
-    for count in (2, before):
+    def become(count):
         with ThreadPoolExecutor(1) as ended:  # a thread that lives on would own the limit
             ended.submit(blas.limit, limits=count).result()
-        if count == 2:
-            yield numbers
+
+    before = numbers().pop()
+    become(2)
+    yield numbers
+    become(before)
     assert numbers() == {before}
 
 
