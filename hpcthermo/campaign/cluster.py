@@ -131,6 +131,8 @@ class DaskWorkers:
                 thing.close()
             except (OSError, TimeoutError):  # of a scheduler that is gone
                 continue
+            except KeyError:  # a cluster that has closed looks, at the end, for a worker that was killed before
+                continue
 
 
 def _same(function: TaskFunction) -> TaskFunction:
