@@ -69,6 +69,20 @@ def sampled(problem, **how):
     return by_sample(problem, conductivity_beside(problem), TARGET, 100_000, **how)
 
 
+def on(workers, folder=None, computed=None):
+    """A campaign on workers, which it closes, and a list that is told how many tasks each call computed."""
+    def campaign(function, its_tasks):
+        try:
+            records = run_campaign(function, its_tasks, folder, workers)
+        finally:
+            workers.close()
+        if computed is not None:
+            computed.append(records.computed)
+        return records
+
+    return campaign
+
+
 def kept(folder):
     """Batches of tasks in the journal."""
     journal = Path(folder) / "journal.bin"

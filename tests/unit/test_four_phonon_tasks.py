@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sample_points
+from sample_points import on
 
-from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.campaign.workers import Processes, ThisThread, Threads
 from hpcthermo.errors import PhysicsError
@@ -37,20 +37,6 @@ def expected(problem):
     assert all(asked == done for asked, done in rounds)
     assert (found.gamma > 0.0).any()
     return found, [asked for asked, _ in rounds]
-
-
-def on(workers, folder=None, computed=None):
-    """A campaign, and a list that is told how many tasks each round computed."""
-    def campaign(function, its_tasks):
-        try:
-            records = run_campaign(function, its_tasks, folder, workers)
-        finally:
-            workers.close()
-        if computed is not None:
-            computed.append(records.computed)
-        return records
-
-    return campaign
 
 
 def require_equal(one, other):

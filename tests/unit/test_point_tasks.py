@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sample_points
+from sample_points import on
 
-from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.campaign.workers import Processes, ThisThread, Threads
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
@@ -34,20 +34,6 @@ def expected(problem):
     gamma = linewidths_of(problem, threads=2)
     assert (gamma > 0.0).sum() > 50
     return gamma
-
-
-def on(workers, folder=None, computed=None):
-    """A campaign, and a list that is told how many tasks it computed."""
-    def campaign(function, its_tasks):
-        try:
-            records = run_campaign(function, its_tasks, folder, workers)
-        finally:
-            workers.close()
-        if computed is not None:
-            computed.append(records.computed)
-        return records
-
-    return campaign
 
 
 @pytest.mark.parametrize("workers", [ThisThread(), Threads(2), Threads(4), Processes(1), Processes(2)],

@@ -40,7 +40,7 @@ Phys. Rev. B 88, 045430 (2013).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.modes import CUTOFF_FREQUENCY_THZ, degenerate_mean
 from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
-from hpcthermo.transport.bte.rates import Processes, RateSum, ThreePhononRates, in_order
+from hpcthermo.transport.bte.rates import Processes, RateSum, ThreePhononRates, by_threads, in_order
 from hpcthermo.units import BOLTZMANN_EV_PER_K, PLANCK_EV_PER_THZ
 
 #: parts of the list that may be worked on at once
@@ -206,11 +206,7 @@ class CollisionMatrix:
 
         # in a fixed order, whatever runs at once
         with one_thread():
-            if self._threads == 1:
-                shares = list(map(share, range(SHARES)))
-            else:
-                with ThreadPoolExecutor(self._threads) as pool:
-                    shares = list(pool.map(share, range(SHARES)))
+            shares = list(by_threads(share, range(SHARES), self._threads))
         gained, given = (np.sum(both, axis=0) for both in zip(*shares, strict=True))
         both = gained + stars.gather(given) / sizes
         return 0.5 * self._prefactor * self._project(both).reshape(shape)
@@ -296,8 +292,10 @@ def collect_collisions(rates: ThreePhononRates, threads: int = 1,
     collisions : Collisions
         In an order that does not depend on the number of threads.
     """
-    with one_thread():
-        return joined(rates, _results(rates, Stars.of(rates.mesh), threads), note)
+    stars = Stars.of(rates.mesh)
+    tasks = by_threads(lambda task: listed_task(rates, stars, task), range(rates.n_tasks), threads)
+    with one_thread(), closing(tasks) as results:
+        return joined(rates, results, note)
 
 
 #: columns of a list of processes: modes a, b and c, kinds, amounts
@@ -326,18 +324,6 @@ def joined(rates: RateSum, results: Iterator[tuple[np.ndarray, tuple[np.ndarray,
 
     total = in_order(deposits(), note)
     return rates.linewidths(total), Collisions(tuple(parts))
-
-
-def _results(rates: ThreePhononRates, stars: Stars,
-             threads: int) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
-    def task(number: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        return listed_task(rates, stars, number)
-
-    if threads == 1:
-        yield from map(task, range(rates.n_tasks))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(task, range(rates.n_tasks))
 
 
 def _modes(processes: Processes, mesh: Mesh, stars: Stars, n_bands: int) -> tuple[np.ndarray, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,8 +28,9 @@ from hpcthermo.transport.bte.four_phonon import FourPhononRates
 from hpcthermo.transport.bte.four_phonon_sample import BLOCK, FourPhononLinewidths, of_all_processes, sampled
 from hpcthermo.transport.bte.linear_algebra import one_thread
 from hpcthermo.transport.bte.mesh import Mesh
+from hpcthermo.transport.bte.rates import by_threads
 from hpcthermo.transport.bte.smearing import Gaussian
-from hpcthermo.transport.bte.tasks import Campaign, processor_backend
+from hpcthermo.transport.bte.tasks import Campaign, by_campaign, processor_backend
 
 #: of all processes there are at least so many tasks, and more where one would have more quadruples of modes than this
 _LEAST_TASKS, _QUADRUPLES_OF_TASK = 128, 5e8
@@ -202,19 +203,13 @@ def by_sample(problem: FourPhononProblem, conductivity: Callable[[np.ndarray], t
 def _records(function: FourPhononTasks, tasks: list[Inputs], threads: int, stage: Stage | None,
              campaign: Campaign | None) -> Iterator[Mapping[str, np.ndarray]]:
     note = None if stage is None else stage(len(tasks))
-    with one_thread():
-        if campaign is not None:
-            records = campaign(function, tasks)
-            records.require_all()
-            yield from (record.arrays for record in records)
-            return
-        rates = function.prepare()
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                found = pool.map(lambda task: function.evaluate(rates, [task])[0], tasks)
-                for done, record in enumerate(found, start=1):
-                    yield record
-                    if note is not None:
-                        note(done)
-            finally:
-                pool.shutdown(cancel_futures=True)
+    if campaign is not None:
+        yield from by_campaign(campaign, function, tasks)
+        return
+    rates = function.prepare()
+    results = by_threads(lambda task: function.evaluate(rates, [task])[0], tasks, threads)
+    with one_thread(), closing(results):
+        for done, record in enumerate(results, start=1):
+            yield record
+            if note is not None:
+                note(done)

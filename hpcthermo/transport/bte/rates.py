@@ -32,10 +32,11 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -56,6 +57,8 @@ from hpcthermo.units import PLANCK_EV_PER_THZ
 STRENGTH_BYTES = {"cpu": 2**26, "cuda": 2**31}
 #: triplets at a time on a processor, for few bands: more are not faster
 TRIPLETS_TOGETHER = 512
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 #: irreducible points of a task of a large problem
 POINTS_OF_TASK = 4
 #: so many tasks are always allowed; more, for many workers, while their deposits together have no more bytes than this
@@ -399,16 +402,18 @@ def sum_in_order(rates: ThreePhononRates, threads: int = 1, note: Callable[[int]
     note : callable, optional
         Told of the number of tasks that are done; what it raises ends the work.
     """
-    with one_thread():
-        return in_order(_results(rates, threads), note)
+    with one_thread(), closing(by_threads(rates.task, range(rates.n_tasks), threads)) as parts:
+        return in_order(parts, note)
 
 
-def _results(rates: ThreePhononRates, threads: int) -> Iterator[np.ndarray]:
+def by_threads(evaluate: Callable[[Task], Result], tasks: Iterable[Task],
+               threads: int) -> Generator[Result, None, None]:
+    """Results of tasks in their order, by threads of this process; when closed, it drops those that wait."""
     if threads == 1:
-        yield from (rates.task(task) for task in range(rates.n_tasks))
+        yield from map(evaluate, tasks)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(rates.task, range(rates.n_tasks))
+        yield from pool.map(evaluate, tasks)
 
 
 def in_order(parts: Iterator[np.ndarray], note: Callable[[int], None] | None = None) -> np.ndarray:

@@ -235,7 +235,9 @@ def linewidths_of(problem: ThreePhononProblem, threads: int = 1, note: Callable[
     if campaign is None:
         rates = problem.rates
         return rates.linewidths(sum_in_order(rates, threads if problem.device == "cpu" else 1, note))
-    return problem.sum.linewidths(in_order(found["deposits"] for found in _records(campaign, RateTasks(problem))))
+    function = RateTasks(problem)
+    records = by_campaign(campaign, function, function.tasks())
+    return problem.sum.linewidths(in_order(found["deposits"] for found in records))
 
 
 def linewidths_and_collisions(problem: ThreePhononProblem, threads: int = 1, note: Callable[[int], None] | None = None,
@@ -243,12 +245,21 @@ def linewidths_and_collisions(problem: ThreePhononProblem, threads: int = 1, not
     """Linewidths and the list of processes in one pass; arguments are those of `linewidths_of`."""
     if campaign is None:
         return collect_collisions(problem.rates, threads if problem.device == "cpu" else 1, note)
-    records = _records(campaign, RateTasks(problem, listed=True))
+    function = RateTasks(problem, listed=True)
+    records = by_campaign(campaign, function, function.tasks())
     return joined(problem.sum, ((found["deposits"], tuple(found[name] for name in LISTED)) for found in records))
 
 
-def _records(campaign: Campaign, function: RateTasks) -> Iterator[Mapping[str, np.ndarray]]:
+def by_campaign(campaign: Campaign, function: TaskFunction,
+                tasks: Sequence[Inputs]) -> Iterator[Mapping[str, np.ndarray]]:
+    """Records of tasks in their order.
+
+    Raises
+    ------
+    PhysicsError
+        If a task failed.
+    """
     with one_thread():
-        records = campaign(function, function.tasks())
+        records = campaign(function, tasks)
     records.require_all()
     yield from (record.arrays for record in records)
