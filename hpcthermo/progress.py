@@ -40,9 +40,12 @@ class Progress:
         Steps of all stages.
     counts : str
         What a step is, where it is no time step: "tasks" of a campaign.
+    done : int
+        Steps that are done already.
     """
 
-    def __init__(self, rank: int, folder: Path, n_atoms: int, total_steps: int, counts: str = "") -> None:
+    def __init__(self, rank: int, folder: Path, n_atoms: int, total_steps: int, counts: str = "",
+                 done: int = 0) -> None:
         self._active = rank == 0
         self._folder = folder
         self._n_atoms = n_atoms
@@ -50,7 +53,7 @@ class Progress:
         self._counts = counts
         self._stage = ""
         self._timestep_fs = 0.0
-        self._step = 0
+        self._step = done
         self._moments: list[tuple[float, int]] = []
         self._last_look = self._last_line = self._last_status = time.monotonic()
         self._bar: Any = None

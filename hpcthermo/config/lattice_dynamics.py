@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from hpcthermo.bte_rules import broken_rule
 from hpcthermo.config.base import Boolean, Element, Kelvin, Section, Text
@@ -17,6 +17,13 @@ MatrixRow = tuple[MatrixElement, MatrixElement, MatrixElement]
 Displacement = Annotated[float, Field(gt=0.0, le=0.5, strict=True)]
 Terahertz = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
 Cutoff = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
+
+
+def _three(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        got = f"{len(value)} values" if isinstance(value, list | tuple) else type(value).__name__
+        raise ValueError(f"expected three whole numbers, as [4, 4, 4], or three rows of three, got {got}; correct it")
+    return value
 
 
 def _not_flat(matrix: Any) -> Any:
@@ -41,7 +48,7 @@ def _form(value: Any) -> str:
 _Counts = Annotated[tuple[Count, Count, Count], Tag("multiples counts")]
 _Matrix = Annotated[tuple[MatrixRow, MatrixRow, MatrixRow], Tag("multiples matrix")]
 #: three counts along the vectors, or a matrix of integers
-Multiples = Annotated[_Counts | _Matrix, Discriminator(_form), AfterValidator(_not_flat)]
+Multiples = Annotated[_Counts | _Matrix, Discriminator(_form), AfterValidator(_not_flat), BeforeValidator(_three)]
 Temperatures = Annotated[tuple[Kelvin, ...], Field(min_length=1, max_length=1000), AfterValidator(_different)]
 
 
@@ -190,7 +197,8 @@ class FourPhononSection(Section):
     target_error_percent: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.0
     """Standard error of the conductivity by relaxation times at which the sample is large enough."""
     most_samples: Annotated[int, Field(ge=1, le=10**12, strict=True)] = 1_000_000
-    """Pairs of wave vectors drawn for an irreducible point at most; a target that is missed is a failed check."""
+    """Pairs of wave vectors drawn at most for each irreducible point (not for the whole mesh); a target that is missed
+    is a failed check."""
     all_processes: Boolean = False
     """All processes instead of a sample; for small meshes."""
     delta: Literal["adaptive_gaussian", "gaussian"] = "adaptive_gaussian"

@@ -24,6 +24,7 @@ import numpy as np
 
 from hpcthermo.lattice_jobs.phonon import (
     crystal_quantities,
+    facts_of,
     harmonic_checks,
     phonon_quantities,
     require_phonons,
@@ -86,7 +87,7 @@ def run_bte(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop
             attributes["line_shapes"] = {"shifts": solution.line_shapes.content}
         run.stage("report")
         write_kappa(run, solution, job.bte.boundary_length_um)
-        run.finish(quantities, attributes, {**constants.facts, **bte_facts(job, solution)})
+        run.finish(quantities, attributes, {**facts_of(job, constants), **bte_facts(job, solution)})
 
 
 def write_kappa(run: LatticeRun, solution: Solution, length_um: float | None) -> None:
@@ -275,12 +276,18 @@ def _carriers(results: Results, kappa: dict[str, np.ndarray]) -> Table:
         upto = np.trace(cumulative[f"path_kappa{ending}"], axis1=2, axis2=3)
         for t, temperature in enumerate(kappa["temperature"]):
             if share[t].sum() > 0.0:  # not where the full equation was not solved
-                half = int((upto[t] >= 0.5 * upto[t, -1]).argmax())
                 table[f"lowest_three_bands_share{ending}_{temperature:g}K"] = entry(
                     100.0 * float(share[t, :3].sum() / share[t].sum()), "%")
                 table[f"half_of_kappa_mean_free_path{ending}_{temperature:g}K"] = entry(
-                    float(cumulative["path"][half]), "nm")
+                    _path_of_half(cumulative["path"], upto[t]), "nm")
     return table
+
+
+def _path_of_half(paths: np.ndarray, upto: np.ndarray) -> float:
+    """Where a cumulative conductivity (L,) reaches half of its last value, on straight lines over log(path)."""
+    end = max(1, int((upto >= 0.5 * upto[-1]).argmax()))
+    around = slice(end - 1, end + 1)
+    return float(np.exp(np.interp(0.5 * upto[-1], upto[around], np.log(paths[around]))))
 
 
 def _kappa_checks(results: Results, kappa: dict[str, np.ndarray]) -> Table:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcthermo.lattice_jobs.bte import UNIT
+from hpcthermo.lattice_jobs.bte import UNIT, isotopes
 from hpcthermo.lattice_jobs.extrapolation import Limit, extrapolated, last_change
-from hpcthermo.lattice_jobs.phonon import crystal_quantities, harmonic_checks, sum_rule_quantities
+from hpcthermo.lattice_jobs.phonon import crystal_quantities, facts_of, harmonic_checks, sum_rule_quantities
 from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import (
     ForceConstants,
@@ -74,8 +74,8 @@ def run_convergence(job: Any, comm: Communicator, folder: Path, resume: bool, st
         quantities |= crystal_quantities(constants.dynamics.crystal) | sum_rule_quantities(constants)
         quantities["checks/lowest_frequency"] = Quantity(np.array(lowest), "THz", "on all meshes")
         thickness = Thickness.of(constants.dynamics.crystal, job.bte.thickness_A)
-        run.finish(quantities, attributes,
-                   {**constants.facts, **({} if thickness is None else {"thickness": str(thickness)})})
+        facts = {**facts_of(job, constants), "isotopes": isotopes(job.bte)}
+        run.finish(quantities, attributes, facts if thickness is None else {**facts, "thickness": str(thickness)})
 
 
 #: what may vary -> its name in results

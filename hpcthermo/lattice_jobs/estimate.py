@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcthermo.progress import duration_text
 
@@ -150,18 +150,24 @@ def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int,
     require_species(potential.style, potential.elements, snapshot.species)
     unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
     _describe(unrelaxed.crystal, found)
-    found.memory += max(_displaced(job, section, unrelaxed, order, probe, found) for section in _sections(job))
+    memory = []
+    for name, section in _sections(job):
+        if job.kind == "bte_convergence":
+            found.add("forces", f"of {name}")
+        memory.append(_displaced(job, section, unrelaxed, order, probe, found))
+    found.memory += max(memory)
     return unrelaxed.crystal
 
 
-def _sections(job: LatticeDynamicsJob) -> list[ForceConstantsSection]:
-    """[force_constants], and what a job of convergence makes of it with further forces."""
-    sections, convergence = [job.force_constants], getattr(job, "convergence", None)
+def _sections(job: LatticeDynamicsJob) -> list[tuple[str, ForceConstantsSection]]:
+    """[force_constants], and what a job of convergence makes of it with further forces, by name."""
+    sections, convergence = [("[force_constants]", job.force_constants)], getattr(job, "convergence", None)
     for name, key in _SECTION_KEYS.items() if convergence is not None else ():
         values = getattr(convergence, name) or ()
         values = (max(values),) if values and name == "cutoffs3_A" else values  # forces of the largest are those of all
-        sections += [section for section in (job.force_constants.model_copy(update={key: value}) for value in values)
-                     if section != job.force_constants]
+        changed = [(f"{key} = {_value_text(value)}", job.force_constants.model_copy(update={key: value}))
+                   for value in values]
+        sections += [(name, section) for name, section in changed if section != job.force_constants]
     return sections
 
 
@@ -171,6 +177,7 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
     from hpcthermo.lattice_jobs.source import (
         displaced_cells,
         force_function,
+        force_tasks,
         randomly_displaced_cells,
         seconds_per_call,
     )
@@ -206,9 +213,11 @@ def _displaced(job: LatticeDynamicsJob, section: ForceConstantsSection, unrelaxe
         if n == 3 and section.cutoff3_A is not None:
             kept += f", {100.0 * cost.third_share:.1f} % of them within the cutoff"
         name, what = ("random cells", "randomly displaced") if random else (f"order {n}", "displaced")
-        found.add(name, f"{count:,} {what} cells of {cost.n_atoms:,} atoms{kept}")
+        tasks = force_tasks(displaced.dataset)
+        found.add(name, f"{count:,} {what} cells of {cost.n_atoms:,} atoms (with the undisplaced one {tasks:,} tasks)"
+                        f"{kept}")
         if probe and found.seconds is not None:
-            found.seconds += count * seconds_per_call(
+            found.seconds += tasks * seconds_per_call(
                 force_function(job, displaced, unrelaxed.layers)) / _workers(job)
     found.list_bytes = max(found.list_bytes, lists)
     return memory
@@ -229,14 +238,25 @@ def _workers(job: LatticeDynamicsJob) -> int:
 
 def _boltzmann(bte: BteSection, crystal: Crystal, job: LatticeDynamicsJob, found: LatticeEstimate) -> None:
     """The meshes of the job, one after the other: the time of all, the memory of the largest."""
-    solutions = [(bte, 1)]
     convergence = getattr(job, "convergence", None)
-    if convergence is not None:
-        others = sum(len(getattr(convergence, name) or ()) for name in _SECTION_KEYS)
-        solutions = [*([(bte, others)] if others else []),
-                     *((bte.model_copy(update={"mesh": mesh, "mesh_length_A": None}), 1)
-                       for mesh in convergence.meshes or ())]
-    found.memory += max(_mesh(settings, times, crystal, job, found) for settings, times in solutions)
+    if convergence is None:
+        found.memory += _mesh(bte, 1, crystal, job, found)
+        return
+    others = [f"{len(values)} {name}" for name in _SECTION_KEYS if (values := getattr(convergence, name)) is not None]
+    solutions = [(f"mesh of [bte], for {', '.join(others)}", bte,
+                  sum(len(getattr(convergence, name) or ()) for name in _SECTION_KEYS))] if others else []
+    solutions += [(f"mesh = {_value_text(mesh)}", bte.model_copy(update={"mesh": mesh, "mesh_length_A": None}), 1)
+                  for mesh in convergence.meshes or ()]
+    memory = []
+    for name, settings, times in solutions:
+        found.add("solution", name)
+        memory.append(_mesh(settings, times, crystal, job, found))
+    found.memory += max(memory)
+
+
+def _value_text(value: Any) -> str:
+    """A value as the job file has it."""
+    return f"[{', '.join(map(_value_text, value))}]" if isinstance(value, tuple) else f"{value:g}"
 
 
 def _mesh(bte: BteSection, times: int, crystal: Crystal, job: LatticeDynamicsJob, found: LatticeEstimate) -> float:

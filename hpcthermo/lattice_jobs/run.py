@@ -72,7 +72,7 @@ class LatticeRun:
         self.seconds: dict[str, float] = {}
         self._cluster: Workers | None = None
         self._start = self._stage_start = time.monotonic()
-        self._stage = ""
+        self._stage, self._tasks = "", 0
         try:
             set_up_logging(0, folder)
             if not resume:
@@ -87,8 +87,9 @@ class LatticeRun:
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None,
                  _traceback: TracebackType | None) -> None:
-        state = "finished" if kind is None else "checkpointed" if issubclass(kind, Requeue) else "failed"
-        self.progress.finish(state)
+        if kind is None:
+            self.progress = Progress(0, self.folder, 1, self._tasks, "tasks", done=self._tasks)
+        self.progress.finish("finished" if kind is None else "checkpointed" if issubclass(kind, Requeue) else "failed")
         if self._cluster is not None:
             self._cluster.close()
         self.lock.release()
@@ -162,6 +163,7 @@ class LatticeRun:
         """
         self._end_stage()
         self._stage, self._stage_start = name, time.monotonic()
+        self._tasks += tasks
         self.progress.finish("running")
         self.progress = Progress(0, self.folder, 1, tasks, "tasks")
         self.progress.begin_stage(name, 0, 0.0)

@@ -288,7 +288,8 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
         supercells[n] = displaced.supercell
         facts[f"supercell_atoms_{n}"] = displaced.supercell.n_atoms
         facts[f"displaced_cells_{n}"] = dataset.n_cells
-        facts[f"displaced_cells_computed_{n}"] = computed
+        facts[f"force_tasks_{n}"] = force_tasks(dataset)
+        facts[f"force_tasks_computed_{n}"] = computed
     sums = {n: _relative_sum(found) for n, found in constants.items()}
     dynamics = LatticeDynamics(relaxed.crystal, constants, supercells=supercells)
     return ForceConstants(dynamics, relaxed, facts, found_sums, sums, found_second)
@@ -306,8 +307,8 @@ def _fitted_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: F
     constants: dict[int, SupercellForceConstants | Interactions] = {}
     sums: dict[int, float] = {}
     facts: dict[str, Any] = {
-        "random_cells": dataset.n_cells, "random_cells_computed": computed, "fit_parameters": fit.n_parameters,
-        "supercell_atoms_2": supercell.n_atoms, "fit_error_eV_per_A": fit.fit_error,
+        "random_cells": dataset.n_cells, "force_tasks": force_tasks(dataset), "force_tasks_computed": computed,
+        "fit_parameters": fit.n_parameters, "supercell_atoms_2": supercell.n_atoms, "fit_error_eV_per_A": fit.fit_error,
         "held_out_error_eV_per_A": fit.held_out_error, "held_out_force_eV_per_A": fit.held_out_force}
     for n, values in fit.force_constants.items():
         found = SupercellForceConstants(supercell, values)
@@ -374,9 +375,14 @@ def seconds_per_call(function: SupercellForces) -> float:
     return time.perf_counter() - start
 
 
+def force_tasks(dataset: DisplacementDataset) -> int:
+    """Tasks of the forces of a dataset: its cells and the undisplaced one."""
+    return dataset.n_cells + 1
+
+
 def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
               stage: str) -> tuple[DisplacementDataset, int]:
-    """The dataset with forces, and how many of them were computed now.
+    """The dataset with forces, and how many tasks were computed now.
 
     Raises
     ------

@@ -25,6 +25,13 @@ def harmonic_crystal(dynamics: LatticeDynamics, nac: Correction = "gonze") -> Ha
     return HarmonicCrystal(dynamics.crystal, dynamics.second, NonAnalytic(dynamics.dielectric, supercell, method=nac))
 
 
+def correction_text(dynamics: LatticeDynamics, nac: Correction) -> str:
+    """Whether `harmonic_crystal` applies the non-analytic correction, in words."""
+    if dynamics.dielectric is None:
+        return "not applied: no dielectric constants and Born charges are known"
+    return 'not applied: phonon.nac = "none"' if nac == "none" else f"applied ({nac})"
+
+
 def require_stable(frequencies: np.ndarray, q: np.ndarray, limit_THz: float) -> float:
     """Refuse imaginary modes, which have no lifetime.
 

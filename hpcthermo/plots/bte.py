@@ -19,6 +19,12 @@ _DIAGONAL = (("xx", BLUE), ("yy", RED), ("zz", GREEN))
 _SOLVED = {"": ("-", ""), "_lbte": ("--", ", full equation")}
 #: paths below are of standing modes and not drawn, A
 SHORTEST_PATH_A = 1e-2
+#: rates below this part of the largest are of modes without partners, and not drawn
+ROUNDING = 1e-9
+#: part of the modes that an axis may leave out below
+_FEW = 0.01
+#: part of the conductivity at which the axis of mean free paths begins
+_CARRIED = 1e-3
 _SHAPES = (BLUE, RED, GREEN, ORANGE, PURPLE, GREY)
 
 
@@ -68,12 +74,17 @@ def draw_rates(axes: Axes, results: Results) -> None:
     """Scattering rates 1/tau = 4 pi gamma against frequency, near 300 K."""
     modes = found(results, "modes")
     index, temperature = room_temperature(results)
+    lowest: list[float] = []
     for name, (label, color) in _RATES.items():
         if name in modes:
             gamma = modes[name][index] if modes[name].ndim == 3 else modes[name]
-            shown = gamma > 0.0
-            dots(axes, modes["frequency"][shown], 4.0 * np.pi * gamma[shown], color, label)
+            shown = gamma > ROUNDING * gamma.max(initial=0.0)
+            if shown.any():
+                dots(axes, modes["frequency"][shown], 4.0 * np.pi * gamma[shown], color, label)
+                lowest.append(4.0 * np.pi * float(np.quantile(gamma[shown], _FEW)))
     axes.set_yscale("log")
+    if lowest:
+        axes.set_ylim(bottom=0.5 * min(lowest))
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel(f"scattering rate at {temperature:g} K (1/ps)")
     axes.legend(markerscale=4)
@@ -114,6 +125,8 @@ def draw_cumulative(axes: Axes, results: Results, kind: str) -> None:
     _draw_components(axes, cumulative[kind], cumulative, f"{kind}_kappa", index)
     if kind == "path":
         axes.set_xscale("log")
+        upto = np.abs([line.get_ydata() for line in axes.get_lines()]).max(axis=0, initial=0.0)
+        axes.set_xlim(cumulative[kind][int((upto > _CARRIED * upto[-1]).argmax())], cumulative[kind][-1])
     axes.set_xlabel("mean free path (nm)" if kind == "path" else "frequency (THz)")
     axes.set_ylabel(f"conductivity up to there at {temperature:g} K (W/(m K))")
     axes.legend()
@@ -187,7 +200,8 @@ def draw_convergence(axes: Axes, results: Results, name: str) -> None:
     facts = results.attributes[f"convergence/{name}"]
     axes.plot(data["abscissa"], data["kappa"], "o-", ms=4, color=BLUE, label=str(facts["method"]))
     if "extrapolated" in data:
-        axes.plot([0.0], data["extrapolated"], "s", ms=5, color=RED, label="extrapolated")
+        axes.errorbar([0.0], data["extrapolated"], data["error"], fmt="s", ms=5, capsize=3, color=RED, clip_on=False,
+                      label="extrapolated")
         axes.set_xlim(left=0.0)
     axes.set_xlabel(str(facts["abscissa"]))
     axes.set_ylabel(f"mean conductivity at {float(facts['temperature_K']):g} K (W/(m K))")

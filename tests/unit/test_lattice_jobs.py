@@ -13,7 +13,7 @@ from test_cli import leave
 from hpcthermo.config import JobFileError, parse_job
 from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError, PhysicsError
-from hpcthermo.lattice_jobs.bte import _kappa_checks
+from hpcthermo.lattice_jobs.bte import _kappa_checks, _path_of_half
 from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
 from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
@@ -22,8 +22,9 @@ from hpcthermo.phonons.crystal import Crystal
 from hpcthermo.phonons.files.load import load_lattice_dynamics
 from hpcthermo.phonons.relaxed_crystal import RelaxedCrystal
 from hpcthermo.phonons.stability import harmonic_crystal
-from hpcthermo.plots.bte import bte_drawings
+from hpcthermo.plots.bte import bte_drawings, draw_convergence
 from hpcthermo.results import Quantity, Results, read_results
+from hpcthermo.status import status_text
 from hpcthermo.transport.bte.cost import RateCost
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, natural_mass_variances
 from hpcthermo.transport.bte.lbte import conjugate_gradients
@@ -75,7 +76,9 @@ def test_the_job_of_force_constants_at_hand_has_natural_isotopes():
 
 @pytest.mark.parametrize(("old", "new", "told"), [
     ("mesh = [11, 11, 11]", "", "either mesh (divisions) or mesh_length_A"),
-    ("mesh = [11, 11, 11]", "mesh = [11, 11]", "bte.mesh: expected a list of more values"),
+    ("mesh = [11, 11, 11]", "mesh = [11, 11]", "or three rows of three, got 2 values; correct it"),
+    ("mesh = [11, 11, 11]", "mesh = 11", "bte.mesh: expected three whole numbers"),
+    ("mesh = [11, 11, 11]", "mesh = [11, 11, 11.5]", "bte.mesh[2]: expected an integer"),
     ("mesh = [11, 11, 11]", "mesh = [[1, 1, 0], [1, 1, 0], [0, 0, 9]]", "determinant other than zero"),
     ('method = "rta"', 'method = "exact"', "bte.method: expected 'rta' or 'lbte'"),
     ('method = "rta"', 'delta = "gaussian"', "sigma_THz"),
@@ -214,6 +217,46 @@ def test_the_summary_names_every_component_and_temperature(silicon):
     paths = [results[f"half_of_kappa_mean_free_path_{temperature}"]["value"] for temperature in ("300K", "1000.5K")]
     assert paths[0] > paths[1] > 0.0
     assert summary["run"]["isotopes"] == "natural mixture"
+    assert summary["run"]["nonanalytic_correction"].startswith("not applied: no dielectric constants")
+
+
+def test_status_of_a_finished_run_counts_all_tasks(silicon):
+    status = json.loads((silicon / "out" / "status.json").read_text())
+    run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
+    assert status["state"] == "finished"
+    assert status["step"] == status["total_steps"] > run["force_tasks_2"] + run["force_tasks_3"]
+    assert "(100.0 %)" in status_text(silicon / "out")
+
+
+def test_half_of_the_conductivity_lies_between_points_of_the_curve():
+    paths = np.geomspace(1.0, 1e4, 9)
+    assert _path_of_half(paths, 3.0 * np.log(paths / 10.0)) == pytest.approx(10.0 * 1000.0**0.5, rel=1e-12)
+    assert _path_of_half(np.array([2.0, 4.0]), np.array([1.0, 1.0])) == pytest.approx(2.0)
+
+
+def test_axes_show_what_matters(silicon):
+    """Not the modes without partners, nor paths that carry nothing."""
+    from matplotlib.figure import Figure
+
+    results = read_results(silicon / "out" / "results.h5")
+    results.quantities["modes/isotope_linewidth"].values[0, :2] = 1e-15
+    axes = Figure().subplots()
+    bte_drawings(results)["scattering_rate"](axes)
+    assert 1e-9 < axes.get_ylim()[0] < axes.get_ylim()[1] < 100.0
+    axes = Figure().subplots()
+    bte_drawings(results)["cumulative_path"](axes)
+    cumulative = {name: quantity.values for name, quantity in results.group("cumulative").items()}
+    first = np.searchsorted(cumulative["path"], axes.get_xlim()[0])
+    curve = np.maximum(*(cumulative[f"path_kappa{ending}"][0, :, 0, 0] for ending in ("", "_lbte")))
+    assert 0.1 < cumulative["path"][first] < cumulative["path"][-1]
+    assert curve[first - 1] <= 1e-3 * curve[-1] < curve[first]
+    series = {"abscissa": [0.5, 0.25, 0.2], "kappa": [1.0, 1.5, 1.6], "extrapolated": [2.0], "error": 0.1}
+    axes = Figure().subplots()
+    draw_convergence(axes, Results("bte_convergence", {}, {}, {
+        f"convergence/meshes/{name}": Quantity(np.array(values), "1") for name, values in series.items()},
+        {"convergence/meshes": {"method": "", "abscissa": "", "temperature_K": 300.0}}), "meshes")
+    bar = axes.containers[0].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(bar[:, 1], [1.9, 2.1])
 
 
 def test_a_run_leaves_report_figures_and_files(silicon):
@@ -436,7 +479,7 @@ def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch)
     code, _, err = leave(["bte", str(silicon / "job.toml"), "--out", str(silicon / "out"), "--resume"], capsys)
     assert code == 0, err
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
-    assert (run["displaced_cells_computed_2"], run["displaced_cells_computed_3"]) == (0, 0)
+    assert (run["force_tasks_computed_2"], run["force_tasks_computed_3"]) == (0, 0)
     assert run["displaced_cells_3"] > 10
 
 
@@ -466,7 +509,9 @@ def test_check_counts_cells(silicon, capsys):
     code, out, _ = leave(["check", str(silicon / "job.toml"), "--no-probe"], capsys)
     assert code == 0
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
-    assert f"{run['displaced_cells_3']:,} displaced cells of 8 atoms" in out
+    assert (f"{run['displaced_cells_3']:,} displaced cells of 8 atoms (with the undisplaced one "
+            f"{run['force_tasks_3']} tasks)") in out
+    assert run["force_tasks_3"] == run["displaced_cells_3"] + 1
     assert "64 points" in out
     assert re.search(r"triplets +42\n", out)
     assert re.search(r"q-point tasks +8 on \d+ threads", out)  # one for each irreducible point
@@ -483,7 +528,8 @@ def test_check_counts_cells_of_the_fourth_order():
     assert sorted(found.cells) == [2, 3, 4]
     assert found.cells[4] > 0
     line = next(text for name, text in found.lines if name == "order 4")
-    assert "cells of 8 atoms, 58 quadruples" in line  # of two sites: i i i i, and seven of each of four bonds
+    # of two sites: i i i i, and seven of each of four bonds
+    assert re.search(r"cells of 8 atoms .*, 58 quadruples", line)
     assert (found.quartic.n_bands, found.quartic.n_terms, found.quartic.n_places) == (6, 26, 10)
 
 
@@ -496,6 +542,9 @@ def test_check_counts_random_cells_and_every_mesh_of_a_convergence():
     lines = [line for line in found.lines if line[0] in ("random cells", "mesh")]
     assert [name for name, _ in lines] == ["random cells"] * 2 + ["mesh"] * 4
     assert lines[0][1].startswith("37 randomly displaced cells of 64 atoms")
+    assert [text for name, text in found.lines if name == "forces"] == ["of [force_constants]", "of cutoff3_A = 4"]
+    assert [text for name, text in found.lines if name == "solution"] == [
+        "mesh of [bte], for 2 cutoffs3_A", *(f"mesh = [{n}, {n}, {n}]" for n in (2, 3, 4))]
     shares = [float(re.search(r"([\d.]+) % of them", text).group(1)) for _, text in lines[:2]]
     assert 0.0 < shares[0] < shares[1] < 100.0
     assert found.memory > 150e6 + 4.0 * 27.0 * 64**2 * 2 * 8.0
@@ -633,6 +682,15 @@ def test_a_fit_that_does_not_predict_forces_fails_its_check(error, passed):
     found["checks/mesh_lowest_frequency"] = Quantity(np.array(0.0), "THz")
     results = Results("fc", {"phonon": {"imaginary_limit_THz": 0.05}}, {}, found)
     assert harmonic_checks(results)["fit"]["passed"] == passed
+
+
+@pytest.mark.parametrize(("before", "after", "passed"), [(0.1, 1e-9, True), (0.3, 1e-9, False), (0.1, 1e-3, False)])
+def test_force_constants_far_from_their_sum_rules_fail_the_check(before, after, passed):
+    found = sum_rule_quantities(ForceConstants(None, None, {}, {4: before}, {4: after}))
+    found["checks/mesh_lowest_frequency"] = Quantity(np.array(0.0), "THz")
+    check = harmonic_checks(Results("fc", {"phonon": {"imaginary_limit_THz": 0.05}}, {}, found))["acoustic_sum_rule_4"]
+    assert check["passed"] == passed
+    assert f"{before:.1e} before projection, limit 0.2" in check["detail"]
 
 
 def test_lines_are_extrapolated_to_their_limit():
