@@ -1,0 +1,96 @@
+"""A labelled frame: atoms with the energy, forces and virial that a reference method gives them.
+
+    F_i = -dE/dr_i        W_ab = -dE/d(strain_ab) = -V sigma_ab
+
+| symbol | field    | unit |                                                             |
+|--------|----------|------|-------------------------------------------------------------|
+| E      | energy   | eV   | of all atoms                                                |
+| F      | forces   | eV/A |                                                             |
+| W      | virial   | eV   | positive under compression; sigma (ASE) is positive under tension |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcthermo.errors import InputError
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """Atoms and their labels; labels that are not known are None.
+
+    Attributes
+    ----------
+    cell : (3, 3) float64
+        Rows are the cell vectors, A.
+    periodic : (3,) bool
+    symbols : tuple of str
+        Chemical symbol of each of the N atoms.
+    positions : (N, 3) float64
+        A.
+    energy : float or None
+        eV.
+    forces : (N, 3) float64 or None
+        eV/A.
+    virial : (3, 3) float64 or None
+        eV; symmetric.
+    weight : float
+        Of the frame in a loss.
+    group : str
+        Class of structures it belongs to, by which errors are reported ("bilayer, twisted").
+    provenance : dict of str to str
+        Where structure and labels come from: engine, version, settings hash, recipe.
+
+    Raises
+    ------
+    InputError
+        For wrong shapes or numbers that are not finite.
+    """
+
+    cell: np.ndarray
+    periodic: np.ndarray
+    symbols: tuple[str, ...]
+    positions: np.ndarray
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    virial: np.ndarray | None = None
+    weight: float = 1.0
+    group: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {"cell": (3, 3), "positions": (len(self.symbols), 3), "forces": (len(self.symbols), 3),
+                  "virial": (3, 3)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            array = np.array(value, dtype=np.float64)
+            if array.shape != shape:
+                raise InputError(f"{name}: expected shape {shape}, got {array.shape}; correct the frame")
+            if not np.isfinite(array).all():
+                raise InputError(f"{name}: expected finite numbers, got NaN or infinity; correct or remove the frame")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "periodic", np.array(self.periodic, dtype=bool))
+        if self.energy is not None and not np.isfinite(self.energy):
+            raise InputError("energy: expected a finite number, got NaN or infinity; correct or remove the frame")
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.symbols)
+
+    @property
+    def volume(self) -> float:
+        """Of the cell, A^3."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def stress(self) -> np.ndarray | None:
+        """(3, 3), eV/A^3, positive under tension."""
+        return None if self.virial is None else -self.virial / self.volume
