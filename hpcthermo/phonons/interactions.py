@@ -162,6 +162,11 @@ def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
 
 
+def all_legs(vectors: np.ndarray) -> np.ndarray:
+    """Lattice vectors of all atoms of terms, (P, n, 3): zero for the first, then the vectors (P, n - 1, 3)."""
+    return np.concatenate([np.zeros((len(vectors), 1, 3), dtype=int), vectors], axis=1)
+
+
 def row_codes(keys: np.ndarray) -> np.ndarray:
     """One integer for each row of small integers, in the order of the rows; sorts faster than rows."""
     low = keys.min(axis=0)

@@ -1,78 +1,25 @@
 r"""Space group and permutations acting on lists of force constants on the lattice.
 
-A cluster is a set of atoms (i_1, 0), (i_2, R_2), ..., (i_n, R_n), given up to lattice translations. An operation
-g = (W|w) takes atom (i, R) to (g i, W R + s_gi), and a term of the list to another term whose tensor is turned;
-permutations of legs do the same. All terms that are reached from one another form an orbit and have one independent
-tensor, which the operations that map the first term of the orbit to itself restrict further.
+A cluster is a set of atoms (i_1, 0), (i_2, R_2), ..., (i_n, R_n), given up to lattice translations. An operation g
+takes atom (i, R) to (g i, W R + s_gi) (`crystal_symmetry`), and a term of the list to another term whose tensor is
+turned; permutations of legs do the same. All terms that are reached from one another form an orbit and have one
+independent tensor, which the operations that map the first term of the orbit to itself restrict further.
 
     symbol    is
-    W         rotation in units of the lattice vectors (on columns)
-    s_gi      lattice vector of the cell in which the image of atom (i, 0) lies
     M_gp      matrix that turns a flattened tensor and permutes its indices
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.interactions import Interactions, row_codes
-from hpcthermo.phonons.space_group import space_group_of
-
-
-@dataclass(frozen=True)
-class CrystalSymmetry:
-    """Operations of the space group, up to lattice translations.
-
-    Attributes
-    ----------
-    rotations : (G, 3, 3) ndarray of int
-        W.
-    cartesian : (G, 3, 3) ndarray
-        The same on Cartesian columns.
-    atom_images : (G, n) ndarray of int
-        g i.
-    shifts : (G, n, 3) ndarray of int
-        s_gi.
-    """
-
-    rotations: np.ndarray
-    cartesian: np.ndarray
-    atom_images: np.ndarray
-    shifts: np.ndarray
-
-    @classmethod
-    def of(cls, crystal: Crystal, supercell: np.ndarray | None = None) -> CrystalSymmetry:
-        """The operations that a supercell keeps.
-
-        Parameters
-        ----------
-        supercell : (3, 3) ndarray, optional
-            Rows, A; leaves out operations that do not map this lattice onto itself.
-        """
-        rotations, translations = space_group_of(crystal)
-        cartesian = crystal.cell.T @ rotations @ np.linalg.inv(crystal.cell.T)
-        if supercell is not None:
-            turned = supercell @ np.swapaxes(cartesian, 1, 2) @ np.linalg.inv(supercell)
-            kept = np.abs(turned - np.rint(turned)).max(axis=(1, 2)) < 1e-4
-            rotations, translations, cartesian = rotations[kept], translations[kept], cartesian[kept]
-        images = np.einsum("gab,nb->gna", rotations, crystal.positions) + translations[:, None, :]
-        apart = images[:, :, None, :] - crystal.positions
-        lattice = np.rint(apart)
-        atom_images = np.linalg.norm((apart - lattice) @ crystal.cell, axis=3).argmin(axis=2)
-        shifts = np.take_along_axis(lattice, atom_images[:, :, None, None], axis=2)[:, :, 0].astype(int)
-        return cls(rotations, cartesian, atom_images, shifts)
-
-    def images(self, operation: int, atoms: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images of clusters: atoms (P, n) and lattice vectors (P, n, 3) of all legs."""
-        return (self.atom_images[operation][atoms],
-                vectors @ self.rotations[operation].T + self.shifts[operation][atoms])
+from hpcthermo.phonons.crystal_symmetry import CrystalSymmetry
+from hpcthermo.phonons.interactions import Interactions, all_legs, row_codes
 
 
 class Orbits:
@@ -91,7 +38,7 @@ class Orbits:
     def __init__(self, symmetry: CrystalSymmetry, atoms: np.ndarray, vectors: np.ndarray) -> None:
         self.symmetry, self.order = symmetry, atoms.shape[1]
         self.permutations = [np.array(p) for p in itertools.permutations(range(self.order))]
-        legs = _with_first(vectors)
+        legs = all_legs(vectors)
         self._codes = _Codes.of(symmetry, atoms, legs)
         set_atoms, set_legs = self._complete_sets(atoms, legs)
         # the operation and permutation that take each set to the first term of its orbit
@@ -203,7 +150,7 @@ class Orbits:
 
     def matched(self, interactions: Interactions) -> np.ndarray:
         """Values (P, 3^n) of a list in the order of this one, zero for terms that it lacks."""
-        codes = self._codes.of_terms(interactions.atoms, _with_first(interactions.vectors))
+        codes = self._codes.of_terms(interactions.atoms, all_legs(interactions.vectors))
         values = np.zeros((len(self.orbit), 3 ** self.order))
         values[self.places_of_codes(codes)] = interactions.values.reshape(len(codes), -1)
         return values
@@ -220,7 +167,7 @@ class Orbits:
             Size of the orbit of each cluster.
         """
         shorter = self.atoms[:, :-1]
-        legs = _with_first(self.vectors)[:, :-1]
+        legs = all_legs(self.vectors)[:, :-1]
         codes = self._codes.of_terms(shorter, legs)
         unique, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
         best = np.full(len(unique), np.iinfo(np.int64).max)
@@ -299,8 +246,3 @@ class _Codes:
 
 def _unique_rows(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows[np.unique(row_codes(rows), return_index=True)[1]])
-
-
-def _with_first(vectors: np.ndarray) -> np.ndarray:
-    """Lattice vectors of all legs, the first being zero."""
-    return np.concatenate([np.zeros((len(vectors), 1, 3), dtype=int), vectors], axis=1)

@@ -31,6 +31,7 @@ whose cell has the height c; K lies in the plane; the environment is vacuum.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -83,11 +84,34 @@ class NonAnalytic:
             raise InputError("non-analytic correction: expected finite Born charges and a positive definite dielectric "
                              f"tensor, got {born.tolist()} and {dielectric.tolist()}")
 
-    def dipoles(self) -> DipoleDipole | SpreadLimit:
+    def dipoles(self) -> Dipoles:
         """The interaction of the dipoles by the method asked for."""
-        if self.method == "wang":
-            return SpreadLimit(self)
-        return DipoleDipole(self)
+        return SpreadLimit(self) if self.method == "wang" else DipoleDipole(self)
+
+
+class Dipoles(ABC):
+    """An interaction of dipoles, beside force constants.
+
+    Parameters
+    ----------
+    nonanalytic : NonAnalytic
+    """
+
+    def __init__(self, nonanalytic: NonAnalytic) -> None:
+        self.supercell, self.response = nonanalytic.supercell, nonanalytic.response
+        self.crystal = nonanalytic.supercell.crystal
+
+    @abstractmethod
+    def short_range(self, second: Interactions) -> Interactions:
+        """Force constants without what this interaction contributes to them in the supercell."""
+
+    @abstractmethod
+    def dynamical_matrices(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
+        """What is added to D(q), (N, B, B), eV/(A^2 amu); `direction` (3,) fractional is that of q -> 0."""
+
+    @abstractmethod
+    def slopes(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
+        """Slopes of that in the gauge of `HarmonicCrystal.slopes`, (3, N, B, B), eV/(A amu)."""
 
 
 class _Kernel(Protocol):
@@ -166,26 +190,21 @@ class _Sheet:
         return np.zeros((len(direction), 3, 3))
 
 
-class DipoleDipole:
-    """The sum over reciprocal lattice vectors, for crystals and for sheets.
-
-    Parameters
-    ----------
-    nonanalytic : NonAnalytic
-    """
+class DipoleDipole(Dipoles):
+    """The sum over reciprocal lattice vectors, for crystals and for sheets."""
 
     def __init__(self, nonanalytic: NonAnalytic) -> None:
-        self.supercell = nonanalytic.supercell
-        self.crystal = crystal = nonanalytic.supercell.crystal
+        super().__init__(nonanalytic)
+        crystal = self.crystal
         kind = _Bulk if all(crystal.periodic) else _Sheet
-        self._kernel: _Kernel = kind(crystal, nonanalytic.response)
+        self._kernel: _Kernel = kind(crystal, self.response)
         self._first, self._second = np.triu_indices(crystal.n_atoms)
         self._apart = crystal.positions[self._first] - crystal.positions[self._second]
         phase = np.exp(2j * np.pi * (self._kernel.points @ crystal.cell.T @ self._apart.T))
         self._phase = np.concatenate([phase.real, phase.imag], axis=1)
         # (Z_i)_ax (Z_j)_by for the six elements ab, by pair: (pairs, 6, 9)
         weight = self._kernel.prefactor / np.sqrt(crystal.masses[self._first] * crystal.masses[self._second])
-        born = nonanalytic.response.born
+        born = self.response.born
         both = np.einsum("pax,pby,p->pabxy", born[self._first], born[self._second], weight)
         both = (both + both.transpose(0, 2, 1, 3, 4))[:, _ROW, _COLUMN]
         both[:, :3] *= 0.5
@@ -198,7 +217,7 @@ class DipoleDipole:
             self._drift[3 * i:3 * i + 3, 3 * i:3 * i + 3] = 0.5 * (tensor + tensor.T)
 
     def short_range(self, second: Interactions) -> Interactions:
-        """Force constants without what this interaction contributes to them in the supercell."""
+        """Without its values at the wave vectors that the supercell holds."""
         crystal, supercell = self.crystal, self.supercell
         q = commensurate_points(supercell)
         root = np.sqrt(np.repeat(crystal.masses, 3))
@@ -217,14 +236,11 @@ class DipoleDipole:
                                    np.concatenate([second.values, -ours.values]))
 
     def dynamical_matrices(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
-        """D(q) of the dipoles, (N, B, B), eV/(A^2 amu); `direction` (3,) fractional is that of q -> 0."""
+        """The sum less its drift."""
         return np.concatenate([self._dynamical_matrices(q[i:i + _CHUNK], direction) for i in range(0, len(q), _CHUNK)])
 
     def slopes(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
-        """Slopes in the gauge of `HarmonicCrystal.slopes`, (3, N, B, B), eV/(A amu).
-
-        The term K = 0, which has no slope, is left out.
-        """
+        """Those of the sum; the term K = 0, which has none, is left out."""
         return np.concatenate([self._slopes(q[i:i + _CHUNK]) for i in range(0, len(q), _CHUNK)], axis=1)
 
     def _dynamical_matrices(self, q: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
@@ -285,23 +301,17 @@ class DipoleDipole:
         return matrices.reshape(components, points, 3 * n, 3 * n)
 
 
-class SpreadLimit:
-    """The limit q -> 0 spread over the supercell.
-
-    Parameters
-    ----------
-    nonanalytic : NonAnalytic
-    """
+class SpreadLimit(Dipoles):
+    """The limit q -> 0 spread over the supercell."""
 
     def __init__(self, nonanalytic: NonAnalytic) -> None:
-        self.supercell = nonanalytic.supercell
-        self.crystal = crystal = nonanalytic.supercell.crystal
+        super().__init__(nonanalytic)
+        crystal = self.crystal
         if not all(crystal.periodic):
             raise InputError('non-analytic correction: expected method "gonze" for a sheet, got "wang"')
-        self._dielectric = nonanalytic.response.dielectric
         root = np.sqrt(crystal.masses)
-        prefactor = 4.0 * np.pi * nonanalytic.response.factor / crystal.volume
-        self._charges = nonanalytic.response.born * (np.sqrt(prefactor) / root)[:, None, None]
+        prefactor = 4.0 * np.pi * self.response.factor / crystal.volume
+        self._charges = self.response.born * (np.sqrt(prefactor) / root)[:, None, None]
         counts, images = self.supercell.images
         first, other, image = np.nonzero(np.arange(images.shape[2]) < counts[:, :, None])
         self._vectors, which = np.unique(images[first, other, image], axis=0, return_inverse=True)
@@ -316,20 +326,20 @@ class SpreadLimit:
         return second
 
     def dynamical_matrices(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
-        """What is added to D(q), (N, B, B), eV/(A^2 amu); `direction` (3,) fractional is that of q -> 0."""
+        """The limit along q, by the mean phase of each pair."""
         q, polar, _, _ = self._polarization(q, direction)
         shares = np.repeat(np.repeat(self._mean_phase(q), 3, axis=1), 3, axis=2)
         matrices: np.ndarray = polar[:, :, None] * polar[:, None, :] * shares
         return matrices
 
     def slopes(self, q: np.ndarray, direction: np.ndarray | None = None) -> np.ndarray:
-        """Slopes in the gauge of `HarmonicCrystal.slopes`, (3, N, B, B), eV/(A amu); that of the limit is left out."""
+        """Those of the spread limit; at q = 0, where it has none, they are left out."""
         crystal = self.crystal
         q, polar, k, zero = self._polarization(q, direction)
-        square = np.einsum("na,ab,nb->n", k, self._dielectric, k)
+        square = np.einsum("na,ab,nb->n", k, self.response.dielectric, k)
         # d/dK_c of (K Z_i)_a / (K eps K)^(1/2)
         bent = (self._charges.transpose(1, 0, 2).reshape(3, 1, -1) / np.sqrt(square)[:, None]
-                - ((k @ self._dielectric).T / square)[:, :, None] * polar) / (2.0 * np.pi)
+                - ((k @ self.response.dielectric).T / square)[:, :, None] * polar) / (2.0 * np.pi)
         bent[:, zero] = 0.0
         outer = bent[..., :, None] * polar[:, None, :] + polar[:, :, None] * bent[..., None, :]
         shares = np.repeat(np.repeat(self._mean_phase(q), 3, axis=1), 3, axis=2)
@@ -347,7 +357,7 @@ class SpreadLimit:
         k = q @ self.crystal.reciprocal
         zero = np.linalg.norm(k, axis=1) < GAMMA_TOLERANCE
         k[zero] = 1.0 if direction is None else direction @ self.crystal.reciprocal
-        square = np.einsum("na,ab,nb->n", k, self._dielectric, k)
+        square = np.einsum("na,ab,nb->n", k, self.response.dielectric, k)
         polar = np.einsum("nc,ica->nia", k, self._charges).reshape(len(q), -1) / np.sqrt(square)[:, None]
         if direction is None:
             polar[zero] = 0.0

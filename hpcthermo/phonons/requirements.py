@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.crystal import Crystal, Supercell
+from hpcthermo.phonons.crystal import Supercell
+from hpcthermo.phonons.crystal_symmetry import CrystalSymmetry
 from hpcthermo.phonons.displacements import shortest_distances
-from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry
 from hpcthermo.units import PRESSURE_GPA
 
 #: largest force and stress of a structure that counts as relaxed, eV/A and GPa
@@ -142,12 +142,13 @@ def require_symmetry(supercell: Supercell, unit: np.ndarray | None = None) -> No
     """
     crystal = supercell.crystal
     unit = np.eye(3, dtype=int) if unit is None else unit
-    everything, kept = (_n_rotations(crystal, cell) for cell in (None, supercell.cell))
+    symmetry = CrystalSymmetry.of(crystal)
+    everything, kept = (_n_rotations(group) for group in (symmetry, symmetry.kept_by(supercell.cell)))
     if kept == everything:
         return
     given = np.rint(supercell.cell @ np.linalg.inv(unit @ crystal.cell)).astype(int)
     better = next((matrix for matrix in _rounder_supercells(given, unit, np.array(crystal.periodic))
-                   if _n_rotations(crystal, matrix @ unit @ crystal.cell) == everything), None)
+                   if _n_rotations(symmetry.kept_by(matrix @ unit @ crystal.cell)) == everything), None)
     fix = "give equal multiples along equivalent directions"
     if better is not None:
         diagonal = (better == np.diag(np.diag(better))).all()
@@ -156,8 +157,8 @@ def require_symmetry(supercell: Supercell, unit: np.ndarray | None = None) -> No
                      f"{kept}; {fix}")
 
 
-def _n_rotations(crystal: Crystal, supercell: np.ndarray | None) -> int:
-    return len(np.unique(CrystalSymmetry.of(crystal, supercell).rotations, axis=0))
+def _n_rotations(symmetry: CrystalSymmetry) -> int:
+    return len(np.unique(symmetry.rotations, axis=0))
 
 
 def _rounder_supercells(given: np.ndarray, unit: np.ndarray, periodic: np.ndarray) -> Iterator[np.ndarray]:

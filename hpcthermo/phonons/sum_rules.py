@@ -27,8 +27,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.crystal_symmetry import CrystalSymmetry
 from hpcthermo.phonons.interactions import Interactions, row_codes
-from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry, Orbits, SomeTerms
+from hpcthermo.phonons.lattice_symmetry import Orbits, SomeTerms
 
 #: relative rounding error of a sum over a leg
 ROUNDING = 3e-14

@@ -8,11 +8,12 @@ from ase import Atoms
 
 from hpcthermo.calculator import Calculator
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.crystal_symmetry import CrystalSymmetry
 from hpcthermo.phonons.displacements import third_order_displacements
 from hpcthermo.phonons.finite_differences import second_force_constants, third_force_constants
 from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
-from hpcthermo.phonons.lattice_symmetry import CrystalSymmetry, Orbits
+from hpcthermo.phonons.lattice_symmetry import Orbits
 from hpcthermo.phonons.projection import projected
 from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell

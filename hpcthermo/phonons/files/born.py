@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.phonons.consistency import moved_atoms
 from hpcthermo.phonons.crystal import Crystal
+from hpcthermo.phonons.crystal_symmetry import CrystalSymmetry
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.files.text import numbers, read_text
-from hpcthermo.phonons.space_group import space_group_of
 from hpcthermo.results import write_text
 from hpcthermo.units import COULOMB_EV_A
 
@@ -53,8 +52,8 @@ def read_born(path: Path, crystal: Crystal) -> DielectricResponse:
     if len(table) < 2:
         raise InputError(f"{path}: expected a dielectric tensor and charges, got {len(table)} rows of nine numbers; "
                          "complete it")
-    rotations, moved = _operations(crystal)
-    cartesian = crystal.cell.T @ rotations @ np.linalg.inv(crystal.cell.T)
+    symmetry = CrystalSymmetry.of(crystal)
+    moved, cartesian = symmetry.atom_images, symmetry.cartesian
     independent = _independent(moved)
     given = table[1:]
     if len(given) not in {n, len(independent)}:
@@ -72,13 +71,6 @@ def read_born(path: Path, crystal: Crystal) -> DielectricResponse:
             raise InputError(f"{path}: expected {what} with the symmetry of the crystal, got a deviation of "
                              f"{100.0 * off:.0f} % of the largest; give the BORN of this primitive cell in its axes")
     return DielectricResponse(symmetric, np.asarray(dielectric), factor)
-
-
-def _operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations of the space group, and where they take the atoms, (G, n)."""
-    rotations, translations = space_group_of(crystal)
-    moved = [moved_atoms(crystal, *operation) for operation in zip(rotations, translations, strict=True)]
-    return rotations, np.array(moved)
 
 
 def _independent(moved: np.ndarray) -> np.ndarray:
@@ -106,6 +98,6 @@ def _symmetrised(charges: np.ndarray, moved: np.ndarray, cartesian: np.ndarray) 
 
 def write_born(response: DielectricResponse, crystal: Crystal, path: Path) -> None:
     """Write BORN with the charges of the independent atoms, as phonopy wants it."""
-    rows = [response.dielectric, *response.born[_independent(_operations(crystal)[1])]]
+    rows = [response.dielectric, *response.born[_independent(CrystalSymmetry.of(crystal).atom_images)]]
     lines = [repr(float(response.factor)), *(" ".join(repr(float(value)) for value in row.ravel()) for row in rows)]
     write_text("\n".join(lines) + "\n", path)

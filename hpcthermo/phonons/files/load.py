@@ -77,7 +77,7 @@ def load_lattice_dynamics(phonopy_yaml: Path | str | None = None, *, shengbte_co
         If a file cannot be used, with its name.
     """
     cells, origin = _cells(phonopy_yaml, shengbte_control, tdep_unit_cell, tdep_supercell, periodic)
-    operations = few_operations(cells.crystal)
+    symmetry = few_operations(cells.crystal)
     found: dict[int, SupercellForceConstants | Interactions] = {}
     sources = {"crystal": origin}
     for order, name in ((2, fc2), (3, fc3), (4, fc4)):
@@ -89,7 +89,7 @@ def load_lattice_dynamics(phonopy_yaml: Path | str | None = None, *, shengbte_co
     datasets = _datasets(cells, {"force_sets": force_sets, "forces_fc2": forces_fc2, "forces_fc3": forces_fc3}, sources)
     _add_from_forces(found, datasets, cells.supercells, sources, origin)
     for order, constants in found.items():
-        require_of_crystal(constants, cells.crystal, operations, sources[f"fc{order}"])
+        require_of_crystal(constants, symmetry, sources[f"fc{order}"])
     dielectric = cells.dielectric
     if born is not None:
         dielectric, sources["born"] = read_born(Path(born), cells.crystal), str(born)
