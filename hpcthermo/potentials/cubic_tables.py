@@ -37,6 +37,34 @@ def cubic_rows(values: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     return np.stack([f, p, 3.0 * (g - f) - 2.0 * p - q, 2.0 * (f - g) + p + q], axis=-1)
 
 
+def node_slopes(values: np.ndarray) -> np.ndarray:
+    """Slopes per interval at equidistant points: differences over four neighbours, over fewer at the two ends.
+
+    Parameters
+    ----------
+    values : (n,) float64
+        n of at least 4.
+    """
+    slopes = np.empty_like(values)
+    slopes[2:-2] = (values[:-4] - values[4:] + 8.0 * (values[3:-1] - values[1:-3])) / 12.0
+    slopes[[1, -2]] = 0.5 * (values[2] - values[0]), 0.5 * (values[-1] - values[-3])
+    slopes[[0, -1]] = values[1] - values[0], values[-1] - values[-2]
+    return slopes
+
+
+def equidistant(values: np.ndarray, first: float, step: float) -> RadialFunction:
+    """The cubics through values (n,) at distances first, first + step, ..., A, with the slopes of `node_slopes`."""
+    rows = cubic_rows(values, node_slopes(values)).T
+
+    def function(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        t = (r - first) / step
+        at = np.clip(t.astype(np.int64), 0, rows.shape[1] - 1)
+        x, c = t - at, rows[:, at]
+        return c[0] + x * (c[1] + x * (c[2] + x * c[3])), (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / step
+
+    return function
+
+
 def nodes(bits: int) -> np.ndarray:
     """Places t of the rows, (BINADES 2^bits + 1,) float64, from 2^-BINADES to 1."""
     within = 1.0 + np.arange(2**bits) / 2**bits

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.errors import InputError
-from hpcthermo.potentials.cubic_tables import RadialFunction, cubic_rows
+from hpcthermo.potentials.cubic_tables import RadialFunction, cubic_rows, equidistant, node_slopes
 from hpcthermo.potentials.eam import EmbeddingTable
 from hpcthermo.potentials.parameter_text import chemical_symbols, is_number, numbers
 
@@ -91,31 +91,7 @@ class TabulatedEam:
         return self.densities.shape[1] > 1
 
     def _function(self, values: np.ndarray) -> RadialFunction:
-        rows = cubic_rows(values, node_slopes(values)).T
-
-        def function(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            t = r / self.distance_step
-            at = np.clip(t.astype(np.int64), 0, rows.shape[1] - 1)
-            x, c = t - at, rows[:, at]
-            return (c[0] + x * (c[1] + x * (c[2] + x * c[3])),
-                    (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.distance_step)
-
-        return function
-
-
-def node_slopes(values: np.ndarray) -> np.ndarray:
-    """Slopes per interval at equidistant points: differences over four neighbours, over fewer at the two ends.
-
-    Parameters
-    ----------
-    values : (n,) float64
-        n of at least 4.
-    """
-    slopes = np.empty_like(values)
-    slopes[2:-2] = (values[:-4] - values[4:] + 8.0 * (values[3:-1] - values[1:-3])) / 12.0
-    slopes[[1, -2]] = 0.5 * (values[2] - values[0]), 0.5 * (values[-1] - values[-3])
-    slopes[[0, -1]] = values[1] - values[0], values[-1] - values[-2]
-    return slopes
+        return equidistant(values, 0.0, self.distance_step)
 
 
 def is_setfl(head: str) -> bool:

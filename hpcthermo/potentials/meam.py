@@ -10,7 +10,7 @@ import numpy as np
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.neighbors import NeighborList, PackedPositions
 from hpcthermo.potentials.base import FieldExchange, ForceArrays, require_species
-from hpcthermo.potentials.cubic_tables import BINADES, RadialFunction, bits_of, square_tables
+from hpcthermo.potentials.cubic_tables import BINADES, RadialFunction, bits_of, equidistant, square_tables
 from hpcthermo.potentials.listed import ListedPotential
 from hpcthermo.potentials.meam_file import MEANS_OF_T, MeamParameters
 from hpcthermo.potentials.meam_reference import ReferenceStructures
@@ -101,9 +101,8 @@ class BoundMeam(ListedPotential):
 
 
 def _sampled(function: Callable[[np.ndarray], np.ndarray], cutoff: float) -> RadialFunction:
-    """A function that takes long, as a spline through many points over all distances that tables have."""
-    from scipy.interpolate import CubicSpline
-
-    r = np.linspace(0.5 ** (0.5 * BINADES) * cutoff, cutoff, _SAMPLES)
-    spline = CubicSpline(r, function(r))
-    return lambda at: (spline(at), spline(at, 1))
+    """A function that takes long, as cubics through many points over all distances that tables have."""
+    first = 0.5 ** (0.5 * BINADES) * cutoff
+    step = (cutoff - first) / (_SAMPLES - 1)
+    # two points more at both ends, where slopes would be less accurate
+    return equidistant(function(first + step * np.arange(-2, _SAMPLES + 2)), first - 2.0 * step, step)
