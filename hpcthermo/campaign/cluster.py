@@ -20,6 +20,7 @@ from typing import Any
 import dask
 import distributed
 from distributed import Client, Future, KilledWorker, LocalCluster, Security
+from distributed.protocol import pickle
 
 from hpcthermo.campaign.block import Block
 from hpcthermo.campaign.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
@@ -31,6 +32,8 @@ from hpcthermo.errors import InputError, ResourceError
 _LOOPBACK = "127.0.0.1"
 #: Dask starts a web server in each process even without dashboards; it gets no pages, here and with no other address
 _NO_PAGES = f"{_LOOPBACK}:0"
+#: of a function that is sent to a cluster; Dask warns of tasks above 10 MB
+_PIECE_BYTES = 2**22
 #: threads of a cluster are counted again after so long, s
 _COUNT_INTERVAL_S = 5.0
 
@@ -85,8 +88,14 @@ class DaskWorkers:
         self._futures.clear()
         self._outcomes = queue.SimpleQueue()  # nothing of an earlier function that was broken off
         self._token = secrets.token_hex(8)
-        # as a task, not as scattered data: the cluster can make it again when the worker that has it dies
-        self._function = self._client.submit(_same, function, key=f"function-{self._token}")
+        # as tasks, not as scattered data: the cluster can make it again when the worker that has it dies; in pieces of
+        # bytes, for a scheduler unpacks each task that it is sent as a whole, and holds up all others meanwhile
+        packed = pickle.dumps(function)
+        pieces: list[Any] = [packed[first:first + _PIECE_BYTES] for first in range(0, len(packed), _PIECE_BYTES)]
+        if len(pieces) > 1:
+            pieces = [self._client.submit(_same, piece, key=f"piece-{self._token}-{number}", pure=False)
+                      for number, piece in enumerate(pieces)]
+        self._function = self._client.submit(_joined, pieces, key=f"function-{self._token}", pure=False)
 
     def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
         """Hand out tasks, whose keys are given, as a batch."""
@@ -135,7 +144,12 @@ class DaskWorkers:
                 continue
 
 
-def _same(function: TaskFunction) -> TaskFunction:
+def _same(piece: bytes) -> bytes:
+    return piece
+
+
+def _joined(pieces: Sequence[bytes]) -> TaskFunction:
+    function: TaskFunction = pickle.loads(b"".join(pieces))
     return function
 
 

@@ -26,6 +26,8 @@ class Powers:
     """A file that gets a line for each number that is computed."""
     thread_safe: bool = False
     refuse: bool = False
+    ballast: bytes = b""
+    """Makes it long to send."""
 
     name = "powers"
     version = 1

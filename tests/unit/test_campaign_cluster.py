@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import stat
+import warnings
 
 import numpy as np
 import psutil
@@ -49,6 +50,14 @@ def test_a_cluster_gives_the_bits_of_this_thread(workers, tmp_path):
     np.testing.assert_array_equal(there.stack("powers"), here)
     with pytest.raises(InputError, match="refused"):
         run_campaign(Powers(refuse=True), tasks, workers=workers)
+
+
+def test_a_large_function_is_sent_in_pieces(workers):
+    """Dask warns of tasks above 10 MB."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = run_campaign(Powers(ballast=os.urandom(15_000_000)), numbers(*range(8)), workers=workers)
+        np.testing.assert_array_equal(found.stack("root"), np.arange(8.0) ** 0.5)
 
 
 def test_nothing_listens_beyond_this_machine_and_plain_text_is_refused(workers, others):
