@@ -5,6 +5,7 @@ Files count by the SHA-256 of their content, not by their path: a folder may be 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: tables and keys that do not change the physics
 _WITHOUT_PHYSICS = ("execution", "output", "title")
+#: characters of a value that is told of
+_LONGEST_VALUE = 30
 
 
 def file_hashes(job: Job | LatticeDynamicsJob) -> dict[str, str]:
@@ -46,6 +49,47 @@ def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any
     kept["output"] = {"series_interval_steps": job["output"]["series_interval_steps"]}
     kept["execution"] = {name: job["execution"][name] for name in ("precision", "replicas")}
     return kept
+
+
+def task_inputs(job: LatticeDynamicsJob, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What may decide which tasks of forces and q-points a job has.
+
+    Parameters
+    ----------
+    hashes : name -> SHA-256
+        From `file_hashes`.
+    """
+    kept = {name: value for name, value in job.model_dump(mode="json").items()
+            if name not in (*_WITHOUT_PHYSICS, "campaign")}
+    kept |= {name: _hashed(kept[name], hashes) for name in ("structure", "potential")}
+    kept["crystal"] = kept["crystal"] and {key: hashes.get(str(value), value) for key, value in kept["crystal"].items()}
+    return {**kept, "execution": {"device": job.execution.device}}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys with other values than before (`task_inputs`), as text."""
+    before, now = _flat(before, now), _flat(now, before)
+    return [f"{key} {_value_text(now.get(key))} (was {_value_text(before.get(key))})"
+            for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+
+
+def _flat(table: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Tables that another one has too as one, by dotted keys; without what is none."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        there = other.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            flat |= _flat(value, there, f"{path}{key}.")
+        elif value is not None:
+            flat[f"{path}{key}"] = value
+    return flat
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = "a table" if isinstance(value, Mapping) else json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _named_files(job: Mapping[str, Any]) -> list[str]:

@@ -21,16 +21,23 @@ class Kind:
         Results -> the tables ``results`` and ``checks`` of summary.json.
     headlines : tuple of str
         Results that head the report; the first that is there does. A name that ends in * stands for all that begin so.
+    main : str
+        Results -> the lines (name, text) of them that a terminal shows; without it all.
     """
 
     runner: str
     analysis: str
     headlines: tuple[str, ...]
+    main: str = ""
 
     def headline(self, results: Iterable[str]) -> str | None:
         """Name of the result that heads the report, among those that are there."""
         names = list(results)
         return next((name for wanted in self.headlines for name in names if fnmatchcase(name, wanted)), None)
+
+    def main_results(self, results: Any) -> list[tuple[str, str]] | None:
+        """The lines that a terminal shows of ``results`` of summary.json, or None for all."""
+        return _function(self.main)(results) if self.main else None
 
     def run(self, *arguments: Any) -> None:
         """Call the runner."""
@@ -65,7 +72,8 @@ KINDS: dict[str, Kind] = {
     "fc": Kind("lattice_jobs.phonon:run_force_constants", "lattice_jobs.phonon:analyze_force_constants",
                ("lowest_frequency",)),
     "phonon": Kind("lattice_jobs.phonon:run_phonon", "lattice_jobs.phonon:analyze_phonon", ("highest_frequency",)),
-    "bte": Kind("lattice_jobs.bte:run_bte", "lattice_jobs.bte:analyze_bte", ("kappa_lbte_xx_*", "kappa_rta_xx_*")),
+    "bte": Kind("lattice_jobs.bte:run_bte", "lattice_jobs.bte:analyze_bte", ("kappa_lbte_xx_*", "kappa_rta_xx_*"),
+                "lattice_jobs.bte:main_results"),
     "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
                             ("kappa_*_extrapolated", "kappa_*")),
 }

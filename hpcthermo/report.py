@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hpcthermo.kinds import KINDS
+from hpcthermo.kinds import KINDS, Kind
 from hpcthermo.results import (
     RESULTS_FILE,
+    SUMMARY_FILE,
     Table,
     read_results,
     read_summary,
@@ -77,15 +78,28 @@ def finish_results(folder: Path) -> str:
     table, checks = KINDS[results.kind].analyze(results)
     write_summary(folder, table, checks, results.run)
     write_report(folder, draw_figures(folder))
-    return summary_text(table, checks)
+    return summary_text(KINDS[results.kind], table, checks, folder / SUMMARY_FILE)
 
 
-def summary_text(results: Table, checks: Table) -> str:
-    """Results and verdicts, one per line."""
-    width = max((len(name) for name in [*results, *checks]), default=0)
-    lines = [f"{name:<{width}}  {value_text(entry)}" for name, entry in results.items()]
-    lines += [f"{name:<{width}}  {'passed' if c['passed'] else 'FAILED'}: {c['detail']}" for name, c in checks.items()]
-    return "\n".join(lines)
+def summary_text(kind: Kind, results: Table, checks: Table, path: Path) -> str:
+    """What a terminal shows: checks that failed, results, and unless those are the main ones only, the other checks.
+
+    Parameters
+    ----------
+    path : Path
+        Of all of it.
+    """
+    main = kind.main_results(results)
+    failed = [(name, f"FAILED: {check['detail']}") for name, check in checks.items() if not check["passed"]]
+    verdict = f"{len(failed)} of {len(checks)} FAILED" if failed else f"all {len(checks)} passed"
+    rows = [*([("checks", verdict)] if checks else []), *failed]
+    if main is None:
+        rows += [(name, value_text(entry)) for name, entry in results.items()]
+        rows += [(name, f"passed: {check['detail']}") for name, check in checks.items() if check["passed"]]
+    else:
+        rows += [*main, ("everything", f"{path} ({len(results)} results, {len(checks)} checks)")]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
 
 def write_report(folder: Path, figures: list[Path]) -> Path:

@@ -219,7 +219,7 @@ def _scheduler(section: CampaignSection, folder: Path) -> DaskWorkers:
 
 
 def _slurm_jobs(section: CampaignSection, folder: Path) -> DaskWorkers:
-    jobqueue = _jobqueue()
+    jobqueue = require_jobqueue()
     from hpcthermo.config.campaign import SlurmJobs
 
     asked = section.slurm or SlurmJobs()
@@ -243,7 +243,7 @@ def _slurm_jobs(section: CampaignSection, folder: Path) -> DaskWorkers:
 
 def _slurm_runner(section: CampaignSection, folder: Path) -> DaskWorkers:
     """One Slurm task becomes the scheduler, one goes on from here, the others become workers and never return."""
-    jobqueue = _jobqueue()
+    jobqueue = require_jobqueue()
     folder.mkdir(parents=True, exist_ok=True)
     os.umask(0o077)  # of the scheduler file
     number = os.environ.get("SLURM_JOB_ID", "0")
@@ -276,7 +276,14 @@ class _Shutdown:
         Client(self._address, security=self._security, set_as_default=False, timeout=10).shutdown()
 
 
-def _jobqueue() -> Any:
+def require_jobqueue() -> Any:
+    """The package that speaks with Slurm.
+
+    Raises
+    ------
+    InputError
+        If it is absent.
+    """
     try:
         import dask_jobqueue
         import dask_jobqueue.slurm

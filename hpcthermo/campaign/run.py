@@ -141,15 +141,18 @@ def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path |
         waiting = {key: task for key, task in zip(keys, tasks, strict=True)
                    if key not in store or (retry_failed and key in store.failures)}
         computed = len(waiting)
+        different = len(set(keys))
+        if computed < different:
+            get_logger().info("%s: %d of %d tasks are kept, %d to compute", function.name, different - computed,
+                              different, computed)
         if waiting:
             if not begun:
                 workers.begin(function)
-            total = len(set(keys))
-            own = Progress(0, folder, 0, total, counts="tasks") if progress is None and folder is not None else None
+            own = Progress(0, folder, 0, different, counts="tasks") if progress is None and folder is not None else None
             loop = _Loop(function, waiting, store, workers, attempts, progress or own, stop)
             state = "failed"
             try:
-                loop.run(total)
+                loop.run(different)
                 state = "finished"
             except Requeue:
                 state = "checkpointed"

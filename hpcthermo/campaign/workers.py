@@ -267,6 +267,20 @@ def _evaluate_in_process(keys: Sequence[str], parcel: Parcel) -> tuple[list[Bloc
     return timed_batch(*_Process.prepared, keys, parcel)
 
 
+def require_packages(section: CampaignSection) -> None:
+    """Refuse a place of workers for which a package is missing, before work.
+
+    Raises
+    ------
+    InputError
+        With how to get it.
+    """
+    if section.where in ("slurm", "slurm_runner"):
+        from hpcthermo.campaign.cluster import require_jobqueue
+
+        require_jobqueue()
+
+
 def start_workers(section: CampaignSection, function: TaskFunction, folder: Path) -> Workers:
     """The workers that a job file asks for; the caller closes them.
 

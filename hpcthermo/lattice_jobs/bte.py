@@ -33,7 +33,7 @@ from hpcthermo.lattice_jobs.phonon import (
 from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import ForceConstants, force_constants_of
 from hpcthermo.phonons.modes import heat_capacities
-from hpcthermo.results import Quantity, Results, Table, entry
+from hpcthermo.results import Quantity, Results, Table, entry, value_text
 from hpcthermo.tensors import COMPONENTS
 from hpcthermo.transport.bte.four_phonon import CHANNELS
 from hpcthermo.transport.bte.kappa_file import kappa_file_name, write_kappa_file
@@ -53,6 +53,8 @@ _NANOMETRE = 10.0
 RESIDUAL = 1e-4
 #: tensors in results.h5 and summary.json -> their units
 _TENSORS = {"rta": UNIT, "lbte": UNIT, "coherence": UNIT, "rta_three_phonon": UNIT, "small_grain": SMALL_GRAIN_UNIT}
+#: of these a terminal shows the diagonal components, at so many temperatures
+_MAIN, _SHOWN = ("lbte", "rta", "coherence"), 6
 #: the conductivity may change so much, relatively, under rotations of the crystal
 SYMMETRY_TOLERANCE = 1e-6
 #: force constants may break the symmetry of the crystal by so much, THz: kappa is made of irreducible points
@@ -257,6 +259,24 @@ def analyze_bte(results: Results) -> tuple[Table, Table]:
                     table[key] = entry(float(kappa[name][t, row, column]), unit,
                                        None if error is None else float(error[t, row, column]))
     return table | _carriers(results, kappa), harmonic_checks(results) | _kappa_checks(results, kappa)
+
+
+def main_results(table: Table) -> list[tuple[str, str]]:
+    """Diagonal components by method and temperature (some of many), for a terminal."""
+    lines = []
+    for name in _MAIN:
+        stem = f"kappa_{name}_xx_"
+        temperatures = [key.removeprefix(stem) for key in table if key.startswith(stem)]
+        shown = sorted({int(k) for k in np.linspace(0, len(temperatures) - 1, min(len(temperatures), _SHOWN))})
+        for temperature in (temperatures[k] for k in shown):
+            diagonal = {c: table[f"kappa_{name}_{c}_{temperature}"] for c in ("xx", "yy", "zz")}
+            values = np.array([result["value"] for result in diagonal.values()])
+            if np.ptp(values) <= SYMMETRY_TOLERANCE * np.abs(values).max():
+                text = f"{value_text(diagonal['xx'])} (xx = yy = zz)"
+            else:
+                text = ", ".join(f"{component} {value_text(result)}" for component, result in diagonal.items())
+            lines.append((f"kappa_{name}_{temperature}", text))
+    return lines
 
 
 def _solved(kappa: np.ndarray) -> np.ndarray:

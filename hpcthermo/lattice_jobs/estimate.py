@@ -100,9 +100,11 @@ def estimate_lattice_job(job: LatticeDynamicsJob, probe: bool) -> LatticeEstimat
     InputError
         If the job cannot be run.
     """
+    from hpcthermo.campaign.workers import require_packages
     from hpcthermo.config.job import BoltzmannJob
     from hpcthermo.lattice_jobs.phonon import require_phonons
 
+    require_packages(job.campaign)
     found = LatticeEstimate()
     found.add("job", f"{job.kind}{': ' + job.title if job.title else ''} (valid)")
     if not probe:
@@ -143,12 +145,15 @@ def _from_files(job: LatticeDynamicsJob, found: LatticeEstimate, needed: int) ->
 
 def _from_structure(job: LatticeDynamicsJob, found: LatticeEstimate, order: int, probe: bool) -> Crystal:
     from hpcthermo.lattice_jobs.source import structure_and_potential
-    from hpcthermo.phonons.relaxed_crystal import primitive_crystal
+    from hpcthermo.phonons.relaxed_crystal import primitive_crystal, relaxed_crystal
     from hpcthermo.potentials.base import require_species
 
     snapshot, potential = structure_and_potential(job)
     require_species(potential.style, potential.elements, snapshot.species)
-    unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
+    if job.relaxation.relax:
+        unrelaxed = primitive_crystal(snapshot, job.force_constants.primitive)
+    else:  # which a run refuses if it is not at rest; a login node has no GPU
+        unrelaxed = relaxed_crystal(snapshot, potential, job.relaxation, job.force_constants.primitive)
     _describe(unrelaxed.crystal, found)
     memory = []
     for name, section in _sections(job):

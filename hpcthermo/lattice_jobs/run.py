@@ -7,6 +7,7 @@ of them. What follows them takes minutes at most and is done again.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -16,13 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hpcthermo.campaign.workers import ON_THIS_MACHINE, require_packages, start_workers
 from hpcthermo.dynamics.lock import FolderLock
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
-from hpcthermo.identity import file_hashes
+from hpcthermo.identity import changes, file_hashes, task_inputs
 from hpcthermo.log import close_logging, get_logger, set_up_logging
 from hpcthermo.progress import Progress
-from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, versions, write_results
+from hpcthermo.results import RESULTS_FILE, SUMMARY_FILE, Quantity, Results, versions, write_results, write_text
 
 if TYPE_CHECKING:
     from hpcthermo.campaign.run import Records
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 #: records of tasks, in the results folder: forces of displaced cells, and in a folder of its own what q-points gave
 CAMPAIGN_FOLDER = "campaign"
 POINTS_FOLDER = "points"
+#: of the job whose tasks are in the folder of the campaign, there
+INPUTS_FILE = "job.json"
+_SHOWN_CHANGES = 4
 
 #: (tasks done of the present stage) -> None
 Note = Callable[[int], None]
@@ -57,7 +62,8 @@ class LatticeRun:
     Raises
     ------
     InputError
-        If there are several ranks, or the folder is in use or holds an unfinished run.
+        If there are several ranks, a package for the workers is missing, or the folder is in use or holds an unfinished
+        run.
     """
 
     def __init__(self, job: LatticeDynamicsJob, comm: Communicator, folder: Path, resume: bool,
@@ -65,6 +71,7 @@ class LatticeRun:
         if comm.size > 1:
             raise InputError(f"kind {job.kind} computes in one process with threads, got {comm.size} ranks; start it "
                              "without a launcher, and give workers in [campaign]")
+        require_packages(job.campaign)
         self.job, self.folder = job, folder
         self.stop = stop
         self.progress = Progress(0, folder, 1, 1, "tasks")
@@ -78,6 +85,9 @@ class LatticeRun:
             if not resume:
                 _forget_finished_run(folder)
             self.hashes = file_hashes(job)
+            self._inputs = task_inputs(job, self.hashes)
+            if resume:
+                self._tell_of_changes()
         except BaseException:
             self.lock.release()
             raise
@@ -119,7 +129,6 @@ class LatticeRun:
             If a signal has asked to stop.
         """
         from hpcthermo.campaign.run import run_campaign
-        from hpcthermo.campaign.workers import ON_THIS_MACHINE, start_workers
 
         section, folder = self.job.campaign, self.campaign_folder / place
         workers = workers or self._cluster
@@ -128,12 +137,26 @@ class LatticeRun:
             workers = started = start_workers(section, function, self.campaign_folder)
         if section.where not in ON_THIS_MACHINE and started is not None:
             self._cluster, started = started, None  # of all campaigns of this run
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(json.dumps(self._inputs, indent=1), self.campaign_folder / INPUTS_FILE)
         try:
             return run_campaign(function, tasks, folder, workers, retry_failed=section.retry_failed,
                                 attempts=section.attempts, progress=self.progress, stop=self.stop)
         finally:
             if started is not None:
                 started.close()
+
+    def _tell_of_changes(self) -> None:
+        """Say how the job differs from the one whose tasks are here."""
+        try:
+            before = json.loads((self.campaign_folder / INPUTS_FILE).read_text())
+            changed = changes(before, self._inputs)
+        except (OSError, ValueError, AttributeError, TypeError):  # of a run that had no task
+            return
+        if changed:
+            more = f" and {len(changed) - _SHOWN_CHANGES} more" if len(changed) > _SHOWN_CHANGES else ""
+            get_logger().warning("the job has changed since its last run: %s%s; tasks with the same inputs are kept, "
+                                 "all others are computed", ", ".join(changed[:_SHOWN_CHANGES]), more)
 
     @property
     def point_records(self) -> Callable[[TaskFunction, Sequence[Inputs]], Records] | None:

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import sys
 import tomllib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,7 +15,8 @@ from test_cli import leave
 from hpcthermo.config import JobFileError, parse_job
 from hpcthermo.config.lattice_dynamics import BteSection
 from hpcthermo.errors import InputError, PhysicsError
-from hpcthermo.lattice_jobs.bte import _kappa_checks, _path_of_half
+from hpcthermo.identity import changes, file_hashes, task_inputs
+from hpcthermo.lattice_jobs.bte import _kappa_checks, _path_of_half, main_results
 from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 from hpcthermo.lattice_jobs.extrapolation import extrapolated, last_change
 from hpcthermo.lattice_jobs.phonon import harmonic_checks, sum_rule_quantities
@@ -218,6 +221,30 @@ def test_the_summary_names_every_component_and_temperature(silicon):
     assert paths[0] > paths[1] > 0.0
     assert summary["run"]["isotopes"] == "natural mixture"
     assert summary["run"]["nonanalytic_correction"].startswith("not applied: no dielectric constants")
+
+
+def test_a_terminal_shows_verdict_and_main_numbers(silicon, capsys, without_figures):
+    code, out, _ = leave(["analyze", str(silicon / "out")], capsys)
+    assert code == 0
+    summary = json.loads((silicon / "out" / "summary.json").read_text())
+    lines = out.splitlines()
+    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+    assert lines[0].split(None, 1)[1] == (f"{len(failed)} of {len(summary['checks'])} FAILED" if failed
+                                          else f"all {len(summary['checks'])} passed")
+    names = [line.split()[0] for line in lines[1 + len(failed):]]
+    assert names == [*(f"kappa_{method}_{at}K" for method in ("lbte", "rta", "coherence") for at in ("300", "1000.5")),
+                     "everything"]
+    value = summary["results"]["kappa_lbte_xx_300K"]["value"]
+    assert lines[1 + len(failed)].split(None, 1)[1] == f"{value:.6g} W m^-1 K^-1 (xx = yy = zz)"
+    assert lines[-1].endswith(f"summary.json ({len(summary['results'])} results, {len(summary['checks'])} checks)")
+
+
+def test_a_terminal_shows_a_sheet_and_some_of_many_temperatures():
+    table = {f"kappa_rta_{c}_{t}K": {"value": value * t, "error": 0.1, "unit": "W"}
+             for t in range(1, 31) for c, value in (("xx", 1.0), ("yy", 1.0), ("zz", 0.0), ("xy", 0.0))}
+    lines = main_results(table)
+    assert [name for name, _ in lines] == [f"kappa_rta_{t}K" for t in (1, 6, 12, 18, 24, 30)]
+    assert lines[-1][1] == "xx 30.00 ± 0.10 W, yy 30.00 ± 0.10 W, zz 0.00 ± 0.10 W"
 
 
 def test_status_of_a_finished_run_counts_all_tasks(silicon):
@@ -483,6 +510,43 @@ def test_a_finished_campaign_is_not_computed_again(silicon, capsys, monkeypatch)
     assert run["displaced_cells_3"] > 10
 
 
+@pytest.mark.usefixtures("without_figures")
+def test_a_job_that_has_changed_says_so_and_keeps_what_it_can(silicon, capsys, tmp_path):
+    shutil.copytree(silicon / "out" / "campaign", tmp_path / "out" / "campaign")
+    text = HARMONIC.replace("[1, 1, 1]", "[1, 1, 1]\ncutoff3_A = 2.5") + "[phonon]\ndos = false\npoints_per_line = 2\n"
+    for changed in (True, False):
+        (tmp_path / "job.toml").write_text(text)
+        code, _, err = leave(["fc", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out"), "--resume"], capsys)
+        assert code == 0, err
+        told = [line for line in err.splitlines() if "has changed since its last run" in line]
+        assert len(told) == changed
+        if changed:
+            assert "bte none (was a table), force_constants.cutoff3_A 2.5 (was none), kind" in told[0]
+            assert told[0].endswith("tasks with the same inputs are kept, all others are computed")
+            run = json.loads((tmp_path / "out" / "summary.json").read_text())["run"]
+            kept = run["force_tasks_3"] - run["force_tasks_computed_3"]
+            assert run["force_tasks_computed_2"] == 0
+            assert f"{kept} of {run['force_tasks_3']} tasks are kept, {run['force_tasks_computed_3']} to compute" in err
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["run"]["force_tasks_computed_3"] == 0
+
+
+def test_an_edited_file_is_told_of_and_a_moved_one_is_not(tmp_path):
+    told = []
+    for folder, content in (("a", "1"), ("b", "1"), ("b", "2")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        names = {name: str(tmp_path / folder / name) for name in ("phonopy.yaml", "fc2.hdf5", "fc3.hdf5")}
+        for name, path in names.items():
+            Path(path).write_text(name + content)
+        text = AT_HAND
+        for name, path in names.items():
+            text = text.replace(f'"{name}"', f'"{path}"')
+        parsed = parse_job(tomllib.loads(text))
+        told.append(task_inputs(parsed, file_hashes(parsed)))
+    assert changes(told[0], told[1]) == []
+    assert [text.split()[0] for text in changes(told[1], told[2])] == ["crystal.fc2", "crystal.fc3",
+                                                                       "crystal.phonopy_yaml"]
+
+
 @pytest.mark.slow
 def test_four_phonons_lower_the_conductivity_within_error_bars(capsys, tmp_path, monkeypatch):
     """From displacements of fourth order, and the same processes all and sampled."""
@@ -517,6 +581,21 @@ def test_check_counts_cells(silicon, capsys):
     assert re.search(r"q-point tasks +8 on \d+ threads", out)  # one for each irreducible point
     assert re.search(r"strengths +0\.\d MiB at a time", out)
     assert re.search(r"processes +about [\d,]+, \d+ MiB in memory\n", out)
+
+
+@pytest.mark.parametrize("command", ["check", "bte"])
+@pytest.mark.parametrize(("new", "told"), [
+    ('[campaign]\nwhere = "slurm"\n', "Slurm needs dask-jobqueue; pip install"),
+    ("[relaxation]\nrelax = false\n", "structure: expected a stress within 0.001 GPa of 0 GPa, got one"),
+])
+def test_check_refuses_what_a_run_refuses(command, new, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    text = SILICON.replace('crystal = "Si"', 'crystal = "Si"\nlattice_constant_A = 5.46') + new
+    (tmp_path / "job.toml").write_text(text)
+    more = ["--no-probe"] if command == "check" else ["--out", str(tmp_path / "out")]
+    code, out, err = leave([command, str(tmp_path / "job.toml"), *more], capsys)
+    assert (code, out) == (2, "")
+    assert [told in line for line in err.splitlines() if line.startswith("hpcthermo: ")] == [True]
 
 
 HARMONIC = SILICON[:SILICON.index("[phonon]")].replace('kind = "bte"', 'kind = "fc"')
