@@ -44,6 +44,8 @@ class LabelledFrame:
         Class of structures it belongs to, by which errors are reported ("bilayer, twisted").
     provenance : dict of str to str
         Where structure and labels come from: engine, version, settings hash, recipe.
+    energy_weight : float
+        Of the energy of the frame in a loss, beside `weight`.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class LabelledFrame:
     weight: float = 1.0
     group: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    energy_weight: float = 1.0
 
     def __post_init__(self) -> None:
         shapes = {"cell": (3, 3), "positions": (len(self.symbols), 3), "forces": (len(self.symbols), 3),
@@ -94,3 +97,10 @@ class LabelledFrame:
     def stress(self) -> np.ndarray | None:
         """(3, 3), eV/A^3, positive under tension."""
         return None if self.virial is None else -self.virial / self.volume
+
+
+@dataclass(frozen=True)
+class BadFrame:
+    """A frame of a file that cannot be used, and why; it keeps its place in the count of frames."""
+
+    reason: str

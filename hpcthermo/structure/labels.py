@@ -31,13 +31,43 @@ def check_virial(atoms: Any, source: str) -> None:
     """
     stress = atoms.info.get("stress", getattr(atoms.calc, "results", {}).get("stress"))
     virial = atoms.info.get("virial")
-    if stress is None or virial is None:
-        return
-    expected = -_matrix(stress, "stress", source) * atoms.get_volume()
+    if stress is not None and virial is not None:
+        virial_of(virial, stress, atoms.get_volume(), source)
+
+
+def virial_of(virial: Any, stress: Any, volume: float, source: str) -> np.ndarray | None:
+    """Virial of a frame that gives its virial, its stress or both.
+
+    Parameters
+    ----------
+    virial, stress : 9 numbers, or 6 in the order xx yy zz yz xz xy, or None
+        eV; eV/A^3, positive under tension.
+    volume : float
+        Of the cell, A^3.
+    source : str
+        Named by errors.
+
+    Returns
+    -------
+    (3, 3) float64 or None
+        eV; the virial as given, else -volume x stress.
+
+    Raises
+    ------
+    InputError
+        If both are given and differ, naming the factor between them.
+    """
+    if stress is None:
+        return None if virial is None else _matrix(virial, "virial", source)
+    if not volume > 0.0:
+        raise InputError(f"{source}: a stress needs a cell of three vectors; give the cell, or remove the stress")
+    expected = -_matrix(stress, "stress", source) * volume
+    if virial is None:
+        return expected
     given = _matrix(virial, "virial", source)
     size = float(np.abs(expected).max())
     if float(np.abs(given - expected).max()) <= _TOLERANCE * max(size, 1e-3):
-        return
+        return given
     factor = float((given * expected).sum() / max((expected**2).sum(), 1e-300))
     hints = {-1.0: " (opposite sign)", PRESSURE_GPA: " (stress in GPa?)", 1.0 / PRESSURE_GPA: " (GPa?)",
              -PRESSURE_GPA: " (opposite sign and GPa?)"}
