@@ -36,7 +36,8 @@ def _one_status_text(path: Path) -> str:
         raise InputError(f"{path}: no readable status; name the results folder of a run") from None
     if state == "running" and age > _STALE_AFTER:
         state = "running, but silent: it has probably died; continue it with `hpcthermo run --resume`"
-    lines = [f"state     {state}", f"stage     {status.get('stage', '')}",
+    stage = [f"stage     {status['stage']}"] if status.get("stage") else []  # a job that has finished may be in none
+    lines = [f"state     {state}", *stage,
              f"{status.get('counts') or 'step':<10}{step:,} of {total:,} ({100.0 * step / max(total, 1):.1f} %)",
              f"updated   {duration_text(age)} ago"]
     if status.get("counts") and "steps_per_second" in status:

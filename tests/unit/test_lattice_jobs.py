@@ -252,7 +252,10 @@ def test_status_of_a_finished_run_counts_all_tasks(silicon):
     run = json.loads((silicon / "out" / "summary.json").read_text())["run"]
     assert status["state"] == "finished"
     assert status["step"] == status["total_steps"] > run["force_tasks_2"] + run["force_tasks_3"]
-    assert "(100.0 %)" in status_text(silicon / "out")
+    told = status_text(silicon / "out").splitlines()
+    assert told[0].split() == ["state", "finished"]
+    assert told[1].startswith("tasks ")
+    assert told[1].endswith("(100.0 %)")
 
 
 def test_half_of_the_conductivity_lies_between_points_of_the_curve():
