@@ -33,8 +33,9 @@ CODES = {"float32": "f", "float64": "d", "int32": "i", "uint32": "u", "int64": "
 
 
 def kernels_of(text):
-    """Names of the kernels that a module's text defines directly."""
-    return re.findall(r"^KERNEL(?:_RESIDENT)?\((\w+)[,)]", text, flags=re.MULTILINE)
+    """Names of the kernels that a module's text defines directly, for GPUs."""
+    for_gpus = re.sub(r"^#if !HPCTHERMO_GPU$.*?^#endif$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^KERNEL(?:_RESIDENT)?\((\w+)[,)]", for_gpus, flags=re.MULTILINE)
 
 
 @functools.cache

@@ -444,6 +444,7 @@ KERNEL(square_products)(int begin, int end, const int* triplets, int first_band,
     }
 }
 
+#if !HPCTHERMO_GPU
 // All three directions and legs 1 and 2 in one go, job by job of the first direction and atom pair by atom pair: what is
 // between stays in a core's cache. By direction: jobs; outputs, by job the number of its first output; ranges, by job its
 // range of jobs of the next direction (of the last: of triplets); lines_of, by atom pair its range of lines, at most `most`;
@@ -505,3 +506,4 @@ KERNEL(strengths_of_lines)(int begin, int end, const int* jobs_1, const int* out
         GROUP_SYNC();
     }
 }
+#endif
