@@ -60,7 +60,7 @@ _CAPTIONS = {
 
 
 def finish_results(folder: Path) -> str:
-    """Analyse results.h5, draw the figures, write summary.json and report.html.
+    """Analyse results.h5, draw the figures unless the job wants none, write summary.json and report.html.
 
     Returns
     -------
@@ -77,7 +77,8 @@ def finish_results(folder: Path) -> str:
     results = read_results(folder / RESULTS_FILE)
     table, checks = KINDS[results.kind].analyze(results)
     write_summary(folder, table, checks, results.run)
-    write_report(folder, draw_figures(folder))
+    drawn = results.job.get("output", {}).get("figures", True)
+    write_report(folder, draw_figures(folder) if drawn else [])
     return summary_text(KINDS[results.kind], table, checks, folder / SUMMARY_FILE)
 
 

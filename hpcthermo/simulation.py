@@ -159,7 +159,8 @@ class Simulation:
             snapshot = build_structure(job.structure, job.seed)
             load_job_potential(job, snapshot)
             snapshot = snapshot if mark is None else mark(snapshot)
-            draw_structure(snapshot, self.folder / STRUCTURE_FIGURE)
+            if job.output.figures:
+                draw_structure(snapshot, self.folder / STRUCTURE_FIGURE)
             return snapshot
 
         snapshot = on_first_rank(self.comm, build)

@@ -30,7 +30,9 @@ Component = Literal["xx", "yy", "zz", "yz", "xz", "xy"]
 class Section(BaseModel):
     """A table of the job file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    # validators are built when first used: every start of the program would wait for those of all kinds of job
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True,
+                              defer_build=True)
 
 
 def count_steps(duration_ps: float, timestep_fs: float) -> int:

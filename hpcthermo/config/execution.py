@@ -46,7 +46,7 @@ class Trajectory(Section):
 
 
 class Output(Section):
-    """Checkpoints, series and trajectory."""
+    """Checkpoints, series, trajectory and figures."""
 
     checkpoint_interval_steps: Steps = 100_000
     """Steps between checkpoints; one is also written on SIGTERM."""
@@ -54,6 +54,8 @@ class Output(Section):
     """Steps between samples of temperature, energies and pressure."""
     trajectory: Trajectory | None = None
     """Frames on request."""
+    figures: Boolean = True
+    """Whether the structure and the results are drawn; `hpcthermo plot FOLDER` draws results at any time."""
 
     @field_validator("trajectory")
     @classmethod

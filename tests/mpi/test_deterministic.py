@@ -16,6 +16,7 @@ structure.spacing_A = 3.4
 potential = ["tersoff_graphene", "lj_gr_hbn"]
 execution.{execution}
 output.series_interval_steps = 10
+output.figures = false
 output.checkpoint_interval_steps = 30
 [[structure.layers]]
 material = "graphene"
@@ -36,7 +37,7 @@ def test_two_runs_on_two_ranks_end_in_the_same_bits(execution, skin, steps, rank
     job.write_text(JOB.format(execution=execution, steps=steps))
     for turn in ("first", "second"):
         folder = tmp_path / turn
-        ended = ranks_runner(0, ["-m", "hpcthermo", "run", str(job), "--out", str(folder), "-n", "2"], 120.0)
+        ended = ranks_runner(2, ["-m", "mpi4py", "-m", "hpcthermo", "run", str(job), "--out", str(folder)], 120.0)
         assert ended.returncode == 0, ended.stdout
         facts = json.loads((folder / "summary.json").read_text())["run"]
         assert facts["skin_A"] == skin

@@ -21,6 +21,7 @@ structure.builder = "layered_stack"
 structure.spacing_A = 3.4
 potential = ["tersoff_graphene", "lj_gr_hbn"]
 execution.skin_A = 1.0
+output.figures = {figures}
 {rest}
 [[structure.layers]]
 material = "graphene"
@@ -48,9 +49,9 @@ steps = 40
 """
 
 
-def write_job(folder: Path, kind: str = "md", rest: str = "", steps: int = 60) -> Path:
+def write_job(folder: Path, kind: str = "md", rest: str = "", steps: int = 60, figures: bool = False) -> Path:
     path = folder / "job.toml"
-    path.write_text(GRAPHITE.format(kind=kind, rest=rest or STAGES.format(steps=steps)))
+    path.write_text(GRAPHITE.format(kind=kind, figures=str(figures).lower(), rest=rest or STAGES.format(steps=steps)))
     return path
 
 
@@ -67,7 +68,7 @@ def run(job: Path, folder: Path, *options: object) -> int:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, plain_figures) -> Path:
     folder = tmp_path_factory.mktemp("md")
-    assert run(write_job(folder), folder / "out") == 0
+    assert run(write_job(folder, figures=True), folder / "out") == 0
     return folder / "out"
 
 
@@ -119,7 +120,6 @@ def test_analyze_and_plot_redo_what_the_run_did(finished, capsys):
     assert "temperature" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_a_resumed_run_ends_in_the_same_numbers(finished, tmp_path):
     """SIGTERM in the middle gives 75; --resume then gives every row of the uninterrupted run, bit for bit."""
     job = write_job(tmp_path)
@@ -147,7 +147,6 @@ def test_another_job_is_not_resumed(finished, tmp_path, capsys):
     assert "belongs to another job" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_a_finished_folder_may_be_used_again(tmp_path):
     job = write_job(tmp_path, "minimize", "minimize.force_tolerance_eV_per_A = 0.01")
     for _ in range(2):
@@ -157,7 +156,6 @@ def test_a_finished_folder_may_be_used_again(tmp_path):
     assert summary["results"]["largest_force"]["value"] < 0.01
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_a_stage_after_a_relaxation_draws_its_own_velocities(tmp_path):
     """Relaxation broken off by its number of steps: its fictitious velocities must not pass for thermal motion."""
     stages = """
@@ -178,7 +176,6 @@ steps = 1
     assert found["temperature"][-1] == pytest.approx(200.0, rel=0.02)
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_two_ranks_through_the_launcher_agree_with_one(tmp_path):
     rest = "minimize.force_tolerance_eV_per_A = 1e-4"
     job = write_job(tmp_path, "minimize", rest)
@@ -212,16 +209,16 @@ def test_a_signal_during_set_up_ends_in_a_checkpoint(tmp_path):
     assert "after step 1;" in stopped.stderr
 
 
-def test_a_folder_in_use_is_refused(tmp_path):
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
     job = write_job(tmp_path, steps=200_000)
     first = subprocess.Popen(command("run", job, "--out", tmp_path / "out"), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not (tmp_path / "out" / "status.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    second = subprocess.run(command("run", job, "--out", tmp_path / "out"), capture_output=True, text=True, check=False)
+    second = run(job, tmp_path / "out")
     first.send_signal(signal.SIGTERM)
-    assert second.returncode == 2
-    assert "another run is writing there" in second.stderr
+    assert second == 2
+    assert "another run is writing there" in capsys.readouterr().err
     assert first.wait(30) == 75
 
 
@@ -243,11 +240,11 @@ def test_a_cluster_without_a_cell_has_no_pressure(tmp_path, kind):
     assert results["potential_energy_per_atom"]["value"] < -1.0
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_a_run_too_short_to_sample_says_so(tmp_path):
     """Not an error after the work is done, but no numbers either."""
     stage = '[[stage]]\nensemble = "nve"\ntemperature_K = 100\ntimestep_fs = 0.5\nsteps = 3\n'
     assert run(write_job(tmp_path, "md", stage), tmp_path / "out") == 0
+    assert not list((tmp_path / "out").glob("*.png"))  # the job wants none
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["results"] == {}
     assert not summary["checks"]["samples"]["passed"]
