@@ -1,8 +1,9 @@
 """Damaged inputs: a seed gives a mutated copy of a text. Run as a script it feeds many of them to the program.
 
-    python mutations.py KIND FIRST COUNT FOLDER    KIND: job, structure, potential
+    python mutations.py FIRST COUNT FOLDER KIND ...    KIND: job, structure, potential
 
-prints one JSON object: how many were refused with one line, how many were still usable, and all other outcomes.
+prints one JSON object: by kind, how many were refused with one line, how many were still usable, and all other
+outcomes.
 """
 
 from __future__ import annotations
@@ -124,12 +125,18 @@ def outcome(kind: str, path: Path) -> str:
         signal.alarm(0)
 
 
-def main(kind: str, first: int, count: int, folder: Path) -> None:
-    text, name = original(kind, 0)
-    (folder / name).write_text(text)
-    assert outcome(kind, folder / name) == "usable", outcome(kind, folder / name)  # also imports all that is needed
+def main(first: int, count: int, folder: Path, kinds: list[str]) -> None:
+    for kind in kinds:
+        text, name = original(kind, 0)
+        (folder / name).write_text(text)
+        assert outcome(kind, folder / name) == "usable", outcome(kind, folder / name)  # also imports all it needs
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + 2**30, in_use + 2**30))
+    print(json.dumps({kind: outcomes(kind, first, count, folder) for kind in kinds}))
+
+
+def outcomes(kind: str, first: int, count: int, folder: Path) -> dict[str, object]:
+    """Of mutations first, first + 1, ... of a kind of input."""
     counts = {"refused": 0, "usable": 0}
     others = []
     for seed in range(first, first + count):
@@ -141,8 +148,8 @@ def main(kind: str, first: int, count: int, folder: Path) -> None:
             counts[found] += 1
         else:
             others.append({"seed": seed, "outcome": found})
-    print(json.dumps({**counts, "others": others}))
+    return {**counts, "others": others}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
