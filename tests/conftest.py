@@ -9,6 +9,7 @@ ever; a hang ends with the time limit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -24,7 +25,7 @@ LEFT_OUT = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "xdi
 #: exit codes of pytest for an error of collection or usage
 NOT_COLLECTED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
 #: groups of tests to start first, by processor time; `--no-loadscope-reorder` lets xdist keep this order
-LONGEST = ("ranks", "test_lattice_jobs", "test_gpu_emulation", "test_run", "test_bench", "phonopy",
+LONGEST = ("ranks", "lattice_jobs", "test_gpu_emulation", "test_run", "test_bench", "phonopy",
            "test_layers_at_rest", "test_nvrtc", "test_ensembles", "test_nemd", "test_report", "test_kills", "dask",
            "test_bridge", "test_cuda_host")
 _batches: dict[int, dict[str, dict[str, str]]] = {}
@@ -52,14 +53,25 @@ def without_figures(monkeypatch):
     monkeypatch.setattr(plots, "draw_structure", lambda snapshot, path: path)
 
 
-@pytest.fixture(scope="module")
-def plain_figures():
-    """Figures of few dots, simple fonts and no layout take half the time; test_report.py draws the real ones."""
+@pytest.fixture(scope="session")
+def figures_made_plain():
+    """While it is entered figures have few dots, simple fonts and no layout, which takes half the time."""
     from hpcthermo import plots
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "_DOTS_PER_INCH", 60)
-        patch.setattr(plots, "STYLE", {**plots.STYLE, "pdf.fonttype": 3, "figure.constrained_layout.use": False})
+    @contextlib.contextmanager
+    def entered():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plots, "_DOTS_PER_INCH", 60)
+            patch.setattr(plots, "STYLE", {**plots.STYLE, "pdf.fonttype": 3, "figure.constrained_layout.use": False})
+            yield
+
+    return entered
+
+
+@pytest.fixture(scope="module")
+def plain_figures(figures_made_plain):
+    """The runs of a file draw plain figures; test_report.py has the real ones."""
+    with figures_made_plain():
         yield
 
 
