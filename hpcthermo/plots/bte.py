@@ -200,9 +200,9 @@ def draw_convergence(axes: Axes, results: Results, name: str) -> None:
     facts = results.attributes[f"convergence/{name}"]
     axes.plot(data["abscissa"], data["kappa"], "o-", ms=4, color=BLUE, label=str(facts["method"]))
     if "extrapolated" in data:
-        axes.errorbar([0.0], data["extrapolated"], data["error"], fmt="s", ms=5, capsize=3, color=RED, clip_on=False,
+        axes.errorbar([0.0], data["extrapolated"], data["error"], fmt="s", ms=5, capsize=3, color=RED,
                       label="extrapolated")
-        axes.set_xlim(left=0.0)
+        axes.set_xlim(left=-0.03 * float(np.max(data["abscissa"])))  # the bar beside the axis
     axes.set_xlabel(str(facts["abscissa"]))
     axes.set_ylabel(f"mean conductivity at {float(facts['temperature_K']):g} K (W/(m K))")
     axes.legend()
