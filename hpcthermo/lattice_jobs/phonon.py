@@ -174,7 +174,7 @@ def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: Latti
     for element, projected in zip(elements, dos.projected, strict=True):
         table[f"dos/element/{element}"] = (projected, "1/THz", "share of the element")
     points, weights = mesh.irreducible
-    irreducible = Phonons(phonons.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    irreducible = phonons.at(points)
     capacities = heat_capacities(irreducible.frequencies, temperatures) * weights[:, None]
     if settings.grueneisen and 3 in dynamics.force_constants:
         parameters = of_volume(gruneisen_tensors(harmonic, dynamics.third, irreducible), crystal)

@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from hpcthermo.errors import InputError
+from hpcthermo.phonons.lattice_reduction import shortest_basis
 
 #: atoms are at the same place if this close, A
 PLACE_TOLERANCE = 1e-4
@@ -82,10 +83,7 @@ class Crystal:
     @cached_property
     def _reduced_reciprocal(self) -> tuple[np.ndarray, np.ndarray]:
         """Shortest vectors (rows) of the reciprocal lattice, and the same in units of `reciprocal`."""
-        from ase.geometry import minkowski_reduce
-
-        reduced, operation = minkowski_reduce(self.reciprocal)
-        return np.asarray(reduced), np.asarray(operation)
+        return shortest_basis(self.reciprocal)
 
     def shortest_wave_vectors(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images of wave vectors in the first Brillouin zone or on its boundary.
@@ -199,7 +197,7 @@ class Supercell:
         place = self.positions @ to_primitive
         base = np.rint(place - crystal.positions[self.atom_of]).astype(int)
         home = base[self.origin_of]
-        reduced = _reduced_vectors(self.cell)
+        _, reduced = shortest_basis(self.cell)
         step = np.rint(reduced @ to_primitive).astype(int)
         offset = crystal.positions[self.atom_of][None, :, :] - crystal.positions[:, None, :]
         lattice = base[None, :, :] - home[:, None, :]
@@ -214,10 +212,3 @@ class Supercell:
         vectors = np.take_along_axis(lattice, order[..., None], axis=2)
         vectors[np.arange(counts.max())[None, None, :] >= counts[:, :, None]] = 0
         return counts, vectors
-
-
-def _reduced_vectors(cell: np.ndarray) -> np.ndarray:
-    """Shortest vectors (rows, in units of the cell) of the same lattice."""
-    from ase.geometry import minkowski_reduce
-
-    return np.asarray(minkowski_reduce(cell)[1])

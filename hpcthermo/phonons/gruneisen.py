@@ -73,7 +73,7 @@ def gruneisen_tensors(harmonic: HarmonicCrystal, third: Interactions, phonons: P
     step = max(1, _CHUNK_BYTES // (16 * (n_bands**2 + len(vectors))))
     for start in range(0, len(phonons.q), step):
         some = slice(start, start + step)
-        part = Phonons(phonons.q[some], phonons.frequencies[some], phonons.eigenvectors[some])
+        part = phonons.at(some)
         phase = np.exp(2j * np.pi * (part.q @ vectors.T))
         changes = np.stack([_mean_over_groups(part, (phase @ block).reshape(-1, n_bands, n_bands)) for block in flat])
         tensors[some] = _relative(part, changes).transpose(1, 2, 0).reshape(-1, n_bands, 3, 3)

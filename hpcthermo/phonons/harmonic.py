@@ -21,6 +21,7 @@ there eigenvectors change least along q; they are given for the eigenvectors of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +56,16 @@ class Phonons:
     q: np.ndarray
     frequencies: np.ndarray
     eigenvectors: np.ndarray
+
+    def at(self, points: np.ndarray | slice) -> Phonons:
+        """Those of some of the points."""
+        return Phonons(self.q[points], self.frequencies[points], self.eigenvectors[points])
+
+    def parts(self, most: int) -> Iterator[tuple[np.ndarray, Phonons]]:
+        """All points in some order, at most so many at a time, and the phonons at them."""
+        for begin in range(0, len(self.q), most):
+            points = np.arange(begin, min(begin + most, len(self.q)))
+            yield points, self.at(points)
 
 
 class HarmonicCrystal:

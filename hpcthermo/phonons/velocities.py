@@ -14,6 +14,8 @@ group first, so that velocities are slopes of bands along that direction, as in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hpcthermo.phonons.crystal import Crystal
@@ -104,11 +106,11 @@ def separated(operators: np.ndarray, along: np.ndarray, groups: np.ndarray) -> n
     return found
 
 
-def _chunks(phonons: Phonons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _chunks(phonons: Phonons) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     points, n_bands = phonons.frequencies.shape
     step = max(1, _CHUNK // (3 * n_bands**2))
-    return [(phonons.q[i:i + step], phonons.frequencies[i:i + step], phonons.eigenvectors[i:i + step])
-            for i in range(0, points, step)]
+    parts = (phonons.at(slice(i, i + step)) for i in range(0, points, step))
+    return ((part.q, part.frequencies, part.eigenvectors) for part in parts)
 
 
 def _mode_slopes(harmonic: HarmonicCrystal, q: np.ndarray, f: np.ndarray, e: np.ndarray) -> np.ndarray:

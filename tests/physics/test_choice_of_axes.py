@@ -6,7 +6,7 @@ from test_harmonic import supercell_of
 
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.crystal import Crystal
-from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.velocities import group_velocities, little_group_average
 from hpcthermo.transport.bte import lbte
@@ -34,7 +34,7 @@ def conductivities(crystal, second, third, symmetric=True, group=None):
     """By relaxation times and by the full equation on 3 x 3 x 3, (3, 3) each; velocities see the rotations `group`."""
     mesh, harmonic = Mesh.create(crystal, (3, 3, 3), symmetric), HarmonicCrystal(crystal, second)
     phonons, points = mesh_phonons(harmonic, mesh), mesh.irreducible[0]
-    there = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    there = phonons.at(points)
     group = group or mesh
     velocities = little_group_average(crystal, there.q, group_velocities(harmonic, there), group.rotations,
                                       group.cartesian_rotations)

@@ -120,7 +120,7 @@ def line_shapes(harmonic: HarmonicCrystal, mesh: Mesh, phonons: Phonons, third: 
     """
     at = np.asarray(temperatures, dtype=np.float64)
     there = mesh.representative[points]
-    at_points = Phonons(mesh.q[there], phonons.frequencies[there], phonons.eigenvectors[there])
+    at_points = phonons.at(there)
 
     def shifts(springs: Callable[[float], Interactions]) -> np.ndarray:
         return np.stack([frequency_changes(mesh.crystal, at_points, springs(float(temperature)))

@@ -213,7 +213,7 @@ def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac:
     phonons = mesh_phonons(harmonic, mesh)
     require_stable(phonons.frequencies, mesh.q, imaginary_limit_THz)
     points = mesh.irreducible[0]
-    irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    irreducible = phonons.at(points)
     velocities = little_group_average(crystal, irreducible.q, group_velocities(harmonic, irreducible),
                                       mesh.rotations, mesh.cartesian_rotations)
     if np.linalg.norm(velocities, axis=2).max() < STANDING_A_PER_PS:
@@ -322,7 +322,7 @@ def _gaussian(settings: BteSettings | BteSection, mesh: Mesh, harmonic: Harmonic
 def adaptive_widths(mesh: Mesh, harmonic: HarmonicCrystal, phonons: Phonons, scale: float = 1.0) -> Gaussian:
     """Adaptive widths, the same for degenerate and for equivalent modes."""
     points = mesh.irreducible[0]
-    irreducible = Phonons(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    irreducible = phonons.at(points)
     slots = np.searchsorted(points, mesh.representative)
     gaussian = adaptive_gaussian(mesh, group_velocities(harmonic, irreducible)[slots], scale)
     return replace(gaussian, widths=degenerate_mean(phonons.frequencies, gaussian.widths[..., None])[..., 0])

@@ -221,19 +221,18 @@ class CubicStrength:
         self._block_bytes = 2 * self._half * backend.real.itemsize
         self._row = -(-3 * self.n_bands // backend.lanes) * backend.lanes
         self._part_size = 2 * self._row * self.n_bands * mesh.crystal.n_atoms
-        self._set_modes(phonons, cutoff)
+        # sorting the terms takes the most memory
         self._set_terms(third)
+        self._set_modes(phonons, cutoff)
 
     def _set_modes(self, phonons: Phonons, cutoff: float) -> None:
         n_points, n_bands = self.mesh.n_points, self.n_bands
         size = n_points * 2 * n_bands**2
         table = np.zeros(size + self._spare, dtype=self.backend.real)
         parts = table[:size].reshape(n_points, 2, n_bands, n_bands)
-        for begin in range(0, n_points, _POINTS_CONVERTED):
-            some = slice(begin, begin + _POINTS_CONVERTED)
-            modes = amplitudes(self.mesh, Phonons(*(x[some] for x in (phonons.q, phonons.frequencies,
-                                                                      phonons.eigenvectors))), cutoff)
-            parts[some, 0], parts[some, 1] = modes.real, modes.imag
+        for points, some in phonons.parts(_POINTS_CONVERTED):
+            modes = amplitudes(self.mesh, some, cutoff)
+            parts[points, 0], parts[points, 1] = modes.real, modes.imag
         groups = group_sizes(phonons.frequencies, cutoff)
         self._amplitudes = self.backend.from_host(table)
         self._groups = self.backend.from_host(groups)

@@ -32,6 +32,7 @@ import itertools
 import numpy as np
 from numpy.typing import DTypeLike
 
+from hpcthermo.phonons.lattice_reduction import shortest_basis
 from hpcthermo.transport.bte.mesh import Mesh
 
 #: places of a row of neighbours
@@ -46,13 +47,11 @@ def tetrahedron_cuts(mesh: Mesh, symmetrised: bool = False) -> np.ndarray:
     symmetrised : bool
         All cuts that the point group makes of the first.
     """
-    from ase.geometry import minkowski_reduce
-
     # steps of the mesh in addresses, columns: along the axes if these are as short as can be, else the shortest ones,
     # so that neither the choice of the lattice vectors nor the normal form of a matrix matters
     steps = np.eye(3, dtype=int)
     cartesian = mesh.crystal.reciprocal.T @ mesh.basis / mesh.divisions
-    reduced, change = minkowski_reduce(cartesian.T)
+    reduced, change = shortest_basis(cartesian.T)
     if (np.sort(np.linalg.norm(reduced, axis=1)) < np.sort(np.linalg.norm(cartesian, axis=0)) * (1.0 - 1e-6)).any():
         steps = np.rint(change).astype(int).T
     signs = [np.array([1, *rest]) for rest in itertools.product((1, -1), repeat=2)]
