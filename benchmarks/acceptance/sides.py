@@ -13,7 +13,7 @@ from record import ROOT
 
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.phonons.dielectric import DielectricResponse
-from hpcthermo.phonons.harmonic import HarmonicCrystal, Phonons
+from hpcthermo.phonons.harmonic import HarmonicCrystal
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.phonons.nonanalytic import NonAnalytic
 from hpcthermo.phonons.velocities import group_velocities, little_group_average, velocity_matrices
@@ -70,7 +70,7 @@ class Ours:
         mesh, self.backend = self.mesh, make_backend("cpu", self.precision)
         self.phonons = mesh_phonons(self.harmonic, mesh)
         points = mesh.irreducible[0]
-        self.there = Phonons(mesh.q[points], self.phonons.frequencies[points], self.phonons.eigenvectors[points])
+        self.there = self.phonons.at(points)
         group = self.symmetry or mesh
         self.velocities = little_group_average(mesh.crystal, self.there.q, group_velocities(self.harmonic, self.there),
                                                group.rotations, group.cartesian_rotations)

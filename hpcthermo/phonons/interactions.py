@@ -16,6 +16,7 @@ permutations of the legs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -25,8 +26,8 @@ from hpcthermo.phonons.crystal import Supercell
 
 #: terms with smaller elements are left out, eV/A^n
 NEGLIGIBLE = 1e-13
-#: groups of equal terms that are added up at a time
-_GROUPS_TOGETHER = 512
+#: terms whose shares are added up at a time
+_TERMS_TOGETHER = 512
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Interactions:
     def order(self) -> int:
         """The order n."""
         return int(self.atoms.shape[1])
+
+    def elements_of(self, terms: np.ndarray) -> np.ndarray:
+        """Elements (K, 3^n) of some terms."""
+        found: np.ndarray = self.values.reshape(len(self.values), -1)[terms]
+        return found
 
     @classmethod
     def merged(cls, atoms: np.ndarray, vectors: np.ndarray, values: np.ndarray) -> Interactions:
@@ -84,13 +90,7 @@ class Interactions:
         dtype : float32 or float64
             Of the list; sums are in float64.
         """
-        n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
-        _require_shape("third", values, (n, n_super, n_super, 3, 3, 3))
-        elements = values.reshape(-1, 27)
-        kept = np.maximum(elements.max(axis=1), -elements.min(axis=1)) > NEGLIGIBLE
-        first, second, third = np.unravel_index(np.flatnonzero(kept), values.shape[:3])
-        members = np.stack([supercell.origin_of[first], second, third], axis=1, dtype=np.int32)
-        return cls.of_supercell(supercell, members, elements if kept.all() else elements[kept], average_origins, dtype)
+        return SupercellInteractions.third(supercell, values, average_origins, dtype).summed()
 
     @classmethod
     def of_supercell(cls, supercell: Supercell, members: np.ndarray, values: np.ndarray,
@@ -108,11 +108,71 @@ class Interactions:
         dtype : float32 or float64
             Of the list; sums are in float64.
         """
+        return SupercellInteractions.of_supercell(supercell, members, values, average_origins, dtype).summed()
+
+
+class SupercellInteractions(Interactions):
+    """A list whose values are made of those of a supercell when asked for: it takes far less memory than all of them.
+
+    Terms that add up to nothing are in it, with values of zero.
+
+    Attributes
+    ----------
+    dtype : float32 or float64
+        Of the values; sums are in float64.
+    elements : (R, 3^n) ndarray
+        Of terms of the supercell.
+    rows : (S,) ndarray of int32
+        Rows of `elements`, one for each image of a term of the supercell.
+    shares : (S,) ndarray of int32
+        Into how many parts the row is divided.
+    members : ndarray of int32
+        By term: swap of the legs x S + image.
+    starts : (P + 1,) ndarray
+        Where the members of each term begin.
+    places : (swaps, 3^n) ndarray of int
+        Where the elements are once the legs are swapped.
+    """
+
+    dtype: DTypeLike
+    elements: np.ndarray
+    rows: np.ndarray
+    shares: np.ndarray
+    members: np.ndarray
+    starts: np.ndarray
+    places: np.ndarray
+
+    def __init__(self, atoms: np.ndarray, vectors: np.ndarray, **tables: Any) -> None:
+        # values are no field here
+        vars(self).update(atoms=atoms, vectors=vectors, **tables)
+
+    @classmethod
+    def third(cls, supercell: Supercell, values: np.ndarray, average_origins: bool = True,
+              dtype: DTypeLike = np.float64) -> SupercellInteractions:
+        """Third order; parameters are those of `Interactions.third`."""
+        n, n_super = supercell.crystal.n_atoms, supercell.n_atoms
+        _require_shape("third", values, (n, n_super, n_super, 3, 3, 3))
+        elements = values.reshape(-1, 27)
+        kept = np.flatnonzero(np.maximum(elements.max(axis=1), -elements.min(axis=1)) > NEGLIGIBLE)
+        first, second, third = np.unravel_index(kept, values.shape[:3])
+        members = np.stack([supercell.origin_of[first], second, third], axis=1, dtype=np.int32)
+        return cls._of(supercell, members, elements, kept, average_origins, dtype)
+
+    @classmethod
+    def of_supercell(cls, supercell: Supercell, members: np.ndarray, values: np.ndarray,
+                     average_origins: bool = True, dtype: DTypeLike = np.float64) -> SupercellInteractions:
+        """Any order; parameters are those of `Interactions.of_supercell`."""
+        return cls._of(supercell, members, values.reshape(len(values), -1), np.arange(len(values)), average_origins,
+                       dtype)
+
+    @classmethod
+    def _of(cls, supercell: Supercell, members: np.ndarray, elements: np.ndarray, row: np.ndarray,
+            average_origins: bool, dtype: DTypeLike) -> SupercellInteractions:
         counts, images = supercell.images
         order = members.shape[1]
         first = supercell.atom_of[members[:, 0]]
         choices = [counts[first, members[:, leg]] for leg in range(1, order)]
-        copies = np.prod(choices, axis=0)
+        copies = np.prod(choices, axis=0).astype(np.int32)
         term = np.repeat(np.arange(len(first), dtype=np.int32), copies)
         left = np.arange(len(term), dtype=np.int32) - (np.cumsum(copies) - copies).astype(np.int32)[term]
         lattice = np.zeros((len(term), order, 3), dtype=np.int16)
@@ -133,25 +193,38 @@ class Interactions:
         keys = keys.reshape(-1, keys.shape[2])
         by_group, starts = _groups(keys)
         keys = keys[by_group[starts]].astype(np.int32)
-        # where the elements of a term are once its legs are swapped
-        places = np.array([np.transpose(np.arange(3**order).reshape((3,) * order), swap).ravel() for swap in swaps])
-        elements, shares = values.reshape(len(values), -1), len(swaps) * copies
-        total = np.empty((len(starts), 3**order), dtype=dtype)
-        kept, n_kept = np.empty(len(starts), dtype=bool), 0
-        # shares are copied for some groups at a time
-        ends = np.append(starts, len(by_group))
-        for begin in range(0, len(starts), _GROUPS_TOGETHER):
-            end = min(begin + _GROUPS_TOGETHER, len(starts))
-            which, copy = np.divmod(by_group[ends[begin]:ends[end]], len(term))
-            some = term[copy]
-            turned = elements[some[:, None], places[which]] / shares[some, None]
-            sums = np.add.reduceat(turned, starts[begin:end] - starts[begin], axis=0)
-            kept[begin:end] = here = np.maximum(sums.max(axis=1), -sums.min(axis=1)) > NEGLIGIBLE
-            total[n_kept:n_kept + here.sum()] = sums[here]
-            n_kept += int(here.sum())
-        keys = keys if kept.all() else keys[kept]
-        return cls(keys[:, -order:], keys[:, :-order].reshape(-1, order - 1, 3),
-                   total[:n_kept].reshape((-1,) + (3,) * order))
+        places = [np.transpose(np.arange(3**order).reshape((3,) * order), swap).ravel() for swap in swaps]
+        return cls(keys[:, -order:], keys[:, :-order].reshape(-1, order - 1, 3), dtype=dtype, elements=elements,
+                   rows=row.astype(np.int32)[term], shares=len(swaps) * copies[term], places=np.array(places),
+                   members=by_group.astype(np.int32), starts=np.append(starts, len(by_group)))
+
+    def elements_of(self, terms: np.ndarray) -> np.ndarray:
+        """Elements (K, 3^n) of some terms."""
+        found = np.empty((len(terms), self.elements.shape[1]), dtype=self.dtype)
+        for begin in range(0, len(terms), _TERMS_TOGETHER):
+            some = terms[begin:begin + _TERMS_TOGETHER]
+            counts = self.starts[some + 1] - self.starts[some]
+            first = np.cumsum(counts) - counts
+            members = self.members[np.arange(counts.sum()) + np.repeat(self.starts[some] - first, counts)]
+            swap, image = np.divmod(members, len(self.rows))
+            turned = self.elements[self.rows[image, None], self.places[swap]] / self.shares[image, None]
+            sums = np.add.reduceat(turned, first, axis=0)
+            sums[np.maximum(sums.max(axis=1), -sums.min(axis=1)) <= NEGLIGIBLE] = 0.0
+            found[begin:begin + len(some)] = sums
+        return found
+
+    @property
+    def values(self) -> np.ndarray:
+        """Of all terms, (P, 3, ..., 3), made anew each time."""
+        return self.elements_of(np.arange(len(self.atoms))).reshape((-1,) + (3,) * self.order)
+
+    def summed(self) -> Interactions:
+        """The same with all values, without terms that add up to nothing."""
+        values = self.values
+        kept = values.any(axis=tuple(range(1, values.ndim)))
+        if kept.all():
+            return Interactions(self.atoms, self.vectors, values)
+        return Interactions(self.atoms[kept], self.vectors[kept], values[kept])
 
 
 def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

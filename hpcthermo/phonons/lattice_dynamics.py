@@ -13,7 +13,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.phonons.crystal import Crystal, Supercell
 from hpcthermo.phonons.dielectric import DielectricResponse
 from hpcthermo.phonons.displacement_dataset import DisplacementDataset
-from hpcthermo.phonons.interactions import NEGLIGIBLE, Interactions
+from hpcthermo.phonons.interactions import NEGLIGIBLE, Interactions, SupercellInteractions
 from hpcthermo.phonons.supercell_order import full_from_compact
 
 
@@ -77,17 +77,23 @@ class SupercellForceConstants:
         """(N_s, N_s, ..., 3, ...): with every atom of the supercell as the first."""
         return full_from_compact(self.supercell, self.values)
 
-    def interactions(self, average_origins: bool = True, dtype: DTypeLike = np.float64) -> Interactions:
-        """On the lattice; see `Interactions.third` for ``average_origins`` and ``dtype`` (not of order 2)."""
+    def interactions(self, average_origins: bool = True, dtype: DTypeLike = np.float64,
+                     summed: bool = True) -> Interactions:
+        """On the lattice; see `Interactions.third` for ``average_origins`` and ``dtype`` (not of order 2).
+
+        ``summed=False`` gives values that are made when asked for (not of order 2).
+        """
         if self.order == 2:
             return Interactions.second(self.supercell, self.values)
         if self.order == 3:
-            return Interactions.third(self.supercell, self.values, average_origins, dtype)
+            third = SupercellInteractions.third(self.supercell, self.values, average_origins, dtype)
+            return third.summed() if summed else third
         legs = tuple(range(self.order, 2 * self.order))
         members = np.argwhere(np.abs(self.values).max(axis=legs) > NEGLIGIBLE)
         values = self.values[tuple(members.T)]
         members[:, 0] = self.supercell.origin_of[members[:, 0]]
-        return Interactions.of_supercell(self.supercell, members, values, average_origins, dtype)
+        found = SupercellInteractions.of_supercell(self.supercell, members, values, average_origins, dtype)
+        return found.summed() if summed else found
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,15 @@ class LatticeDynamics:
     sources: Mapping[str, str] = field(default_factory=dict)
     supercells: Mapping[int, Supercell] = field(default_factory=dict)
 
-    def interactions(self, order: int, dtype: DTypeLike = np.float64) -> Interactions:
-        """Force constants on the lattice; those of a supercell in float32 if wanted, which takes half the memory.
+    def interactions(self, order: int, dtype: DTypeLike = np.float64, summed: bool = True) -> Interactions:
+        """Force constants on the lattice.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+            Of those of a supercell.
+        summed : bool
+            False: values of those of a supercell are made when asked for, which takes little memory.
 
         Raises
         ------
@@ -128,7 +141,7 @@ class LatticeDynamics:
         found = self.force_constants.get(order)
         if found is None:
             raise InputError(f"force constants of order {order}: expected, got none; give crystal.fc{order}")
-        return found if isinstance(found, Interactions) else found.interactions(dtype=dtype)
+        return found if isinstance(found, Interactions) else found.interactions(dtype=dtype, summed=summed)
 
     @cached_property
     def second(self) -> Interactions:

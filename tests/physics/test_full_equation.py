@@ -34,7 +34,7 @@ def problem(found, divisions, harmonic=None, temperatures=TEMPERATURES, sigma=No
     mesh = Mesh.create(found.crystal, divisions)
     phonons = harmonic.phonons(mesh.q)
     points = mesh.irreducible[0]
-    there = type(phonons)(mesh.q[points], phonons.frequencies[points], phonons.eigenvectors[points])
+    there = phonons.at(points)
     velocities = little_group_average(mesh.crystal, there.q, group_velocities(harmonic, there), mesh.rotations,
                                       mesh.cartesian_rotations)
     backend = make_backend("cpu", "mixed")

@@ -31,10 +31,7 @@ from hpcthermo.transport.bte.boundary import boundary_linewidths
 from hpcthermo.transport.bte.collisions import Collisions, energy_imbalance
 from hpcthermo.transport.bte.conductivity import Conductivity, Thickness, require_sound, small_grain_limit
 from hpcthermo.transport.bte.direct import pseudo_inverse, require_few_rows
-from hpcthermo.transport.bte.four_phonon_sample import FourPhononLinewidths
-from hpcthermo.transport.bte.four_phonon_tasks import FourPhononProblem, Stage, all_processes, by_sample
 from hpcthermo.transport.bte.isotopes import isotope_linewidths, mass_variances_of
-from hpcthermo.transport.bte.line_shapes import LineShapes, line_shapes, mesh_points
 from hpcthermo.transport.bte.mesh import Mesh
 from hpcthermo.transport.bte.mesh_phonons import mesh_phonons
 from hpcthermo.transport.bte.rates import require_few_bands
@@ -45,6 +42,9 @@ from hpcthermo.transport.bte.wigner import Coherences, coherences
 
 if TYPE_CHECKING:
     from hpcthermo.config.lattice_dynamics import BteSection, FourPhononSection
+    from hpcthermo.transport.bte.four_phonon_sample import FourPhononLinewidths
+    from hpcthermo.transport.bte.four_phonon_tasks import Stage
+    from hpcthermo.transport.bte.line_shapes import LineShapes
 
 #: A in a micrometre
 MICROMETRE = 1e4
@@ -172,9 +172,12 @@ class Given:
         variances = mass_variances_of(crystal.symbols, settings.mass_variances) if settings.isotopes else None
         if settings.method == "lbte" and settings.solver == "direct":
             require_few_rows(3 * crystal.n_bands * len(mesh.irreducible[0]))
-        wanted = () if settings.line_shapes is None else settings.line_shapes.q
-        return cls(mesh, Thickness.of(crystal, settings.thickness_A), variances,
-                   mesh_points(mesh, np.array(wanted).reshape(-1, 3)))
+        line_points = np.empty(0, dtype=int)
+        if settings.line_shapes is not None:
+            from hpcthermo.transport.bte.line_shapes import mesh_points
+
+            line_points = mesh_points(mesh, np.array(settings.line_shapes.q).reshape(-1, 3))
+        return cls(mesh, Thickness.of(crystal, settings.thickness_A), variances, line_points)
 
 
 def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac: Correction = "gonze",
@@ -221,10 +224,12 @@ def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac:
                          "waves; use a finer mesh")
     gaussian = _gaussian(settings, mesh, harmonic, phonons)
     full = settings.method == "lbte"
-    # strengths are in the precision of the backend
-    problem = ThreePhononProblem(mesh, phonons, dynamics.interactions(3, backend.real), temperatures, gaussian,
-                                 device=device, split=settings.normal_umklapp and not full,
+    # strengths are in the precision of the backend; tables that are made at once need no list of sums
+    third = dynamics.interactions(3, backend.real, summed=campaign is not None)
+    problem = ThreePhononProblem(mesh, phonons, third, temperatures, gaussian, device=device,
+                                 split=settings.normal_umklapp and not full,
                                  symmetrised=settings.symmetrised_tetrahedra)
+    del third
     if campaign is None:
         problem = problem.tabulated()
     note = clock.begin("three-phonon linewidths", problem.sum.n_tasks)
@@ -278,6 +283,8 @@ def solve(dynamics: LatticeDynamics, settings: BteSettings | BteSection, *, nac:
         note = clock.begin("phase space", weighted.sum.n_tasks)
         solution.phase_space = _phase_space(weighted, threads, note, campaign)
     if settings.line_shapes is not None:
+        from hpcthermo.transport.bte.line_shapes import line_shapes
+
         note = clock.begin("line shapes", len(given.line_points))
         fourth = dynamics.fourth if 4 in dynamics.force_constants else None
         solution.line_shapes = line_shapes(
@@ -333,6 +340,8 @@ def _four_phonon(settings: FourPhononSettings | FourPhononSection, mesh: Mesh, h
                  conductivity: Callable[[np.ndarray], tuple[Conductivity, np.ndarray]], seed: int, threads: int,
                  stage: Stage, campaign: Campaign | None) -> FourPhononLinewidths:
     """Four-phonon linewidths as the job wants them."""
+    from hpcthermo.transport.bte.four_phonon_tasks import FourPhononProblem, all_processes, by_sample
+
     if settings.delta == "gaussian":
         assert settings.sigma_THz is not None
         gaussian = fixed_gaussian(phonons.frequencies.shape, settings.sigma_THz, CUTOFF_SIGMAS, modes=4)

@@ -250,11 +250,10 @@ class CubicStrength:
         starts = _changes(code)
         code = code[starts]
         values = np.zeros((len(code), -(-_ELEMENTS // backend.lanes) * backend.lanes), dtype=backend.real)
-        flat = third.values.reshape(-1, _ELEMENTS)
-        ends = np.append(starts, len(flat))
+        ends = np.append(starts, len(by_code))
         for begin in range(0, len(starts), _TERMS_TOGETHER):
             end = min(begin + _TERMS_TOGETHER, len(starts))
-            values[begin:end, :_ELEMENTS] = np.add.reduceat(flat[by_code[ends[begin]:ends[end]]],
+            values[begin:end, :_ELEMENTS] = np.add.reduceat(third.elements_of(by_code[ends[begin]:ends[end]]),
                                                             starts[begin:end] - starts[begin], axis=0,
                                                             dtype=np.float64)
         # terms -> runs of one first atom -> pairs -> lines along the first, the second, the third direction

@@ -14,6 +14,7 @@ Tasks are named by the content of the problem, so a store that holds some of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from hpcthermo.campaign.task import Inputs, TaskFunction
 from hpcthermo.errors import ResourceError
 from hpcthermo.gpu.backend import Backend, make_backend, supported_instruction_set
 from hpcthermo.gpu.compile import instruction_sets
+from hpcthermo.heap import return_freed_memory
 from hpcthermo.phonons.harmonic import Phonons
 from hpcthermo.phonons.interactions import Interactions
 from hpcthermo.transport.bte.collisions import LISTED, Collisions, Stars, collect_collisions, joined, listed_task
@@ -233,8 +235,8 @@ def linewidths_of(problem: ThreePhononProblem, threads: int = 1, note: Callable[
         If a task of the campaign failed.
     """
     if campaign is None:
-        rates = problem.rates
-        return rates.linewidths(sum_in_order(rates, threads if problem.device == "cpu" else 1, note))
+        with _rates_alone(problem) as rates:
+            return rates.linewidths(sum_in_order(rates, threads if problem.device == "cpu" else 1, note))
     function = RateTasks(problem)
     records = by_campaign(campaign, function, function.tasks())
     return problem.sum.linewidths(in_order(found["deposits"] for found in records))
@@ -244,10 +246,22 @@ def linewidths_and_collisions(problem: ThreePhononProblem, threads: int = 1, not
                               campaign: Campaign | None = None) -> tuple[np.ndarray, Collisions]:
     """Linewidths and the list of processes in one pass; arguments are those of `linewidths_of`."""
     if campaign is None:
-        return collect_collisions(problem.rates, threads if problem.device == "cpu" else 1, note)
+        with _rates_alone(problem) as rates:
+            return collect_collisions(rates, threads if problem.device == "cpu" else 1, note)
     function = RateTasks(problem, listed=True)
     records = by_campaign(campaign, function, function.tasks())
     return joined(problem.sum, ((found["deposits"], tuple(found[name] for name in LISTED)) for found in records))
+
+
+@contextmanager
+def _rates_alone(problem: ThreePhononProblem) -> Iterator[ThreePhononRates]:
+    """The sum with its tables; what making them and the threads leave behind in memory goes back to the system."""
+    rates = problem.rates
+    return_freed_memory()
+    try:
+        yield rates
+    finally:
+        return_freed_memory()
 
 
 def by_campaign(campaign: Campaign, function: TaskFunction,

@@ -101,10 +101,9 @@ class TripletSymmetry:
         permutations = self.mesh.permutations
         q0 = int(points[slot])
         partner = self.partner(q0)
-        by_little_group = partner.copy()
-        np.copyto(by_little_group, permutations[0])
-        for moved in permutations[permutations[:, q0] == q0]:
-            np.minimum(by_little_group, moved, out=by_little_group)
+        by_little_group = permutations[0].copy()
+        for g in np.flatnonzero(permutations[:, q0] == q0):
+            np.minimum(by_little_group, permutations[g], out=by_little_group)
         label = np.minimum(by_little_group, by_little_group[partner])
         count = np.bincount(label, minlength=len(label))
         q1 = np.flatnonzero(count)
