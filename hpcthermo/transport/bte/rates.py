@@ -309,6 +309,7 @@ class ThreePhononRates(RateSum):
         """Memory of this thread for strengths of so many triplets."""
         held, n_bands = getattr(self._held, "strengths", None), self.n_bands
         if held is None or len(held) < count:
+            held = self._held.strengths = None
             held = self._held.strengths = self.backend.xp.empty((count, n_bands, n_bands, n_bands))
         return held[:count]
 

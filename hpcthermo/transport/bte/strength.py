@@ -494,7 +494,9 @@ class CubicStrength:
         buffer = self._workspace.buffers.get(name)
         if buffer is None or buffer.size < size + self._spare:
             self._workspace.buffers.pop(name, None)
-            buffer = self.backend.empty_aligned((size + size // 8 + self._spare,), self.backend.real)
+            # a processor takes pages when they are written to: room to grow costs nothing, and leaves no holes behind
+            room = size if self.backend.device == "cpu" else size // 8
+            buffer = self.backend.empty_aligned((size + room + self._spare,), self.backend.real)
             self._workspace.buffers[name] = buffer
         return buffer
 
