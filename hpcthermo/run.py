@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcthermo.config import LatticeDynamicsJob, load_job
-from hpcthermo.domain.comm import Communicator, abort_on_error, world_communicator
+from hpcthermo.domain.comm import Communicator, SingleProcess, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
+from hpcthermo.errors import HpcthermoError
 from hpcthermo.kinds import KINDS
 from hpcthermo.preparation import check_ranks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, write_results
@@ -34,7 +36,7 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     int
         0; errors leave through `abort_on_error` with their exit code.
     """
-    comm = world_communicator()
+    comm = SingleProcess() if _shares_slurm_tasks(path) else world_communicator()
     LauncherWatch().start()
     # from here to the report: a signal that comes outside the time loop is heard at its next step
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
@@ -43,6 +45,17 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
             check_ranks(job, comm.size)
         KINDS[job.kind].run(job, comm, folder, resume, stop)
     return 0
+
+
+def _shares_slurm_tasks(path: Path) -> bool:
+    """Whether the tasks of this Slurm job are scheduler, workers and one that runs the job, and no ranks."""
+    if "SLURM_PROCID" not in os.environ:
+        return False
+    try:
+        job = load_job(path)
+    except HpcthermoError:  # refused where all ranks hear of it
+        return False
+    return isinstance(job, LatticeDynamicsJob) and job.campaign.where == "slurm_runner"
 
 
 def run_md(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:

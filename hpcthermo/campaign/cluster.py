@@ -246,7 +246,8 @@ def _slurm_runner(section: CampaignSection, folder: Path) -> DaskWorkers:
     jobqueue = require_jobqueue()
     folder.mkdir(parents=True, exist_ok=True)
     os.umask(0o077)  # of the scheduler file
-    number = os.environ.get("SLURM_JOB_ID", "0")
+    # a job that Slurm has started again keeps its number
+    number = "-".join(os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
     security = None
     if section.tls:
         tls_folder = Path(section.tls_folder) if section.tls_folder else folder / f"tls-{number}"

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: records of tasks, in the results folder: forces of displaced cells, and in a folder of its own what q-points gave
 CAMPAIGN_FOLDER = "campaign"
+#: certificates and scheduler file of workers that are tasks of the same Slurm job
+CLUSTER_FOLDER = "cluster"
 POINTS_FOLDER = "points"
 #: of the job whose tasks are in the folder of the campaign, there
 INPUTS_FILE = "job.json"
@@ -74,10 +76,19 @@ class LatticeRun:
         require_packages(job.campaign)
         self.job, self.folder = job, folder
         self.stop = stop
-        self.progress = Progress(0, folder, 1, 1, "tasks")
-        self.lock = FolderLock(folder, comm)
-        self.seconds: dict[str, float] = {}
         self._cluster: Workers | None = None
+        if job.campaign.where == "slurm_runner":
+            from hpcthermo.campaign.cluster import connect
+
+            # most of the Slurm tasks stay in here, as scheduler and workers, and end when the run closes them
+            self._cluster = connect(job.campaign, folder / CLUSTER_FOLDER)
+        self.progress = Progress(0, folder, 1, 1, "tasks")
+        try:
+            self.lock = FolderLock(folder, comm)
+        except BaseException:
+            self._close_cluster()
+            raise
+        self.seconds: dict[str, float] = {}
         self._start = self._stage_start = time.monotonic()
         self._stage, self._tasks = "", 0
         try:
@@ -89,6 +100,7 @@ class LatticeRun:
             if resume:
                 self._tell_of_changes()
         except BaseException:
+            self._close_cluster()
             self.lock.release()
             raise
 
@@ -100,10 +112,13 @@ class LatticeRun:
         if kind is None:
             self.progress = Progress(0, self.folder, 1, self._tasks, "tasks", done=self._tasks)
         self.progress.finish("finished" if kind is None else "checkpointed" if issubclass(kind, Requeue) else "failed")
-        if self._cluster is not None:
-            self._cluster.close()
+        self._close_cluster()
         self.lock.release()
         close_logging()
+
+    def _close_cluster(self) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
 
     @property
     def campaign_folder(self) -> Path:
