@@ -23,7 +23,7 @@ BUILD_FOLDER = Path(__file__).parent / "_build"
 #: modules with CPU libraries; on a GPU, nep_gpu (by `specialised`) takes the place of nep
 MODULES = ("neighbors", "rebuild", "integrate", "langevin", "minimize", "halo", "nep", "tersoff",
            "stillinger_weber", "lennard_jones", "ilp", "eam", "meam", "linewidths", "cubic_strength", "collisions",
-           "surfaces", "four_phonon", "peak")
+           "surfaces", "four_phonon", "peak", "nep_training")
 PRECISIONS = {"mixed": "float", "double": "double"}
 GPU_ARCHITECTURES = ("sm_80", "sm_90")
 #: float32 numbers below 1e-38 become 0, which saves four instructions by square root

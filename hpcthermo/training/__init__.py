@@ -1,0 +1,1 @@
+"""Training of neuroevolution potentials by exact gradients."""
