@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcthermo.config import Job, LatticeDynamicsJob, NemdJob, StaticJob, load_job
+from hpcthermo.config import Job, LabelJob, LatticeDynamicsJob, NemdJob, StaticJob, TaskJob, load_job
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -32,6 +32,7 @@ from hpcthermo.progress import duration_text
 from hpcthermo.skin import CANDIDATES, TRIAL_SECONDS, TRIAL_STEPS
 
 if TYPE_CHECKING:
+    from hpcthermo.labelling.estimate import LabelEstimate
     from hpcthermo.lattice_jobs.estimate import LatticeEstimate
 
 _REBUILD_PERIOD_FS = 150.0
@@ -128,7 +129,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     return stages
 
 
-def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate:
+def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate | LabelEstimate:
     """Validate a job file with everything it names, and estimate its cost.
 
     Raises
@@ -137,10 +138,8 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
         If the job cannot be run.
     """
     job = load_job(path)
-    if isinstance(job, LatticeDynamicsJob):
-        from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
-
-        return estimate_lattice_job(job, probe)
+    if isinstance(job, TaskJob):
+        return _estimate_tasks(job, probe)
     check_ranks(job, ranks)
     snapshot = build_structure(job.structure, job.seed)
     potential = load_job_potential(job, snapshot)
@@ -157,6 +156,18 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     seconds = estimate_seconds(job, cost, snapshot.n_atoms, int(owned.max()), ghosts, ranks) if probe else None
     memory = estimate_memory(cost, int(owned.max()), ghosts, snapshot.n_atoms)
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
+
+
+def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | LabelEstimate:
+    """Of a job in one process."""
+    if isinstance(job, LabelJob):
+        from hpcthermo.labelling.estimate import estimate_label_job
+
+        return estimate_label_job(job)
+    from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
+
+    assert isinstance(job, LatticeDynamicsJob)
+    return estimate_lattice_job(job, probe)
 
 
 def describe_groups(job: Job, snapshot: Snapshot) -> list[str]:

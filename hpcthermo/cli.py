@@ -79,6 +79,12 @@ def bte(job: JobFile, out: Out = None, resume: Resume = False) -> None:
 
 
 @app.command()
+def label(job: JobFile, out: Out = None, resume: Resume = False) -> None:
+    """Energies, forces and virials of structures by an electronic-structure code (kind label)."""
+    _run_kind(job, ("label",), out, resume)
+
+
+@app.command()
 def check(
     job: JobFile,
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks the job will run on.", min=1)] = 1,

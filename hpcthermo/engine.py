@@ -100,6 +100,11 @@ class Engine:
         self.set_skin(self.skin)
 
     @property
+    def packed(self) -> PackedPositions:
+        """Positions as kernels read them, of the last `compute`."""
+        return self._packed
+
+    @property
     def largest_displacement(self) -> float:
         """Of any atom of the system from its place at the last rebuild, A, when `compute` was last called."""
         return self._criterion.displacement

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
-from hpcthermo.config.load import structure_files
+from hpcthermo.config.named_files import is_file, named_files
 from hpcthermo.file_hash import file_sha256
 
 if TYPE_CHECKING:
-    from hpcthermo.config import Job, LatticeDynamicsJob
+    from hpcthermo.config import Job, TaskJob
 
 #: tables and keys that do not change the physics
 _WITHOUT_PHYSICS = ("execution", "output", "title")
@@ -23,7 +22,7 @@ _WITHOUT_PHYSICS = ("execution", "output", "title")
 _LONGEST_VALUE = 30
 
 
-def file_hashes(job: Job | LatticeDynamicsJob) -> dict[str, str]:
+def file_hashes(job: Job | TaskJob) -> dict[str, str]:
     """SHA-256 of the structure, potential and crystal files of a job, by the name the job gives them.
 
     Raises
@@ -31,7 +30,8 @@ def file_hashes(job: Job | LatticeDynamicsJob) -> dict[str, str]:
     InputError
         If one cannot be read.
     """
-    return {name: file_sha256(Path(name)) for name in _named_files(job.model_dump(mode="json")) if _is_file(name)}
+    found = named_files(job.model_dump(mode="json"))
+    return {name: file_sha256(Path(name)) for _, name, kind in found if kind != "folder" and is_file(name)}
 
 
 def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any
     return kept
 
 
-def task_inputs(job: LatticeDynamicsJob, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What may decide which tasks of forces and q-points a job has.
+def task_inputs(job: TaskJob, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What may decide which tasks a job has.
 
     Parameters
     ----------
@@ -61,9 +61,17 @@ def task_inputs(job: LatticeDynamicsJob, hashes: Mapping[str, str]) -> dict[str,
     """
     kept = {name: value for name, value in job.model_dump(mode="json").items()
             if name not in (*_WITHOUT_PHYSICS, "campaign")}
-    kept |= {name: _hashed(kept[name], hashes) for name in ("structure", "potential")}
-    kept["crystal"] = kept["crystal"] and {key: hashes.get(str(value), value) for key, value in kept["crystal"].items()}
-    return {**kept, "execution": {"device": job.execution.device}}
+    kept = {name: _without_names(value, hashes) for name, value in kept.items()}
+    return {**kept, "execution": {"device": job.device}}
+
+
+def _without_names(value: Any, hashes: Mapping[str, str]) -> Any:
+    """The value with names of files, wherever they stand, replaced by the hashes of their contents."""
+    if isinstance(value, list):
+        return [_without_names(single, hashes) for single in value]
+    if isinstance(value, dict):
+        return {key: _without_names(single, hashes) for key, single in value.items()}
+    return hashes.get(value, value) if isinstance(value, str) else value
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -92,15 +100,6 @@ def _value_text(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def _named_files(job: Mapping[str, Any]) -> list[str]:
-    """What may be a path: a text among the potentials is a path or the name of an embedded one."""
-    potentials = job["potential"] if isinstance(job["potential"], list) else [job["potential"]]
-    names: list[str | None] = [name for _, name in structure_files(job["structure"])]
-    names += [(job.get("crystal") or {}).get(key) for key in CRYSTAL_FILES]
-    names += [single.get("path") if isinstance(single, dict) else single for single in potentials]
-    return [name for name in names if name is not None]
-
-
 def _hashed(value: Any, hashes: Mapping[str, str]) -> Any:
     """The value with names of files replaced by the hashes of their contents."""
     if isinstance(value, list):
@@ -109,10 +108,3 @@ def _hashed(value: Any, hashes: Mapping[str, str]) -> Any:
         return {key: _hashed(single, hashes) if key in ("file", "path") or isinstance(single, dict | list) else single
                 for key, single in value.items()}
     return hashes.get(value, value) if isinstance(value, str) else value
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):
-        return False

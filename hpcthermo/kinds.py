@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = {
     "phonon": Kind("lattice_jobs.phonon:run_phonon", "lattice_jobs.phonon:analyze_phonon", ("highest_frequency",)),
     "bte": Kind("lattice_jobs.bte:run_bte", "lattice_jobs.bte:analyze_bte", ("kappa_lbte_xx_*", "kappa_rta_xx_*"),
                 "lattice_jobs.bte:main_results"),
+    "label": Kind("labelling.run:run_label", "labelling.run:analyze_labels", ("labelled_frames",)),
     "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
                             ("kappa_*_extrapolated", "kappa_*")),
 }

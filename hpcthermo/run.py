@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config import LatticeDynamicsJob, load_job
+from hpcthermo.config import TaskJob, load_job
 from hpcthermo.domain.comm import Communicator, SingleProcess, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
@@ -41,7 +41,7 @@ def run_job(path: Path, folder: Path, resume: bool) -> int:
     # from here to the report: a signal that comes outside the time loop is heard at its next step
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
         job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
-        if not isinstance(job, LatticeDynamicsJob):
+        if not isinstance(job, TaskJob):
             check_ranks(job, comm.size)
         KINDS[job.kind].run(job, comm, folder, resume, stop)
     return 0
@@ -55,7 +55,7 @@ def _shares_slurm_tasks(path: Path) -> bool:
         job = load_job(path)
     except HpcthermoError:  # refused where all ranks hear of it
         return False
-    return isinstance(job, LatticeDynamicsJob) and job.campaign.where == "slurm_runner"
+    return isinstance(job, TaskJob) and job.campaign.where == "slurm_runner"
 
 
 def run_md(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:

@@ -84,10 +84,10 @@ def make_case(job: Path | None, potential: str | None, structure: str | None, de
     if job is not None:
         if potential is not None or structure is not None:
             raise InputError("bench: a job file names potential and structure; give it or the two options, not both")
-        from hpcthermo.config import LatticeDynamicsJob, load_job
+        from hpcthermo.config import TaskJob, load_job
 
         loaded = load_job(job)
-        if isinstance(loaded, LatticeDynamicsJob):
+        if isinstance(loaded, TaskJob):
             raise InputError(f"{job}: expected a job that moves atoms, got kind {loaded.kind}; give --potential and "
                              "--structure")
         given = {name: value for name, value in (("device", device), ("precision", precision)) if value is not None}

@@ -5,16 +5,18 @@ from __future__ import annotations
 from hpcthermo.config.job import (
     ElasticJob,
     Job,
+    LabelJob,
     LatticeDynamicsJob,
     LatticeJob,
     MdJob,
     MinimizeJob,
     NemdJob,
     StaticJob,
+    TaskJob,
 )
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
-    "ElasticJob", "Job", "JobFileError", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob", "NemdJob",
-    "StaticJob", "load_job", "parse_job",
+    "ElasticJob", "Job", "JobFileError", "LabelJob", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob",
+    "NemdJob", "StaticJob", "TaskJob", "load_job", "parse_job",
 ]

@@ -10,6 +10,7 @@ from hpcthermo.config.base import Section, Text
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.config.execution import Execution, Output
 from hpcthermo.config.interlayer import BindingCurve, MoireMap, SlidingSurface
+from hpcthermo.config.labelling import Engine, Recipes, SelectionSection
 from hpcthermo.config.lattice_dynamics import (
     BteSection,
     ConvergenceSection,
@@ -228,11 +229,28 @@ class MoireMapJob(StaticJob):
         return self.moire_map
 
 
-class LatticeDynamicsJob(AnyJob):
-    """A job about lattice vibrations: from force constants at hand, or from a structure and a potential."""
+class TaskJob(AnyJob):
+    """A job whose work is a list of tasks: one process, and workers by [campaign]."""
 
     kind: str
     """Kind of job."""
+    campaign: CampaignSection = CampaignSection()
+    """Processes that compute tasks."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Threads of the process; 0 for all cores."""
+        return 0
+
+
+class LatticeDynamicsJob(TaskJob):
+    """A job about lattice vibrations: from force constants at hand, or from a structure and a potential."""
+
     crystal: CrystalFiles | None = None
     """Force constants at hand."""
     structure: Structure | None = None
@@ -245,10 +263,18 @@ class LatticeDynamicsJob(AnyJob):
     """Force constants of [structure]."""
     phonon: PhononSection = PhononSection()
     """Path, mesh, non-analytic correction, and what counts as unstable."""
-    campaign: CampaignSection = CampaignSection()
-    """Processes that compute forces and wave vectors."""
     execution: SingleProcessExecution = SingleProcessExecution()
     """Device and threads."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.execution.device
+
+    @property
+    def threads(self) -> int:
+        """Threads of the process; 0 for all cores."""
+        return self.execution.threads
 
     @model_validator(mode="after")
     def _one_source(self) -> Any:
@@ -333,12 +359,25 @@ class BteConvergenceJob(BoltzmannJob):
         return self
 
 
+class LabelJob(TaskJob):
+    """Energies, forces and virials of structures by an electronic-structure code."""
+
+    kind: Literal["label"]
+    """Kind of job."""
+    recipe: Recipes
+    """Classes of structures."""
+    selection: SelectionSection | None = None
+    """Which of them are labelled; without it all."""
+    engine: Engine
+    """The code, and its settings."""
+
+
 #: jobs that move atoms
 Job = (NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob | BindingCurveJob | SlidingSurfaceJob
        | MoireMapJob)
 
 #: kind in the job file -> its model
-JOB_KINDS: dict[str, type[Job | LatticeDynamicsJob]] = {
+JOB_KINDS: dict[str, type[Job | TaskJob]] = {
     "nemd": NemdJob,
     "md": MdJob,
     "minimize": MinimizeJob,
@@ -351,4 +390,5 @@ JOB_KINDS: dict[str, type[Job | LatticeDynamicsJob]] = {
     "phonon": PhononJob,
     "bte": BteJob,
     "bte_convergence": BteConvergenceJob,
+    "label": LabelJob,
 }

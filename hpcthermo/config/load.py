@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hpcthermo.config.job import JOB_KINDS, Job, LatticeDynamicsJob
-from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
-from hpcthermo.config.potential import PotentialSpec
+from hpcthermo.config.job import JOB_KINDS, Job, TaskJob
+from hpcthermo.config.named_files import missing_files, with_absolute_paths
 from hpcthermo.config.structure import StructureJob
 from hpcthermo.errors import InputError
 
@@ -48,7 +47,7 @@ class JobFileError(InputError):
         return type(self), (self.source, self.problems)  # rank 0 sends it to the others
 
 
-def load_job(path: Path) -> Job | LatticeDynamicsJob:
+def load_job(path: Path) -> Job | TaskJob:
     """Job of a TOML file.
 
     Raises
@@ -59,10 +58,8 @@ def load_job(path: Path) -> Job | LatticeDynamicsJob:
         If its content is not a job; names every error.
     """
     data = read_job_table(path)
-    job = parse_job(with_absolute_paths(data, path.parent), str(path))
-    missing = missing_files(job)
-    if missing:
-        raise JobFileError(str(path), missing)
+    job = parse_job(_resolved(data, path.parent), str(path))
+    _require_files(job, str(path))
     return job
 
 
@@ -76,7 +73,7 @@ def load_structure(path: Path) -> StructureJob:
     JobFileError
         If its structure is not usable; the other tables of a job are not looked at.
     """
-    data = with_absolute_paths(read_job_table(path), path.parent)
+    data = _resolved(read_job_table(path), path.parent)
     if _depth(data) > MAXIMUM_DEPTH:
         raise JobFileError(str(path), ["not a job: tables are nested too deeply; see `hpcthermo init`"])
     if "kind" in data:
@@ -85,9 +82,7 @@ def load_structure(path: Path) -> StructureJob:
         job = StructureJob.model_validate(data)
     except ValidationError as error:
         raise JobFileError(str(path), describe_errors(error, data, StructureJob)) from None
-    missing = _absent(structure_files(job.structure.model_dump(mode="json")))
-    if missing:
-        raise JobFileError(str(path), missing)
+    _require_files(job, str(path))
     return job
 
 
@@ -124,81 +119,16 @@ def _ordinary_recursion() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-def with_absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The table with the files it names relative to `folder` made absolute; a runner then needs no folder."""
-    resolved = dict(data)
-    structure, potential, crystal = data.get("structure"), data.get("potential"), data.get("crystal")
-    if isinstance(crystal, dict):
-        resolved["crystal"] = {key: _absolute(item, folder) if key in CRYSTAL_FILES and isinstance(item, str) else item
-                               for key, item in crystal.items()}
-    if isinstance(structure, dict) and _depth(structure) <= MAXIMUM_DEPTH:
-        resolved["structure"] = _with_absolute_files(structure, folder)
-    if isinstance(potential, list):
-        resolved["potential"] = [_absolute_potential(single, folder) for single in potential]
-    elif potential is not None:
-        resolved["potential"] = _absolute_potential(potential, folder)
-    for name, table in data.items():
-        if isinstance(table, dict) and isinstance(table.get("reference_file"), str):
-            resolved[name] = {**table, "reference_file": _absolute(table["reference_file"], folder)}
-    return resolved
+def _resolved(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table with absolute paths; one that is nested too deeply, which is no job, as it is."""
+    return data if _depth(data) > MAXIMUM_DEPTH else with_absolute_paths(data, folder)
 
 
-def _with_absolute_files(value: Any, folder: Path) -> Any:
-    """A piece of a [structure] table with every `file` in it made absolute."""
-    if isinstance(value, list):
-        return [_with_absolute_files(item, folder) for item in value]
-    if isinstance(value, dict):
-        return {key: _absolute(item, folder) if key == "file" and isinstance(item, str)
-                else _with_absolute_files(item, folder) for key, item in value.items()}
-    return value
-
-
-def structure_files(structure: Any, path: str = "structure") -> list[tuple[str, str]]:
-    """TOML path and name of every file that a [structure] table (as JSON values) names."""
-    if isinstance(structure, list):
-        return [found for k, item in enumerate(structure) for found in structure_files(item, f"{path}[{k}]")]
-    if isinstance(structure, dict):
-        own = [(f"{path}.file", structure["file"])] if structure.get("file") is not None else []
-        return own + [found for key, item in structure.items() for found in structure_files(item, f"{path}.{key}")]
-    return []
-
-
-def _absolute_potential(potential: Any, folder: Path) -> Any:
-    if isinstance(potential, str):  # a path if such a file exists, else an embedded name
-        path = _absolute(potential, folder)
-        return path if _is_file(path) else potential
-    if isinstance(potential, dict) and isinstance(potential.get("path"), str):
-        return {**potential, "path": _absolute(potential["path"], folder)}
-    return potential
-
-
-def _absolute(text: str, folder: Path) -> str:
-    return str((folder / text).absolute()) if text and "\0" not in text else text
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def missing_files(job: Job | LatticeDynamicsJob) -> list[str]:
-    """One line per file that the job names and that is not there."""
-    named = [] if job.structure is None else structure_files(job.structure.model_dump(mode="json"))
-    if isinstance(job, LatticeDynamicsJob) and job.crystal is not None:
-        named += [(f"crystal.{key}", name) for key, name in job.crystal.files.items()]
-    potentials = job.potential if isinstance(job.potential, tuple) else (job.potential,)
-    for k, single in enumerate(potentials):
-        key = f"potential[{k}].path" if isinstance(job.potential, tuple) else "potential.path"
-        if isinstance(single, PotentialSpec) and single.path is not None:
-            named.append((key, single.path))
-    return _absent(named)
-
-
-def _absent(named: list[tuple[str, str]]) -> list[str]:
-    return [f"{key}: expected a file, got {shown(name)}, which is absent or not a file; correct the path"
-            for key, name in named if not _is_file(name)]
+def _require_files(job: BaseModel, source: str) -> None:
+    missing = missing_files(job.model_dump(mode="json"))
+    if missing:
+        raise JobFileError(source, [f"{place}: expected a {kind}, got {shown(name)}, which is absent or no {kind}; "
+                                    "correct the path" for place, name, kind in missing])
 
 
 def read_job_text(path: Path) -> str:
@@ -229,7 +159,7 @@ def read_job_text(path: Path) -> str:
                          ) from None
 
 
-def parse_job(data: dict[str, Any], source: str = "job") -> Job | LatticeDynamicsJob:
+def parse_job(data: dict[str, Any], source: str = "job") -> Job | TaskJob:
     """Job of a table read from TOML.
 
     Raises

@@ -1,0 +1,235 @@
+"""Tables of a label job: recipes of structures, their selection, and the engine that labels them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from hpcthermo.config.base import Boolean, Element, Kelvin, Picoseconds, Section, Text, Timestep
+from hpcthermo.config.potential import Potential
+from hpcthermo.config.structure import FileName, Structure
+
+_Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+_Cores = Annotated[int, Field(ge=1, le=4096, strict=True)]
+_Rydberg = Annotated[float, Field(ge=1.0, le=10_000.0, strict=True)]
+_ElectronVolt = Annotated[float, Field(gt=0.0, le=1e5, strict=True)]
+_Width = Annotated[float, Field(gt=0.0, le=5.0, strict=True)]
+_Moment = Annotated[float, Field(ge=-20.0, le=20.0, strict=True)]
+#: distance of neighbouring wave vectors, 1/A with 2 pi
+_KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
+_Steps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+_Keyword = Annotated[str, Field(pattern=r"^[A-Za-z][\w().%]{0,63}$")]
+_Value = bool | int | float | Annotated[str, Field(max_length=1024)]
+
+
+class DynamicsSection(Section):
+    """Snapshots of molecular dynamics at constant cell, whose temperature rises from one value to another."""
+
+    potential: Potential
+    """What moves the atoms; any potential or calculator, its labels are not used."""
+    temperature_K: tuple[Kelvin, Kelvin]
+    """At the beginning and at the end."""
+    duration_ps: Picoseconds
+    """Of the ramp."""
+    snapshots: _Count
+    """Frames taken at equal times, the last at the end."""
+    timestep_fs: Timestep = 1.0
+    """Time step."""
+    friction_per_ps: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 10.0
+    """Of the Langevin thermostat."""
+
+
+class Recipe(Section):
+    """Structures of one class."""
+
+    group: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
+    """Name of the class, by which costs and errors are reported."""
+    structure: Structure
+    """A file or a builder, with perturbations that make many frames of it."""
+    dynamics: DynamicsSection | None = None
+    """Instead of the frames themselves: snapshots of a run that begins from each."""
+    keep: _Count | None = None
+    """Frames kept, the most different ones ([selection]); without it all."""
+    k_spacing_per_A: _KSpacing | None = None
+    """Instead of that of the engine: larger for classes of insulators only."""
+    always: Boolean = False
+    """Keep all frames of this recipe whatever [selection] says (reference cells, binding curves)."""
+
+
+class SelectionSection(Section):
+    """Which of the candidates are labelled: the farthest point of descriptor space comes next."""
+
+    descriptor: FileName | None = None
+    """NEP model whose descriptors say how different atoms are: a file or an embedded name; without it an untrained
+    one."""
+    maximum_frames: _Count | None = None
+    """Of all recipes together."""
+    minimum_distance: Annotated[float, Field(ge=0.0, le=1e6, strict=True)] = 0.0
+    """A frame is left out if each of its atoms lies closer than this to an atom of the same element in a frame that was
+    taken, in descriptors divided by their standard deviations."""
+
+
+class KPoints(Section):
+    """Wave vectors of the electrons; the mesh contains zero."""
+
+    k_spacing_per_A: _KSpacing
+    """Largest distance of neighbouring points of the mesh, with 2 pi; one point across a vacuum."""
+    vacuum_A: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 8.0
+    """An empty gap of this height or more across the cell counts as vacuum."""
+
+
+class _Engine(Section):
+    """What all engines have."""
+
+    cores: _Cores = 1
+    """Cores of one calculation; the number of workers is the cores of the machine divided by it."""
+    time_limit_h: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 24.0
+    """A calculation that takes longer is ended and rejected."""
+    scratch_folder: FileName | None = None
+    """Where calculations write; by default a folder for temporary files."""
+
+
+class EspressoEngine(_Engine):
+    """Quantum ESPRESSO (pw.x)."""
+
+    name: Literal["espresso"]
+    """Name of the engine."""
+    command: Text = "pw.x"
+    """How pw.x is started; with several cores for example "mpirun -np 4 pw.x -nk 4"."""
+    pseudopotential_folder: FileName
+    """Folder of the UPF files."""
+    pseudopotentials: Annotated[dict[Element, FileName], Field(min_length=1)]
+    """File of each element."""
+    cutoff_Ry: _Rydberg
+    """Of the wave functions."""
+    density_cutoff_Ry: _Rydberg
+    """Of the density: four times the other with norm-conserving, eight times or more with augmented ones."""
+    k_points: KPoints
+    """Wave vectors of the electrons."""
+    smearing: Literal["marzari_vanderbilt", "methfessel_paxton", "gaussian", "fermi_dirac", "fixed"] = \
+        "marzari_vanderbilt"
+    """Occupations; "fixed" is for insulators."""
+    smearing_width_eV: _Width | None = None
+    """Width of the smearing."""
+    dispersion: Literal["none", "d2", "d3", "d3bj", "xdm"] = "none"
+    """Dispersion correction; the output has to show that it was applied."""
+    starting_magnetization: dict[Element, _Moment] | None = None
+    """Spin-polarised from these (-1 to 1 for each element); without it without spin."""
+    scf_tolerance_eV: _ElectronVolt = 1e-7
+    """Estimated error of the energy of the cell at which the density has converged."""
+    scf_steps: _Steps = 100
+    """More make a calculation unconverged, which is rejected."""
+    keywords: dict[Literal["control", "system", "electrons"], dict[_Keyword, _Value]] = Field(default={})
+    """Further keywords of the input, by namelist."""
+
+    @model_validator(mode="after")
+    def _width_with_smearing(self) -> EspressoEngine:
+        if (self.smearing == "fixed") != (self.smearing_width_eV is None):
+            raise ValueError('expected smearing_width_eV, except with smearing = "fixed"; add or remove it')
+        if self.density_cutoff_Ry < 4.0 * self.cutoff_Ry:
+            raise ValueError(f"density_cutoff_Ry: expected at least four times cutoff_Ry ({4 * self.cutoff_Ry:g}), got "
+                             f"{self.density_cutoff_Ry:g}; raise it")
+        return self
+
+
+class VaspEngine(_Engine):
+    """VASP, where the user has it: INCAR as written here, KPOINTS, POSCAR, POTCAR of the user's files."""
+
+    name: Literal["vasp"]
+    """Name of the engine."""
+    command: Text = "vasp_std"
+    """How VASP is started."""
+    potcar_folder: FileName
+    """Folder with a folder for each name below, which holds its POTCAR."""
+    potcars: Annotated[dict[Element, FileName], Field(min_length=1)]
+    """Name of each element's POTCAR ("C", "N_h")."""
+    incar: Annotated[dict[_Keyword, _Value], Field(min_length=1)]
+    """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
+    k_points: KPoints
+    """Wave vectors of the electrons."""
+
+
+class GpawEngine(_Engine):
+    """GPAW with plane waves."""
+
+    name: Literal["gpaw"]
+    """Name of the engine."""
+    cutoff_eV: _ElectronVolt
+    """Of the plane waves."""
+    functional: Text = "PBE"
+    """Exchange and correlation."""
+    k_points: KPoints
+    """Wave vectors of the electrons."""
+    smearing_width_eV: _Width
+    """Of the Fermi-Dirac occupations."""
+    dispersion: Literal["none", "d3bj"] = "none"
+    """Added to the energies, forces and stresses by the package dftd3."""
+    scf_tolerance_eV: _ElectronVolt = 1e-6
+    """Change of the energy per valence electron at which the density has converged."""
+    scf_steps: _Steps = 200
+    """More make a calculation unconverged, which is rejected."""
+    starting_moments: dict[Element, _Moment] | None = None
+    """Spin-polarised from these magnetic moments (Bohr magnetons); without it without spin."""
+
+
+class Cp2kEngine(_Engine):
+    """CP2K with Gaussians and plane waves (cp2k_shell)."""
+
+    name: Literal["cp2k"]
+    """Name of the engine."""
+    command: Text = "cp2k_shell"
+    """How the shell of CP2K is started."""
+    basis_set: Text = "DZVP-MOLOPT-SR-GTH"
+    """Of all elements."""
+    pseudopotential: Text = "GTH-PBE"
+    """Of all elements."""
+    functional: Text = "PBE"
+    """Exchange and correlation."""
+    cutoff_Ry: _Rydberg
+    """Of the finest grid."""
+    k_points: KPoints
+    """Wave vectors of the electrons."""
+    smearing_width_eV: _Width | None = None
+    """Fermi-Dirac occupations of this width, with some empty bands; for metals."""
+    dispersion: Literal["none", "d3bj"] = "none"
+    """Dispersion correction."""
+    scf_tolerance: Annotated[float, Field(gt=0.0, le=1e-2, strict=True)] = 1e-7
+    """EPS_SCF."""
+    scf_steps: _Steps = 100
+    """More make a calculation unconverged, which is rejected."""
+
+
+class TbliteEngine(_Engine):
+    """Semi-empirical tight binding at the zone centre: quick, and no DFT."""
+
+    name: Literal["tblite"]
+    """Name of the engine."""
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN1-xTB"
+    """Parametrisation."""
+
+
+class AseEngine(_Engine):
+    """Any ASE calculator with energies, forces and stresses."""
+
+    name: Literal["ase"]
+    """Name of the engine."""
+    calculator: Text
+    """"module:Class"."""
+    arguments: dict[Annotated[str, Field(max_length=64)], Any] = Field(default={})
+    """Keyword arguments of the calculator."""
+
+
+Engine = Annotated[EspressoEngine | VaspEngine | GpawEngine | Cp2kEngine | TbliteEngine | AseEngine,
+                   Field(discriminator="name")]
+
+
+def _different_groups(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
+    names = [recipe.group for recipe in recipes]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"group {repeated[0]!r} is given twice; give each recipe a name of its own")
+    return recipes
+
+
+Recipes = Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=10_000), AfterValidator(_different_groups)]

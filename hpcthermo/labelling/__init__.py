@@ -1,0 +1,1 @@
+"""Labels of structures by electronic-structure codes: recipes, selection, and calculations as tasks of a campaign."""

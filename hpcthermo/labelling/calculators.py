@@ -1,0 +1,225 @@
+"""Engines that are ASE calculators: GPAW, CP2K's shell, tblite, and any other.
+
+A calculator lives in the worker and ends with it. Each structure gets a new one, so that labels do not depend on what
+was computed before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from hpcthermo.errors import InputError, PhysicsError, ResourceError
+from hpcthermo.file_hash import file_sha256
+from hpcthermo.labelling.labels import Labels
+from hpcthermo.labelling.programs import require_program
+
+_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "k_points"}
+
+
+@dataclass(frozen=True)
+class _Calculator:
+    """An ASE calculator as an engine.
+
+    Attributes
+    ----------
+    table : section of `hpcthermo.config.labelling`
+    """
+
+    table: Any
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes labels."""
+        settings: dict[str, Any] = self.table.model_dump(mode="json", exclude=_PLACES)
+        return settings
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of files that arguments name."""
+        arguments = getattr(self.table, "arguments", {})
+        return {name: file_sha256(Path(value)) for name, value in sorted(arguments.items())
+                if isinstance(value, str) and Path(value).is_file()}
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        raise NotImplementedError
+
+    def label(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Labels:
+        """See `LabellingEngine.label`."""
+        atoms = atoms.copy()
+        atoms.calc = self.calculator(atoms, mesh, folder)
+        try:
+            energy = float(atoms.get_potential_energy(force_consistent=True))
+            forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
+        except (InputError, PhysicsError, ResourceError):
+            raise
+        except Exception as error:  # a calculator raises what it likes
+            raise PhysicsError(f"{self.table.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                               ) from None
+        return Labels(energy, forces, stress, self.version(), {"k_points": float(np.prod(mesh))})
+
+    def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
+        """A new ASE calculator for the atoms."""
+        raise NotImplementedError
+
+    def version(self) -> str:
+        """Of the code."""
+        raise NotImplementedError
+
+
+def _require_package(package: str, module: str, install: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ResourceError(f"engine.name: needs {package}, which cannot be imported ({error}); {install}"
+                            ) from None
+
+
+class Tblite(_Calculator):
+    """GFN-xTB at the zone centre."""
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        _require_package("tblite", "tblite.ase", "pip install 'hpcthermo[tblite]'")
+
+    def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
+        """See `_Calculator.calculator`."""
+        from tblite.ase import TBLite
+
+        return TBLite(method=self.table.method, verbosity=0)
+
+    def version(self) -> str:
+        """See `_Calculator.version`."""
+        return f"tblite {importlib.metadata.version('tblite')}"
+
+
+class Gpaw(_Calculator):
+    """GPAW with plane waves; D3(BJ) of the package dftd3 is added where asked for."""
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        _require_package("gpaw", "gpaw", "pip install gpaw")
+        if self.table.dispersion != "none":
+            _require_package("dftd3", "dftd3.ase", "pip install 'hpcthermo[dftd3]'")
+
+    def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
+        """See `_Calculator.calculator`."""
+        from gpaw import GPAW, PW, FermiDirac
+
+        table = self.table
+        if table.starting_moments is not None:
+            atoms.set_initial_magnetic_moments([table.starting_moments.get(symbol, 0.0) for symbol in atoms.symbols])
+        calculator = GPAW(mode=PW(table.cutoff_eV), xc=table.functional,
+                          kpts={"size": mesh, "gamma": True},
+                          occupations=FermiDirac(table.smearing_width_eV), maxiter=table.scf_steps,
+                          convergence={"energy": table.scf_tolerance_eV}, spinpol=table.starting_moments is not None,
+                          txt=str(folder / "gpaw.txt"))
+        if table.dispersion == "none":
+            return calculator
+        from dftd3.ase import DFTD3
+
+        return DFTD3(method=table.functional, damping="d3bj").add_calculator(calculator)
+
+    def version(self) -> str:
+        """See `_Calculator.version`."""
+        return f"GPAW {importlib.metadata.version('gpaw')}"
+
+
+#: input of CP2K that ASE has no keywords for
+_CP2K_INPUT = """
+&FORCE_EVAL
+  &DFT
+    &KPOINTS
+      SCHEME GAMMA {mesh}
+      FULL_GRID FALSE
+      SYMMETRY FALSE
+    &END KPOINTS
+    &SCF
+      {smearing}
+      &MIXING
+        METHOD BROYDEN_MIXING
+        ALPHA 0.2
+      &END MIXING
+    &END SCF
+    {dispersion}
+  &END DFT
+&END FORCE_EVAL
+"""
+_CP2K_DISPERSION = """&XC
+      &VDW_POTENTIAL
+        POTENTIAL_TYPE PAIR_POTENTIAL
+        &PAIR_POTENTIAL
+          TYPE DFTD3(BJ)
+          PARAMETER_FILE_NAME dftd3.dat
+          REFERENCE_FUNCTIONAL {functional}
+        &END PAIR_POTENTIAL
+      &END VDW_POTENTIAL
+    &END XC"""
+
+
+class Cp2k(_Calculator):
+    """CP2K through its shell; an SCF that does not converge ends it, and is rejected."""
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        require_program(self.table.command)
+
+    def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
+        """See `_Calculator.calculator`."""
+        from ase.calculators.cp2k import CP2K
+        from ase.units import Rydberg, kB
+
+        table = self.table
+        smearing = ""
+        if table.smearing_width_eV is not None:
+            kelvin = table.smearing_width_eV / kB
+            smearing = (f"ADDED_MOS {4 * len(atoms)}\n      &SMEAR ON\n        METHOD FERMI_DIRAC\n"
+                        f"        ELECTRONIC_TEMPERATURE [K] {kelvin:.6f}\n      &END SMEAR")
+        dispersion = "" if table.dispersion == "none" else _CP2K_DISPERSION.format(functional=table.functional)
+        text = _CP2K_INPUT.format(mesh=" ".join(map(str, mesh)), smearing=smearing, dispersion=dispersion)
+        return CP2K(command=table.command, directory=str(folder), label="cp2k", basis_set=table.basis_set,
+                    basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
+                    cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True, inp=text,
+                    print_level="LOW")
+
+    def version(self) -> str:
+        """See `_Calculator.version`."""
+        return f"CP2K ({Path(shutil.which(self.table.command.split()[0]) or '').name})"
+
+
+class AnyCalculator(_Calculator):
+    """A calculator by its module and class."""
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        self._factory()
+
+    def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
+        """See `_Calculator.calculator`."""
+        return self._factory()(**self.table.arguments)
+
+    def version(self) -> str:
+        """See `_Calculator.version`."""
+        package = self.table.calculator.partition(".")[0].partition(":")[0]
+        try:
+            return f"{self.table.calculator} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            return str(self.table.calculator)
+
+    def _factory(self) -> Callable[..., Any]:
+        module, _, name = self.table.calculator.partition(":")
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ResourceError(f"engine.calculator: expected module:Class of an ASE calculator, got "
+                                f"{self.table.calculator!r} ({error})") from None
+        return found

@@ -1,0 +1,138 @@
+"""VASP where the user has it: INCAR as the job file says, KPOINTS, POSCAR, and POTCAR made of the user's files.
+
+Corrections and functionals are INCAR's business, written exactly as given. The energy is the free energy TOTEN, of
+which forces and stress are derivatives. Atoms are sorted by element in POSCAR and put back into their order afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.file_hash import file_sha256
+from hpcthermo.labelling.labels import Labels
+from hpcthermo.labelling.programs import complaint, require_program, run_program
+
+if TYPE_CHECKING:
+    from hpcthermo.config.labelling import VaspEngine
+
+_OUTPUT = "vasp.out"
+#: what makes it a single point with stress
+_SINGLE_POINT = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
+#: IVDW -> words of OUTCAR that show that the correction was computed
+_DISPERSION_WORDS = ("IVDW", r"vdW|dispersion|DFTD")
+_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "potcar_folder", "k_points"}
+
+
+@dataclass(frozen=True)
+class Vasp:
+    """VASP with its settings.
+
+    Attributes
+    ----------
+    table : VaspEngine
+    """
+
+    table: VaspEngine
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes labels; POTCAR files count by their content."""
+        return self.table.model_dump(mode="json", exclude=_PLACES | {"potcars"})
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the POTCAR files that are there, by element."""
+        return {element: file_sha256(self._potcar(element)) for element in sorted(self.table.potcars)
+                if self._potcar(element).is_file()}
+
+    def require(self) -> None:
+        """See `LabellingEngine.require`."""
+        require_program(self.table.command)
+
+    def label(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Labels:
+        """See `LabellingEngine.label`."""
+        order = np.argsort(atoms.numbers, kind="stable")
+        self.write_input(atoms[order], mesh, folder)
+        run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h)
+        return self.read(folder, order)
+
+    def write_input(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> None:
+        """INCAR, KPOINTS, POSCAR and POTCAR of atoms that are sorted by element.
+
+        Raises
+        ------
+        InputError
+            If an element has no POTCAR.
+        """
+        from ase.io.vasp import write_vasp
+
+        elements = list(dict.fromkeys(atoms.symbols))
+        (folder / "POTCAR").write_bytes(b"".join(self._require_potcar(element) for element in elements))
+        incar = {**_SINGLE_POINT, **self.table.incar}
+        (folder / "INCAR").write_text("".join(f"{tag} = {_incar_value(value)}\n" for tag, value in incar.items()))
+        (folder / "KPOINTS").write_text("Gamma-centred\n0\nGamma\n" + " ".join(map(str, mesh)) + "\n0 0 0\n")
+        write_vasp(folder / "POSCAR", atoms, direct=True, vasp5=True)
+
+    def read(self, folder: Path, order: np.ndarray) -> Labels:
+        """Labels of a calculation that has ended.
+
+        Parameters
+        ----------
+        order : (N,) int
+            Row of the structure that each row of POSCAR was.
+
+        Raises
+        ------
+        PhysicsError
+            If it did not converge, its output is damaged, or a dispersion correction is not in it.
+        """
+        from ase.io import read
+
+        try:
+            outcar = (folder / "OUTCAR").read_text(errors="replace")
+            found = read(folder / "vasprun.xml", format="vasp-xml")
+            assert isinstance(found, Atoms)
+            results = found.calc.results
+            energy, forces, stress = float(results["free_energy"]), results["forces"], found.get_stress(voigt=False)
+        except Exception as error:  # a reader of another code raises what it likes about a damaged file
+            raise PhysicsError(f"output of VASP cannot be read ({type(error).__name__}: {error}; "
+                               f"{complaint(folder, _OUTPUT)})") from None
+        if "aborting loop because EDIFF is reached" not in outcar:
+            raise PhysicsError("SCF did not converge (NELM, EDIFF)")
+        tag, words = _DISPERSION_WORDS
+        if int(self.table.incar.get(tag, 0)) and not re.search(words, outcar):
+            raise PhysicsError(f"INCAR asks for {tag} = {self.table.incar[tag]}, but OUTCAR shows no dispersion "
+                               "correction")
+        version = re.search(r"vasp\.(\S+)", outcar)
+        steps = len(re.findall(r"Iteration\s+1\(", outcar))
+        restored = np.empty_like(forces)
+        restored[order] = forces
+        return Labels(energy, restored, stress, f"VASP {version.group(1) if version else 'of unknown version'}",
+                      {"scf_steps": float(steps)})
+
+    def _potcar(self, element: str) -> Path:
+        return Path(self.table.potcar_folder) / self.table.potcars[element] / "POTCAR"
+
+    def _require_potcar(self, element: str) -> bytes:
+        if element not in self.table.potcars:
+            raise InputError(f"no POTCAR for {element}: add it to engine.potcars")
+        try:
+            return self._potcar(element).read_bytes()
+        except OSError:
+            raise InputError(f"POTCAR for {element} is missing: {self.table.potcars[element]}/POTCAR is not in "
+                             "engine.potcar_folder") from None
+
+
+def _incar_value(value: Any) -> str:
+    """A value as INCAR has it."""
+    if isinstance(value, bool):
+        return ".TRUE." if value else ".FALSE."
+    return str(value)

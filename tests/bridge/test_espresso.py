@@ -1,0 +1,69 @@
+"""Labels by the real Quantum ESPRESSO, in the coarsest setting that still has the properties asked for.
+
+The engine is that of the Debian packages quantum-espresso and quantum-espresso-data.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from hpcthermo.campaign.run import run_campaign
+from hpcthermo.campaign.workers import Processes
+from hpcthermo.config.labelling import EspressoEngine
+from hpcthermo.labelling.task import LabelStructures, label_task
+
+PSEUDOPOTENTIALS = Path("/usr/share/espresso/pseudo")
+NAMES = {"B": "B.pbe-n-kjpaw_psl.0.1.UPF", "N": "N.pbe-n-kjpaw_psl.0.1.UPF"}
+STEP = 0.02
+pytestmark = pytest.mark.skipif(
+    shutil.which("pw.x") is None or not all((PSEUDOPOTENTIALS / name).is_file() for name in NAMES.values()),
+    reason="pw.x or its pseudopotentials are absent: apt-get install quantum-espresso quantum-espresso-data")
+
+
+def boron_nitride(shift: float = 0.0) -> Atoms:
+    """One layer, its nitrogen out of place."""
+    a = 2.51
+    return Atoms("BN", positions=[[0.0, 0.0, 3.0], [0.1 + shift, a / np.sqrt(3.0), 3.0]],
+                 cell=[[a, 0.0, 0.0], [-a / 2, a * np.sqrt(3.0) / 2, 0.0], [0.0, 0.0, 6.0]], pbc=True)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("espresso")
+    engine = EspressoEngine(name="espresso", pseudopotential_folder=str(PSEUDOPOTENTIALS), pseudopotentials=NAMES,
+                            cutoff_Ry=25.0, density_cutoff_Ry=200.0, k_points={"k_spacing_per_A": 1.0},
+                            smearing="fixed", dispersion="d3bj", scf_tolerance_eV=1e-7, scratch_folder=str(folder))
+    tasks = [label_task(a.cell.array, a.positions, a.numbers, (3, 3, 1))
+             for a in (boron_nitride(), boron_nitride(STEP), boron_nitride(-STEP))]
+    workers = Processes(2)
+    try:
+        return list(run_campaign(LabelStructures(engine), tasks, folder / "campaign", workers))
+    finally:
+        workers.close()
+
+
+def test_forces_are_derivatives_of_the_energy(records):
+    assert not any(record.failure for record in records)
+    energies = [float(record.arrays["energy"]) for record in records]
+    slope = -(energies[1] - energies[2]) / (2.0 * STEP)
+    assert abs(slope) > 1.0
+    # third derivatives of the energy and the grid of the density, which moves against the atom
+    assert records[0].arrays["forces"][1, 0] == pytest.approx(slope, rel=0.01)
+
+
+def test_the_dispersion_is_that_of_an_independent_code_without_three_body_terms(records):
+    interface = pytest.importorskip("dftd3.interface", reason="dftd3 is not installed")
+    atoms = boron_nitride()
+    from ase.units import Bohr, Hartree
+
+    model = interface.DispersionModel(atoms.numbers, atoms.positions / Bohr, atoms.cell.array / Bohr, atoms.pbc)
+    damping = interface.RationalDampingParam(method="pbe")
+    damping_two_body = interface.RationalDampingParam(s8=0.7875, a1=0.4289, a2=4.4407, s9=0.0)
+    with_three, two = (model.get_dispersion(param, grad=False)["energy"] * Hartree
+                       for param in (damping, damping_two_body))
+    found = float(records[0].arrays["dispersion_energy"])
+    assert found == pytest.approx(two, rel=5e-3)
+    assert abs(found - with_three) > 2.0 * abs(found - two)

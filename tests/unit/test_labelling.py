@@ -1,0 +1,327 @@
+"""Label jobs: meshes, selection, engines and their faults, campaigns that are resumed."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, graphene
+from ase.calculators.emt import EMT
+from ase.units import Bohr, Rydberg
+from typer.testing import CliRunner
+
+from hpcthermo.calculator import snapshot_of
+from hpcthermo.campaign.run import run_campaign
+from hpcthermo.cli import app
+from hpcthermo.config.labelling import EspressoEngine, VaspEngine
+from hpcthermo.datasets.extended_xyz import read_extended_xyz
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
+from hpcthermo.labelling.espresso import Espresso
+from hpcthermo.labelling.k_points import k_mesh
+from hpcthermo.labelling.programs import run_program
+from hpcthermo.labelling.selection import FarthestFrames
+from hpcthermo.labelling.task import LabelStructures, label_task
+from hpcthermo.labelling.vasp import Vasp
+from hpcthermo.potentials.nep import NepPotential
+
+FAKE = f"{sys.executable} {Path(__file__).parent / 'fake_pw.py'}"
+
+
+# ---- meshes --------------------------------------------------------------------------------------
+
+
+def test_meshes_have_the_spacing_and_one_point_across_a_vacuum():
+    cell = np.diag([2.0, 4.0, 20.0])
+    atoms = np.array([[0.0, 0.0, 9.0], [1.0, 2.0, 10.0]])
+    # |b| = 2 pi / a
+    assert k_mesh(cell, atoms, 2.0 * np.pi / 20.0, 30.0) == (10, 5, 1)
+    assert k_mesh(cell, atoms, 2.0 * np.pi / 20.0 * 0.999, 30.0) == (11, 6, 2)
+    assert k_mesh(cell, atoms, 0.1, 18.0) == (32, 16, 1)
+    hexagonal = graphene(a=2.46, vacuum=5.0)
+    divisions = k_mesh(hexagonal.cell.array, hexagonal.positions, 0.25, 8.0)
+    assert divisions == (12, 12, 1)  # |b| = 4 pi / (sqrt(3) a) = 2.949
+    # atoms on both faces of the cell: the gap is inside
+    assert k_mesh(np.diag([2.0, 2.0, 20.0]), np.array([[0, 0, 0.5], [0, 0, 19.5]]), 0.1, 18.0)[2] == 1
+
+
+# ---- selection -----------------------------------------------------------------------------------
+
+
+def _on_a_line(values, numbers=None):
+    descriptors = [np.atleast_2d(np.asarray(v, float)).T for v in values]
+    numbers = [np.full(len(d), 6) for d in descriptors] if numbers is None else numbers
+    return FarthestFrames(descriptors, numbers)
+
+
+def test_the_frame_that_is_farthest_from_all_taken_comes_next():
+    sampler = _on_a_line([[0.0], [10.0], [1.0], [5.5], [0.0]])
+    assert list(sampler.take_farthest([0], 1, 0.0)) == [0]
+    assert list(sampler.take_farthest(range(5), 5, 0.0)) == [1, 3, 2]  # the last equals the first and is left out
+
+
+def test_one_unusual_atom_is_enough_and_elements_are_not_compared():
+    sampler = _on_a_line([[0.0, 0.0, 0.0], [0.1, 0.1, 0.2], [0.0, 0.0, 4.0]])
+    sampler.take(0)
+    assert next(sampler.take_farthest(range(3), 1, 0.0)) == 2
+    of_two_elements = _on_a_line([[0.0], [0.0], [0.5]], [np.array([6]), np.array([7]), np.array([6])])
+    of_two_elements.take(0)
+    assert of_two_elements.novelty()[1] == np.inf
+
+
+def test_a_least_distance_ends_the_selection():
+    sampler = _on_a_line([[0.0], [1.0], [2.0], [2.1]])
+    deviation = np.std([0.0, 1.0, 2.0, 2.1])
+    sampler.take(0)
+    assert list(sampler.take_farthest(range(4), 4, 0.2 / deviation)) == [3, 1]
+
+
+def test_untrained_descriptors_see_moves_but_no_turns():
+    potential = NepPotential(untrained_model(["B", "C", "N"]))
+    atoms = graphene(formula="BN", a=2.5, vacuum=4.0) * (2, 2, 1)
+    atoms.pbc = True
+    turned = atoms.copy()
+    turned.rotate(40.0, "z", rotate_cell=True)
+    moved = atoms.copy()
+    moved.positions[0] += 0.1
+    found = [site_descriptors(snapshot_of(a, np.full(len(a), -1, np.int32)), potential)
+             for a in (atoms, turned, moved)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
+    assert np.abs(found[2] - found[0]).max() > 0.1
+    np.testing.assert_allclose(found[0][0], found[0][2], rtol=1e-9, atol=1e-9)  # equal sites
+
+
+# ---- Quantum ESPRESSO ----------------------------------------------------------------------------
+
+
+def espresso(folder: Path, kind: str = "sound", **keys) -> EspressoEngine:
+    (folder / "C.UPF").write_text("pseudopotential of carbon")
+    table = {"name": "espresso", "command": f"{FAKE} {kind}", "pseudopotential_folder": str(folder),
+             "pseudopotentials": {"C": "C.UPF"}, "cutoff_Ry": 30.0, "density_cutoff_Ry": 240.0,
+             "k_points": {"k_spacing_per_A": 0.5}, "smearing_width_eV": 0.2, "dispersion": "d3bj",
+             "scratch_folder": str(folder)}
+    return EspressoEngine(**{**table, **keys})
+
+
+def carbon(n: int = 2) -> Atoms:
+    return Atoms(f"C{n}", positions=[[0.0, 0.0, 1.3 * k] for k in range(n)], cell=[3.0, 3.0, 12.0], pbc=True)
+
+
+def labels_of(engine, *structures):
+    tasks = [label_task(a.cell.array, a.positions, a.numbers, (2, 2, 1)) for a in structures]
+    return run_campaign(LabelStructures(engine), tasks)
+
+
+def test_espresso_labels_have_the_units_and_signs_of_the_program(tmp_path):
+    record = labels_of(espresso(tmp_path), carbon())[0]
+    assert not record.failure
+    # ASE reads energies as sigma -> 0; forces and stress are derivatives of the free energy
+    assert record.arrays["energy"] == pytest.approx(-10.0 * Rydberg, rel=1e-7)
+    np.testing.assert_allclose(record.arrays["forces"][:, 0], np.array([-1e-3, 1e-3]) * Rydberg / Bohr, rtol=1e-6)
+    # QE prints a positive "stress" (pressure) where the cell pushes outwards, as the virial does
+    expected = np.array([[1e-5, 2e-6, 0], [2e-6, 2e-5, 0], [0, 0, 3e-5]]) * Rydberg / Bohr**3 * 3.0 * 3.0 * 12.0
+    np.testing.assert_allclose(record.arrays["virial"], expected, rtol=1e-4, atol=1e-12)
+    assert record.arrays["dispersion_energy"] == pytest.approx(-0.01 * Rydberg)
+    assert (record.arrays["scf_steps"], record.arrays["k_points"]) == (11, 4)
+    assert record.arrays["program"].item() == b"pw.x 6.7MaX"
+
+
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("unconverged", "SCF did not converge in 100 steps, estimated error 0.014 eV"),
+    ("crash", "ended with code 1: Error in routine cdiaghg (1): eigenvectors failed to converge"),
+    ("cut", "output of pw.x"), ("garbled", "output of pw.x"), ("no_dispersion", "d3bj was not applied"),
+    ("net_force", "forces: their mean is"),
+])
+def test_a_calculation_that_is_not_sound_is_rejected_with_the_reason(tmp_path, kind, reason):
+    record = labels_of(espresso(tmp_path, kind), carbon())[0]
+    assert reason in record.failure
+    assert not list(tmp_path.glob("label_*"))  # nothing is left in the scratch folder
+
+
+def test_an_element_without_a_pseudopotential_rejects_its_structures_only(tmp_path):
+    boron = carbon()
+    boron.symbols[0] = "B"
+    records = labels_of(espresso(tmp_path), boron, carbon())
+    assert "no pseudopotential for B" in records.failures[0]
+    assert 1 not in records.failures
+    gone = espresso(tmp_path, pseudopotentials={"C": "other.UPF"})
+    assert "other.UPF is not in" in labels_of(gone, carbon())[0].failure
+
+
+def test_a_calculation_that_takes_too_long_is_ended(tmp_path):
+    record = labels_of(espresso(tmp_path, "slow", time_limit_h=1.0 / 3600.0), carbon())[0]
+    assert "engine.time_limit_h" in record.failure
+
+
+def test_a_full_scratch_folder_is_told_of(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert "No space left on device" in labels_of(espresso(tmp_path), carbon())[0].failure
+
+
+def test_input_of_espresso_says_all_settings(tmp_path):
+    engine = Espresso(espresso(tmp_path, starting_magnetization={"C": 0.5},
+                               keywords={"electrons": {"mixing_beta": 0.3}}))
+    with pytest.raises(PhysicsError):  # the fake program states no magnetisation
+        engine.label(carbon(), (2, 3, 1), tmp_path)
+    text = (tmp_path / "pw.in").read_text().lower().replace(" ", "")
+    for wanted in ("vdw_corr='dft-d3'", "dftd3_version=4", "dftd3_threebody=.false.", "nspin=2", "mixing_beta=0.3",
+                   "ecutwfc=30.0", "ecutrho=240.0", "smearing='mv'", "tprnfor=.true.", "tstress=.true.", "231000",
+                   "starting_magnetization"):
+        assert wanted in text, wanted
+
+
+def test_settings_count_and_places_do_not(tmp_path):
+    def key(**keys):
+        return LabelStructures(espresso(tmp_path, **keys)).shared.digest()
+
+    first = key()
+    assert key(command="mpirun -n 2 pw.x", cores=2, time_limit_h=1.0) == first
+    others = [key(cutoff_Ry=31.0), key(dispersion="none"), key(smearing_width_eV=0.1), key(scf_tolerance_eV=1e-5)]
+    (tmp_path / "C2.UPF").write_text("another one")
+    others.append(key(pseudopotentials={"C": "C2.UPF"}))
+    assert len({first, *others}) == 6
+
+
+def test_a_program_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(Exception, match=r"'no_such_pw' is not on the PATH"):
+        labels_of(espresso(tmp_path, command="no_such_pw"), carbon())
+    with pytest.raises(PhysicsError, match="ended with code 3"):
+        run_program(f"{sys.executable} -c 'raise SystemExit(3)'", tmp_path, "out", 60.0)
+
+
+# ---- VASP ----------------------------------------------------------------------------------------
+
+
+def test_input_of_vasp_is_written_as_given(tmp_path):
+    """INCAR of Supplemental Note S2 in the text of the graphene/h-BN interface paper (PBE+MBD, 850 eV)."""
+    for name in ("B", "N_h"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "POTCAR").write_text(f"POTCAR of {name}\n")
+    incar = {"GGA": "PE", "ENCUT": 850, "IVDW": 202, "EDIFF": "1E-08", "ISMEAR": -5, "LREAL": "Auto",
+             "PREC": "Accurate"}
+    engine = Vasp(VaspEngine(name="vasp", potcar_folder=str(tmp_path), potcars={"B": "B", "N": "N_h"}, incar=incar,
+                             k_points={"k_spacing_per_A": 0.15}))
+    atoms = Atoms("NB", positions=[[0, 0, 0], [0, 0, 1.4]], cell=[3, 3, 10], pbc=True)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    order = np.argsort(atoms.numbers, kind="stable")
+    engine.write_input(atoms[order], (14, 14, 1), folder)
+    lines = (folder / "INCAR").read_text().splitlines()
+    assert [line for line in lines if line.split(" = ")[0] in incar] == [f"{tag} = {v}" for tag, v in incar.items()]
+    assert {"NSW = 0", "IBRION = -1", "LWAVE = .FALSE."} <= set(lines)
+    assert (folder / "KPOINTS").read_text().splitlines()[2:4] == ["Gamma", "14 14 1"]
+    assert (folder / "POTCAR").read_text() == "POTCAR of B\nPOTCAR of N_h\n"
+    assert (folder / "POSCAR").read_text().splitlines()[5].split() == ["B", "N"]
+    with pytest.raises(InputError, match="no POTCAR for C"):
+        engine.write_input(carbon(), (1, 1, 1), folder)
+
+
+# ---- whole jobs ----------------------------------------------------------------------------------
+
+JOB = """
+kind = "label"
+seed = 3
+[[recipe]]
+group = "copper"
+keep = 3
+[recipe.structure]
+builder = "crystal"
+crystal = "Cu"
+cell = "primitive"
+[[recipe.structure.perturbation]]
+kind = "strain"
+maximum_percent = 3.0
+frames = 4
+[[recipe.structure.perturbation]]
+kind = "rattle"
+deviation_A = 0.1
+[[recipe]]
+group = "copper, hot"
+[recipe.structure]
+builder = "crystal"
+crystal = "Cu"
+[recipe.dynamics]
+potential = "eam_zhou"
+temperature_K = [100.0, 900.0]
+duration_ps = 0.05
+snapshots = 2
+timestep_fs = 2.0
+[[recipe]]
+group = "tungsten"
+structure = { builder = "crystal", crystal = "W" }
+[engine]
+name = "ase"
+calculator = "ase.calculators.emt:EMT"
+[campaign]
+where = "threads"
+workers = 2
+"""
+
+
+def run(folder: Path, text: str = JOB, *options: str):
+    folder.mkdir(exist_ok=True)
+    (folder / "job.toml").write_text(text)
+    return CliRunner().invoke(app, ["label", str(folder / "job.toml"), "--out", str(folder / "out"), *options])
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("label")
+    assert run(folder).exit_code == 0
+    return folder
+
+
+def test_a_job_gives_a_data_set_with_what_the_engine_says(labelled):
+    frames = list(read_extended_xyz(labelled / "out" / "dataset.xyz"))
+    assert [frame.group for frame in frames].count("copper") == 3
+    assert len(frames) == 5  # EMT has no tungsten
+    for frame in frames:
+        atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True, calculator=EMT())
+        assert frame.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(frame.forces, atoms.get_forces(), atol=1e-9)
+        np.testing.assert_allclose(frame.virial, -atoms.get_stress(voigt=False) * atoms.get_volume(), atol=1e-9)
+        assert frame.provenance["engine"] == "ase"
+    hot = [frame for frame in frames if frame.group == "copper, hot"]
+    assert np.abs(hot[0].positions - bulk("Cu", cubic=True).positions).max() > 0.01
+    rejected = list(csv.DictReader((labelled / "out" / "rejected.csv").open()))
+    assert [(row["group"], row["formula"]) for row in rejected] == [("tungsten", "W2")]
+    assert "W" in rejected[0]["reason"]
+    summary = json.loads((labelled / "out" / "summary.json").read_text())
+    assert summary["results"]["labelled_frames"]["value"] == 5
+    assert not summary["checks"]["rejected"]["passed"]  # 1 of 6 is more than 5 %
+    cost = {row["group"]: row for row in csv.DictReader((labelled / "out" / "cost.csv").open())}
+    assert cost["copper"]["frames"] == "3"
+    assert cost["tungsten"]["core_seconds_per_frame"] == ""
+
+
+def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, capfd):
+    folder = tmp_path / "again"
+    shutil.copytree(labelled, folder)
+    before = (folder / "out" / "dataset.xyz").read_bytes()
+    for options in ((), ("--resume",)):
+        assert run(folder, JOB, *options).exit_code == 0
+        summary = json.loads((folder / "out" / "summary.json").read_text())
+        assert summary["run"]["computed_now"] == 0
+        assert (folder / "out" / "dataset.xyz").read_bytes() == before
+    result = run(folder, JOB.replace("seed = 3", "seed = 4"))
+    assert result.exit_code == 2
+    assert "was made of other recipes" in result.output + capfd.readouterr().err
+    assert (folder / "out" / "dataset.xyz").read_bytes() == before
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ('group = "tungsten"', 'group = "copper"', "given twice"),
+    ('calculator = "ase.calculators.emt:EMT"', 'calculator = "ase.calculators.emt:Nothing"', "expected module:Class"),
+    ('crystal = "W"', 'file = "absent.xyz"', "recipe[2].structure.file"),
+    ('keep = 3', 'keep = 0', "recipe[0].keep"),
+])
+def test_bad_jobs_are_refused(tmp_path, old, new, message, capfd):
+    result = run(tmp_path, JOB.replace(old, new).replace('builder = "crystal", file', "file"))
+    assert result.exit_code in (1, 2, 4)  # 1: raised through the runner of commands
+    assert message in f"{result.exception} {result.output} {capfd.readouterr().err}"
+    assert not (tmp_path / "out" / "dataset.xyz").exists()
