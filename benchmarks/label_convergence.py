@@ -1,6 +1,6 @@
 """How far labels are from those of finer settings, on structures of a label job.
 
-    python benchmarks/label_convergence.py jobs/gr_hbn_nep/label.toml jobs/gr_hbn_nep/labels --out runs/convergence --record
+    python benchmarks/label_convergence.py jobs/gr_hbn_nep/label.toml jobs/gr_hbn_nep/labels --out runs/finer --record
 
 One setting is made finer at a time: the cutoff by half (with the density's), the mesh of wave vectors by 4/3, the
 smearing to half, the tolerance of the density to a tenth. Energies have a constant per element that does not matter:
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("job", type=Path)
     parser.add_argument("labels", type=Path, help="results folder of the job, with its structures")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the calculations; those that are there count")
+    parser.add_argument("--out", type=Path, required=True, help="folder of calculations; those that are there count")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     job = load_job(options.job)
@@ -95,7 +95,8 @@ def main() -> None:
             force = 1e3 * float(np.abs(new["forces"] - old["forces"]).max())
             stress = float(np.abs(new["virial"] - old["virial"]).max()) / atoms.get_volume() * PRESSURE_GPA
             good = abs(energy) <= ASKED[0] and force <= ASKED[1] and stress <= ASKED[2]
-            lines.append(f"{'ok  ' if good else 'MISS'} {name:<18} {group:<44} {energy:7.3f} meV/atom {force:6.1f} meV/A "
+            verdict = "ok  " if good else "MISS"
+            lines.append(f"{verdict} {name:<18} {group:<44} {energy:7.3f} meV/atom {force:6.1f} meV/A "
                          f"{stress:6.3f} GPa {float(new['seconds']):6.0f} s")
     write_record("label_convergence" if options.record else None, f"Convergence of labels: {options.job.name}", lines)
 
