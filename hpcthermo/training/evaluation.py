@@ -2,9 +2,9 @@
 
     loss = sum_s a_s (dE_s/N_s)^2 + b_s sum_i tau_i |dF_i|^2 + c_s sum_ab (dW_s,ab/N_s)^2
 
-The kernels (gpu/kernels/nep_training.h) hold the factor s_d of each descriptor in the network's weights: numbers =
-factor * theta[place]. Chunks of structures are dealt to tasks, whose number does not depend on that of threads, and
-sums are added in the order of the tasks: results have the same bits on any number of threads.
+The kernels (gpu/kernels/nep_training_kernels.h) hold the factor s_d of each descriptor in the network's weights:
+numbers = factor * theta[place]. Chunks of structures are dealt to tasks, whose number does not depend on that of
+threads, and sums are added in the order of the tasks: results have the same bits on any number of threads.
 """
 
 from __future__ import annotations
@@ -118,7 +118,12 @@ class TrainingSet:
         """Place in theta of each number of the kernels, (n,) int."""
         return self._places
 
-    def evaluate(self, theta: np.ndarray, scaler: np.ndarray, terms: LossTerms, gradient: bool = True) -> Evaluation:
+    def model(self, theta: np.ndarray, scaler: np.ndarray, with_virial: bool = False) -> tuple[Any, ...]:
+        """Kernel arguments of the model."""
+        return model_arguments(self.form, self.backend, self.numbers(theta, scaler), with_virial)
+
+    def evaluate(self, theta: np.ndarray, scaler: np.ndarray, terms: LossTerms, gradient: bool = True,
+                 parts: Sequence[int] | None = None) -> Evaluation:
         """Errors for a theta, and the gradient of the loss.
 
         Parameters
@@ -127,15 +132,17 @@ class TrainingSet:
         scaler : (D,) float64
         terms : LossTerms
         gradient : bool
+        parts : sequence of int, optional
+            Only these of the `n_parts` parts of the set, on a CPU; what is returned of the others is of no use.
         """
         c = terms.structures[:, 2]
         with_virial = bool(np.any(c > 0.0) or (not gradient and np.any(c >= 0.0)))
-        model = model_arguments(self.form, self.backend, self.numbers(theta, scaler), with_virial)
+        model = self.model(theta, scaler, with_virial)
         device, bias = self.backend.from_host, float(theta[self.form.bias_place])
         labels = (*self._labels, device(np.ascontiguousarray(terms.structures)), device(terms.atoms), bias,
                   self.geometry.n_structures)
         if self.backend.device == "cpu":
-            total = self._by_chunks(model, labels, gradient)
+            total = self._by_chunks(model, labels, gradient, range(self.n_parts) if parts is None else parts)
         else:
             total = self._by_kernels(model, labels, gradient, with_virial)
         to_host, g = self.backend.to_host, self.geometry
@@ -145,6 +152,8 @@ class TrainingSet:
             result = np.zeros(self.form.n_parameters)
             result[self._places] = self.factors(scaler) * total
             a = np.maximum(terms.structures[:, 0], 0.0)
+            if parts is not None:
+                a = np.where(np.isin(self.part_of_structure, parts), a, 0.0)
             result[self.form.bias_place] = -2.0 * float(np.sum(a * errors[:, 0]))
         energies, forces, virials = self._sums
         return Evaluation(errors, to_host(energies) - g.sizes * bias, to_host(forces)[:, :3].copy(),
@@ -179,8 +188,20 @@ class TrainingSet:
         batch, scratch = self.backend.to_host(rows)
         return int(batch), int(scratch)
 
-    def _by_chunks(self, model: tuple[Any, ...], labels: tuple[Any, ...], gradient: bool) -> np.ndarray | None:
-        tasks = self._tasks
+    @property
+    def n_parts(self) -> int:
+        """Parts of about as many atoms each: what threads share out, and what Adam takes one after the other."""
+        return len(self._tasks)
+
+    @cached_property
+    def part_of_structure(self) -> np.ndarray:
+        """(S,) int."""
+        first = self.geometry.chunks[:, 2]
+        return np.repeat(np.arange(self.n_parts), [first[b] - first[a] for a, b in self._tasks])
+
+    def _by_chunks(self, model: tuple[Any, ...], labels: tuple[Any, ...], gradient: bool,
+                   chosen: Sequence[int]) -> np.ndarray | None:
+        tasks = [self._tasks[k] for k in chosen]
         parts = np.zeros((len(tasks), len(self._places))) if gradient else None
 
         def work(thread: int) -> None:
@@ -190,7 +211,10 @@ class TrainingSet:
                                     memory, scratch, *labels, *self._sums, *self._seeds, self._errors,
                                     by_lane if gradient else None, None if parts is None else parts[k])
 
-        self.share(work)
+        if len(tasks) == 1:
+            work(0)
+        else:
+            self.share(work)
         return None if parts is None else parts.sum(axis=0)
 
     def share(self, work: Any) -> None:
@@ -235,6 +259,43 @@ class TrainingSet:
         return (backend.empty_aligned((self.geometry.n_batches * batch, backend.lanes), backend.real),
                 backend.empty_aligned((n * scratch, backend.lanes), backend.real),
                 backend.empty_aligned((n * len(self._places), backend.lanes), backend.real))
+
+    # ---- rows of the Jacobian ----------------------------------------------------------------------
+
+    def jacobian(self, model: tuple[Any, ...], chunk: int, requests: np.ndarray, thread: int = 0) -> np.ndarray:
+        """Derivatives of energies per atom, forces and virials per atom by the kernels' numbers.
+
+        Parameters
+        ----------
+        model : tuple
+            From `model`.
+        chunk : int
+        requests : (n, 2) int32
+            Structure of the chunk, and what of it: 0 the energy, 1 + 3 i + x a force, -1 - k the k-th component of a
+            virial.
+        thread : int
+            Whose memory is used.
+
+        Returns
+        -------
+        (n, n_numbers) float32
+        """
+        g, backend = self.geometry, self.backend
+        begin, end = g.chunks[chunk], g.chunks[chunk + 1]
+        slices = 1 if backend.device == "cpu" else backend.scratch_slices
+        memory, scratch, by_lane = self._memory[thread] if backend.device == "cpu" else self._device_memory
+        size = self.memory_rows[1] * backend.lanes
+        n_atoms = int(g.first_atoms[end[2]] - g.first_atoms[begin[2]])
+        seed_size = 4 * n_atoms + 7 * g.n_structures
+        zeros = backend.xp.zeros
+        seeds, sums = zeros(slices * seed_size, dtype=backend.real), zeros(slices * len(self._places))
+        rows = backend.xp.empty((len(requests), len(self._places)), dtype=np.float32)
+        shared = (*model, *g.arguments)
+        backend.launch(self.module, "forward", int(begin[0]), int(end[0]), *shared, int(begin[1]), memory, size,
+                       scratch, *self._sums, per="scratch")
+        backend.launch(self.module, "jacobian", 0, len(requests), *shared, chunk, memory, size, scratch, g.n_structures,
+                       backend.from_host(requests), seed_size, seeds, by_lane, sums, rows, per="scratch")
+        return backend.to_host(rows)
 
     # ---- descriptors -------------------------------------------------------------------------------
 

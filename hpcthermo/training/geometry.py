@@ -27,7 +27,7 @@ from hpcthermo.training.repulsion import repulsion
 _ATOMS_PER_CHUNK = 256
 #: batches of a bundle (BATCHES_TOGETHER in nep_training_model.h)
 _BATCHES_TOGETHER = {"cpu": 3, "cuda": 1}
-#: degrees of angular functions that kernels are compiled for (BY_DEGREE in nep_training.h)
+#: degrees of angular functions that kernels are compiled for (BY_DEGREE in nep_training_kernels.h)
 _DEGREES = (4, 8)
 #: (row, column) of the components of a virial: xx, yy, zz, xy, yz, zx
 VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))
@@ -106,7 +106,7 @@ def degree_of(form: NepForm) -> int:
 
 def kernel_module(form: NepForm, backend: Backend) -> str:
     """Name of the kernel module; on a GPU it is compiled for the model's degree alone."""
-    return "nep_training" if backend.device == "cpu" else specialised("nep_training", DEGREE=degree_of(form))
+    return "nep_training" if backend.device == "cpu" else specialised("nep_training_kernels", DEGREE=degree_of(form))
 
 
 def model_tables(form: NepForm) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

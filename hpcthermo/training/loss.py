@@ -93,8 +93,6 @@ class Loss:
     scaler : (D,) float64
     l2 : float
         May be changed at any time.
-    evaluations : float
-        Gradients computed so far (epochs), in this precision or in double.
     """
 
     def __init__(self, frames: Sequence[LabelledFrame], form: NepForm, weights: LossWeights | None = None,
@@ -105,7 +103,6 @@ class Loss:
         self.set = TrainingSet(self.frames, form, make_backend(device, precision), threads)
         self.scaler = self.set.scaler() if scaler is None else np.asarray(scaler, dtype=np.float64)
         self.l2 = self.weights.l2
-        self.evaluations = 0
         self.terms = self._terms()
         self._double: Loss | None = self if precision == "double" else None
 
@@ -124,10 +121,16 @@ class Loss:
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient by theta, (n_parameters,) float64."""
         found = self.set.evaluate(theta, self.scaler, self.terms)
-        self.evaluations += 1
         assert found.gradient is not None
         free = self._without_bias(theta)
         return self._value(found) + self.l2 * float(free @ free), found.gradient + 2.0 * self.l2 * free
+
+    def gradient_of_part(self, theta: np.ndarray, part: int) -> np.ndarray:
+        """Gradient by one part of the set (`TrainingSet.n_parts`), as large as if it were the whole."""
+        found = self.set.evaluate(theta, self.scaler, self.terms, parts=[part])
+        assert found.gradient is not None
+        share = float(np.mean(self.set.part_of_structure == part))
+        return found.gradient / share + 2.0 * self.l2 * self._without_bias(theta)
 
     def value(self, theta: np.ndarray) -> float:
         """The loss alone."""

@@ -27,8 +27,8 @@ NEP_MODULES = {
 #: the first is compiled by the test of its registers
 NOT_QUICK = ("nep", "nep of degree 8", "nep_training", "nep_training of degree 8")
 #: by degree of the angular functions
-TRAINING_MODULES = {"nep_training": specialised("nep_training", DEGREE=4),
-                    "nep_training of degree 8": specialised("nep_training", DEGREE=8)}
+TRAINING_MODULES = {"nep_training": specialised("nep_training_kernels", DEGREE=4),
+                    "nep_training of degree 8": specialised("nep_training_kernels", DEGREE=8)}
 SOURCES = {m: m for m in MODULES if m != "nep"} | NEP_MODULES | TRAINING_MODULES
 
 

@@ -8,7 +8,7 @@
 #include "portable.h"
 
 #if HPCTHERMO_GPU
-#define OUTLINED static __device__ __noinline__
+#define OUTLINED static __device__ __attribute__((noinline))
 #else
 #define OUTLINED static __attribute__((noinline))
 #endif

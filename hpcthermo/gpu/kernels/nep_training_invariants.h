@@ -4,6 +4,17 @@
 #pragma once
 #include "nep_training_model.h"
 
+// coefficient S_a S_b S_c in a block of extra invariants; a, b and c as places in memory
+struct Term {
+    int a, b, c, block;
+    REAL coefficient;
+    MEMBER Term(const TrainingModel& m, int k)
+        : a(m.terms[4 * k] * LANES), b(m.terms[4 * k + 1] * LANES), c(m.terms[4 * k + 2] * LANES), block(m.terms[4 * k + 3]),
+          coefficient(m.term_coefficients[k])
+    {
+    }
+};
+
 template <int L> struct Invariants {
     static constexpr int harmonics = Harmonics<L>::count;
     const TrainingModel& m;
@@ -25,15 +36,17 @@ template <int L> struct Invariants {
                 store(q + block(l, n), sum);
             }
             for (int e = 0; e < m.n_extras; ++e) store(q + extra(e, n), broadcast(0));
-            for (int k = 0; k < m.n_terms; ++k) {
-                const int* term = m.terms + 4 * k;
-                REAL* target = q + extra(term[3], n);
-                store(target, load(target) + m.term_coefficients[k] * load(s + term[0] * LANES) * load(s + term[1] * LANES)
-                                                 * load(s + term[2] * LANES));
-            }
             if (m.five_body >= 0) {
                 const lanes q1 = load(q + block(1, n));
                 store(q + extra(m.five_body, n), (REAL)(7.0 / 15.0) * q1 * q1);
+            }
+        }
+        for (int k = 0; k < m.n_terms; ++k) {
+            const Term term(m, k);
+            for (int n = 0; n < m.n_angular; ++n) {
+                const REAL* s = S + n * harmonics * LANES;
+                REAL* target = q + extra(term.block, n);
+                store(target, load(target) + term.coefficient * load(s + term.a) * load(s + term.b) * load(s + term.c));
             }
         }
     }
@@ -51,13 +64,18 @@ template <int L> struct Invariants {
                 for (int a = l * l - 1; a < l * l + 2 * l; ++a)
                     store(p + a * LANES, slope * m.harmonic_weights[a] * load(s + a * LANES));
             }
-            for (int k = 0; k < m.n_terms; ++k) {
-                const int* term = m.terms + 4 * k;
-                const lanes slope = m.term_coefficients[k] * load(F + extra(term[3], n));
-                UNROLL for (int factor = 0; factor < 3; ++factor) {
-                    REAL* target = p + term[factor] * LANES;
-                    store(target, load(target) + slope * load(s + term[(factor + 1) % 3] * LANES) * load(s + term[(factor + 2) % 3] * LANES));
-                }
+        }
+        for (int k = 0; k < m.n_terms; ++k) {
+            const Term term(m, k);
+            for (int n = 0; n < m.n_angular; ++n) {
+                const REAL* s = S + n * harmonics * LANES;
+                REAL* p = P + n * harmonics * LANES;
+                const lanes slope = term.coefficient * load(F + extra(term.block, n));
+                const lanes sa = load(s + term.a), sb = load(s + term.b), sc = load(s + term.c);
+                // one after the other, for two of a, b, c may be the same
+                store(p + term.a, load(p + term.a) + slope * sb * sc);
+                store(p + term.b, load(p + term.b) + slope * sa * sc);
+                store(p + term.c, load(p + term.c) + slope * sa * sb);
             }
         }
     }
@@ -74,15 +92,17 @@ template <int L> struct Invariants {
                 store(q_rate + block(l, n), (REAL)2 * sum);
             }
             for (int e = 0; e < m.n_extras; ++e) store(q_rate + extra(e, n), broadcast(0));
-            for (int k = 0; k < m.n_terms; ++k) {
-                const int* term = m.terms + 4 * k;
-                const lanes sa = load(s + term[0] * LANES), sb = load(s + term[1] * LANES), sc = load(s + term[2] * LANES);
-                const lanes da = load(d + term[0] * LANES), db = load(d + term[1] * LANES), dc = load(d + term[2] * LANES);
-                REAL* target = q_rate + extra(term[3], n);
-                store(target, load(target) + m.term_coefficients[k] * (da * sb * sc + sa * (db * sc + sb * dc)));
-            }
             if (m.five_body >= 0)
                 store(q_rate + extra(m.five_body, n), (REAL)(14.0 / 15.0) * load(q + block(1, n)) * load(q_rate + block(1, n)));
+        }
+        for (int k = 0; k < m.n_terms; ++k) {
+            const Term term(m, k);
+            for (int n = 0; n < m.n_angular; ++n) {
+                const REAL *s = S + n * harmonics * LANES, *d = rate + n * harmonics * LANES;
+                const lanes sa = load(s + term.a), sb = load(s + term.b), sc = load(s + term.c);
+                REAL* target = q_rate + extra(term.block, n);
+                store(target, load(target) + term.coefficient * (load(d + term.a) * sb * sc + sa * (load(d + term.b) * sc + sb * load(d + term.c))));
+            }
         }
     }
 
@@ -104,19 +124,25 @@ template <int L> struct Invariants {
                     first += (REAL)(14.0 / 15.0) * (q1 * load(q_adjoint + extra(m.five_body, n)) + outer * load(q_rate + block(1, n)));
                     second += (REAL)(14.0 / 15.0) * q1 * outer;
                 }
+                first *= (REAL)2;
+                second *= (REAL)2;
                 for (int a = l * l - 1; a < l * l + 2 * l; ++a)
-                    store(out + a * LANES, (REAL)2 * m.harmonic_weights[a] * (first * load(s + a * LANES) + second * load(d + a * LANES)));
+                    store(out + a * LANES, m.harmonic_weights[a] * (first * load(s + a * LANES) + second * load(d + a * LANES)));
             }
-            for (int k = 0; k < m.n_terms; ++k) {
-                const int* term = m.terms + 4 * k;
-                const lanes first = m.term_coefficients[k] * load(q_adjoint + extra(term[3], n));
-                const lanes second = m.term_coefficients[k] * load(F + extra(term[3], n));
-                UNROLL for (int factor = 0; factor < 3; ++factor) {
-                    const int b = term[(factor + 1) % 3] * LANES, c = term[(factor + 2) % 3] * LANES;
-                    REAL* target = out + term[factor] * LANES;
-                    const lanes sb = load(s + b), sc = load(s + c);
-                    store(target, load(target) + first * sb * sc + second * (load(d + b) * sc + sb * load(d + c)));
-                }
+        }
+        for (int k = 0; k < m.n_terms; ++k) {
+            const Term term(m, k);
+            for (int n = 0; n < m.n_angular; ++n) {
+                const REAL *s = S + n * harmonics * LANES, *d = rate + n * harmonics * LANES;
+                REAL* out = adjoint + n * harmonics * LANES;
+                const lanes first = term.coefficient * load(q_adjoint + extra(term.block, n));
+                const lanes second = term.coefficient * load(F + extra(term.block, n));
+                const lanes sa = load(s + term.a), sb = load(s + term.b), sc = load(s + term.c);
+                // second derivatives times rates
+                const lanes da = second * load(d + term.a), db = second * load(d + term.b), dc = second * load(d + term.c);
+                store(out + term.a, load(out + term.a) + first * sb * sc + db * sc + sb * dc);
+                store(out + term.b, load(out + term.b) + first * sa * sc + da * sc + sa * dc);
+                store(out + term.c, load(out + term.c) + first * sa * sb + da * sb + sa * db);
             }
         }
     }

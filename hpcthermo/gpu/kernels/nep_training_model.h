@@ -49,6 +49,20 @@ struct TrainingGeometry {
     const int *first_atoms, *chunks;       // (structures + 1); (chunks + 1, 3): first bundle, batch and structure
 };
 
+// Types of the neighbours that a batch's atoms have within the angular cutoff, from the first to the last.
+struct TypeSpan {
+    int first, count;
+    MEMBER TypeSpan(const TrainingGeometry& g, int n_types, int batch)
+    {
+        const int* starts = g.angular_starts + batch * n_types;
+        first = 0;
+        while (first < n_types - 1 && starts[first + 1] == starts[first]) ++first;
+        int last = n_types - 1;
+        while (last > first && starts[last + 1] == starts[last]) --last;
+        count = last + 1 - first;
+    }
+};
+
 // Lane rows of a batch that its backward pass needs again.
 template <int L> struct BatchMemory {
     static constexpr int harmonics = Harmonics<L>::count;

@@ -230,9 +230,10 @@ template <int L>
 DEVICE void angular_rates(const TrainingModel& m, const TrainingGeometry& g, int batch, const PairRates& rates, REAL* B_rate)
 {
     constexpr int count = Harmonics<L>::count;
-    for (int k = 0; k < m.angular_columns() * count; ++k) store(B_rate + k * LANES, broadcast(0));
-    for (int t = 0; t < m.n_types; ++t) {
+    const TypeSpan span(g, m.n_types, batch);
+    for (int t = span.first; t < span.first + span.count; ++t) {
         REAL* of_type = B_rate + (size_t)t * m.k_angular * count * LANES;
+        for (int k = 0; k < m.k_angular * count; ++k) store(of_type + k * LANES, broadcast(0));
         const int* ends = g.angular_starts + batch * m.n_types + t;
         int row = ends[0];
         for (; row + 2 <= ends[1]; row += 2) angular_rate_rows<L, 2>(m, g, row, rates, of_type);

@@ -1,0 +1,161 @@
+"""The Gauss-Newton matrix of the loss as the inverse of L-BFGS's first Hessian.
+
+    M = 2 (J^T J + l2 + mu (diag + 1e-4 mean diag)),    J = d(error)/d(theta) times the root of its weight in the loss
+
+Where errors are small M is close to the Hessian. Of a structure's forces a random part of the rows is taken, with
+weights that make J^T J right on average; energies and virials all. A row costs one backward pass of its structure.
+
+| symbol | field          |                                                                  |
+|--------|----------------|------------------------------------------------------------------|
+| mu     | damping        | relative to the diagonal; also what a sample of rows leaves open |
+| l2     | loss.l2        | regularisation                                                   |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky
+from scipy.linalg.blas import strsv
+
+from hpcthermo.training.loss import Loss
+from hpcthermo.transport.bte.linear_algebra import one_thread
+
+#: rows that are in memory at the same time
+_ROWS_TOGETHER = 2048
+#: strips of the matrix that threads take; fixed, so that bits do not depend on the number of threads
+_STRIPS = 8
+
+
+@dataclass(frozen=True)
+class GaussNewtonSettings:
+    """How the matrix is made.
+
+    Attributes
+    ----------
+    damping : float
+        mu.
+    rows_per_parameter : float
+        Rows of forces in all, divided by the number of parameters; at most all of them.
+    """
+
+    damping: float = 5e-3
+    rows_per_parameter: float = 1.0
+
+
+class GaussNewton:
+    """M^-1 at one theta, for vectors.
+
+    Parameters
+    ----------
+    loss : Loss
+    theta : (n_parameters,) float64
+    settings : GaussNewtonSettings
+    seed : int
+        Of the choice of rows.
+    """
+
+    def __init__(self, loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, seed: int) -> None:
+        self._settings = settings
+        self._order = np.append(loss.set.places, loss.form.bias_place)
+        self._gram = gram_matrix(loss, theta, settings, seed)
+        self.regularise(loss.l2)
+
+    def regularise(self, l2: float) -> None:
+        """Factorise M with this l2."""
+        diagonal = self._gram.diagonal().astype(np.float64)
+        damping = self._settings.damping
+        while True:
+            added = l2 + damping * (diagonal + 1e-4 * diagonal.mean())
+            # a diagonal of 1 keeps what float32 rounds small
+            scale = 1.0 / np.sqrt(2.0 * (diagonal + added))
+            matrix = 2.0 * scale[:, None] * self._gram * scale
+            matrix[np.diag_indices_from(matrix)] = 1.0
+            try:
+                with one_thread():
+                    factor = cholesky(matrix, lower=False, overwrite_a=True, check_finite=False)
+            except LinAlgError:
+                damping *= 10.0  # the matrix is a float32 sum, whose smallest eigenvalues may be rounded below 0
+                continue
+            break
+        self._factor, self._scale = np.asfortranarray(factor, dtype=np.float32), scale
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        """M^-1 v, (n_parameters,) float64."""
+        scaled = (self._scale * vector[self._order]).astype(np.float32)
+        with one_thread():
+            half = strsv(self._factor, scaled, trans=1, overwrite_x=True)
+            whole = strsv(self._factor, half, overwrite_x=True)
+        result = np.empty_like(vector)
+        result[self._order] = self._scale * whole
+        return result
+
+
+def gram_matrix(loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, seed: int) -> np.ndarray:
+    """J^T J in the order of the kernels with b1 last, (n, n) float32."""
+    data, geometry = loss.set, loss.set.geometry
+    n = len(data.places) + 1
+    factors = data.factors(loss.scaler).astype(np.float32)
+    chunks = [_requests(loss, chunk, settings, seed) for chunk in range(geometry.n_chunks)]
+    gram = np.zeros((n, n), dtype=np.float32)
+    strips = np.linspace(0, n, _STRIPS + 1).astype(int)
+    start = 0
+    while start < len(chunks):
+        end, rows = start, 0
+        while end < len(chunks) and (end == start or rows + len(chunks[end][0]) <= _ROWS_TOGETHER):
+            rows += len(chunks[end][0])
+            end += 1
+        jacobian = np.empty((rows, n), dtype=np.float32)
+        places = np.concatenate([[0], np.cumsum([len(chunks[k][0]) for k in range(start, end)])])
+        model = data.model(theta, loss.scaler)
+
+        def fill(thread: int, model: tuple = model, start: int = start, end: int = end, places: np.ndarray = places,
+                 jacobian: np.ndarray = jacobian) -> None:
+            for k in range(start + thread, end, data.threads):
+                requests, weights = chunks[k]
+                part = jacobian[places[k - start] : places[k - start + 1]]
+                part[:, :-1] = data.jacobian(model, k, requests, thread)
+                part[:, :-1] *= weights[:, None] * factors
+                # E/N falls by b1
+                part[:, -1] = np.where(requests[:, 1] == 0, -weights, 0.0)
+
+        def multiply(thread: int, jacobian: np.ndarray = jacobian) -> None:
+            for k in range(thread, _STRIPS, data.threads):
+                a, b = strips[k], strips[k + 1]
+                gram[a:b, a:] += jacobian[:, a:b].T @ jacobian[:, a:]
+
+        with one_thread():
+            data.share(fill)
+            data.share(multiply)
+        start = end
+    upper = np.triu(gram)
+    return upper + np.triu(upper, 1).T
+
+
+def _requests(loss: Loss, chunk: int, settings: GaussNewtonSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a chunk as the kernel takes them, and the roots of their weights."""
+    geometry, terms = loss.set.geometry, loss.terms
+    known = np.maximum(terms.structures, 0.0)
+    of_forces = 3 * int(geometry.sizes[known[:, 1] > 0.0].sum())
+    share = min(1.0, settings.rows_per_parameter * loss.form.n_parameters / max(1, of_forces))
+    requests: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
+    for s in range(geometry.chunks[chunk, 2], geometry.chunks[chunk + 1, 2]):
+        a, b, c = known[s]
+        n = 3 * int(geometry.sizes[s])
+        what = [np.zeros(int(a > 0.0), dtype=np.int64)]
+        root = [np.full(len(what[0]), np.sqrt(a))]
+        if b > 0.0:
+            count = max(1, round(share * n))
+            chosen = np.sort(np.random.default_rng([seed, s]).choice(n, count, replace=False))
+            tau = terms.atoms[geometry.first_atoms[s] + chosen // 3]
+            what.append(1 + chosen)
+            root.append(np.sqrt(b * tau * n / count))
+        if c > 0.0:
+            what.append(-1 - np.arange(6))
+            root.append(np.full(6, np.sqrt(c)))
+        rows = np.concatenate(what)
+        requests.append(np.stack([np.full(len(rows), s), rows], axis=1))
+        weights.append(np.concatenate(root))
+    return np.concatenate(requests).astype(np.int32), np.concatenate(weights).astype(np.float32)

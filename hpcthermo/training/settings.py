@@ -1,0 +1,51 @@
+"""Settings of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hpcthermo.training.gauss_newton import GaussNewtonSettings
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How theta is sought; lengths are epochs: gradients of the whole training set, so that runs can be repeated.
+
+    Attributes
+    ----------
+    seed : int
+        Of the start, of Adam's order and of the Gauss-Newton rows.
+    adam_epochs : int
+        Of Adam at the beginning, on parts of the set.
+    adam_rate : float
+        Largest rate of Adam; it falls to 0 as a cosine.
+    rebuild_epochs : int
+        Epochs between Gauss-Newton matrices.
+    pairs : int
+        That L-BFGS keeps.
+    most_epochs : int
+        The end, if nothing else ends training before.
+    validation_epochs : int
+        Epochs between looks at the validation set.
+    l2_start : float
+        First weight of regularisation, in units of the loss after Adam divided by the number of parameters.
+    l2_factor : float
+        By which it falls from stage to stage.
+    patience : int
+        Looks at the validation set without a better one that end a stage.
+    noise : float
+        Of the loss in mixed precision, relative.
+    """
+
+    seed: int = 0
+    adam_epochs: int = 40
+    adam_rate: float = 1e-2
+    rebuild_epochs: int = 300
+    pairs: int = 100
+    most_epochs: int = 10000
+    validation_epochs: int = 20
+    l2_start: float = 1.0
+    l2_factor: float = 0.3
+    patience: int = 10
+    noise: float = 1e-6
+    gauss_newton: GaussNewtonSettings = field(default_factory=GaussNewtonSettings)

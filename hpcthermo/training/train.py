@@ -1,0 +1,259 @@
+"""Training: Adam, then L-BFGS with a Gauss-Newton matrix for its first Hessian, until a validation set says to stop.
+
+    for progress in train(loss, settings, validation):
+        print(progress.epoch, progress.value)
+    theta = progress.state.chosen
+
+The state is made of plain arrays and numbers; `train(..., state=state)` goes on from it with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcthermo.training.adam import Adam
+from hpcthermo.training.early_stopping import EarlyStopping, Verdict
+from hpcthermo.training.gauss_newton import GaussNewton
+from hpcthermo.training.lbfgs import Pairs, line_search
+from hpcthermo.training.loss import Loss
+from hpcthermo.training.settings import TrainingSettings
+
+#: iterations between new scales of the Gauss-Newton matrix
+_SCALE_EVERY = 10
+#: line searches in a row that may fail before a new matrix is made, and new matrices in a row without a step
+_MOST_FAILURES, _MOST_MATRICES = 3, 2
+_NOISE_IN_DOUBLE = 1e-12
+
+
+@dataclass
+class TrainingState:
+    """All that training needs to go on.
+
+    Attributes
+    ----------
+    theta : (n,) float64
+    epoch : float
+        Gradients of the whole set computed so far.
+    adam : Adam
+    pairs : Pairs
+    matrix_at : (n,) float64 or None
+        Theta of the present Gauss-Newton matrix; None: a new one is due.
+    matrices : int
+        Made so far.
+    matrix_epoch : float
+    scale : float
+        Of the inverse matrix.
+    length : float
+        First trial of the next line search.
+    iterations : int
+        Of L-BFGS.
+    l2 : float
+    in_double : bool
+        Whether this stretch, up to the next matrix, is evaluated in double precision.
+    failures, fruitless : int
+        Line searches, and matrices, in a row that brought nothing.
+    stopping : EarlyStopping
+    looked_at : float
+        Epoch of the last look at the validation set.
+    done : str
+        Why training ended, or "".
+    """
+
+    theta: np.ndarray
+    epoch: float
+    adam: Adam
+    pairs: Pairs
+    stopping: EarlyStopping
+    l2: float
+    matrix_at: np.ndarray | None = None
+    matrices: int = 0
+    matrix_epoch: float = 0.0
+    scale: float = 1.0
+    length: float = 1.0
+    iterations: int = 0
+    in_double: bool = False
+    failures: int = 0
+    fruitless: int = 0
+    looked_at: float = 0.0
+    done: str = ""
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The best theta on the validation set; the last one if there is none."""
+        return self.theta if self.stopping.theta is None else self.stopping.theta
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After an iteration.
+
+    Attributes
+    ----------
+    epoch : float
+    phase : str
+        "adam" or "lbfgs".
+    value : float
+        The loss, with regularisation; NaN during Adam.
+    l2 : float
+    validation : float or None
+        Validation loss, if it was looked at just now.
+    state : TrainingState
+        The present one, which goes on changing.
+    """
+
+    epoch: float
+    phase: str
+    value: float
+    l2: float
+    validation: float | None
+    state: TrainingState
+
+
+def start_training(loss: Loss, settings: TrainingSettings, theta: np.ndarray | None = None) -> TrainingState:
+    """State before the first step: from a random theta, or from a given one, which Adam does not touch."""
+    n = loss.form.n_parameters
+    fresh = theta is None
+    begin = loss.with_mean_energy(loss.form.start(settings.seed) if theta is None else theta)
+    epoch = 0.0 if fresh else float(settings.adam_epochs)
+    return TrainingState(begin, epoch, Adam.start(n), Pairs.none(settings.pairs, n), EarlyStopping(settings.patience),
+                         np.nan)
+
+
+def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None,
+          state: TrainingState | None = None) -> Iterator[Progress]:
+    """Make the loss small; what comes from the iterator after each iteration ends training when it is dropped.
+
+    Parameters
+    ----------
+    loss : Loss
+        Without a validation set it keeps its l2, which is otherwise chosen on the way.
+    settings : TrainingSettings
+    validation : Loss, optional
+        Of frames that are not trained on, with the scaler of `loss`.
+    state : TrainingState, optional
+        To go on from; it is changed.
+    """
+    state = start_training(loss, settings) if state is None else state
+    yield from _adam(loss, settings, state)
+    if np.isnan(state.l2):
+        if validation is None:
+            state.l2 = loss.l2
+        else:
+            loss.l2 = 0.0
+            state.l2 = settings.l2_start * loss.value(state.theta) / loss.form.n_parameters
+    loss.l2 = state.l2
+    yield from _lbfgs(loss, settings, validation, state)
+
+
+def _adam(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Iterator[Progress]:
+    n = loss.set.n_parts
+    while state.epoch < settings.adam_epochs:
+        order = np.random.default_rng([settings.seed, int(state.epoch)]).permutation(n)
+        for k, part in enumerate(order):
+            done = (state.epoch + k / n) / settings.adam_epochs
+            rate = settings.adam_rate * 0.5 * (1.0 + np.cos(np.pi * done)) * min(1.0, (state.adam.steps + 1) / 50)
+            step = state.adam.step(loss.gradient_of_part(state.theta, int(part)), rate)
+            step[loss.form.bias_place] *= 0.1
+            state.theta = state.theta + step
+        state.epoch += 1.0
+        yield Progress(state.epoch, "adam", np.nan, loss.l2, None, state)
+
+
+def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
+           state: TrainingState) -> Iterator[Progress]:
+    matrix: GaussNewton | None = None
+    if state.matrix_at is not None:
+        matrix = GaussNewton(loss, state.matrix_at, settings.gauss_newton, settings.seed + state.matrices)
+    value, gradient = (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
+    while not state.done:
+        if matrix is None or state.epoch - state.matrix_epoch >= settings.rebuild_epochs:
+            state.matrices += 1
+            state.matrix_at, state.matrix_epoch = state.theta.copy(), state.epoch
+            matrix = GaussNewton(loss, state.theta, settings.gauss_newton, settings.seed + state.matrices)
+            state.scale = state.pairs.scale(matrix)
+            if state.in_double:
+                state.in_double = False
+                value, gradient = _evaluated(loss, state)
+        evaluate = loss.double().value_and_gradient if state.in_double else loss.value_and_gradient
+        direction = _direction(state, gradient, matrix)
+        noise = _NOISE_IN_DOUBLE if state.in_double else settings.noise
+        found = line_search(evaluate, state.theta, value, gradient, direction, noise, state.length)
+        state.epoch += found.evaluations
+        state.iterations += 1
+        if found.accepted:
+            state.pairs.add(found.theta - state.theta, found.gradient - gradient)
+            state.failures = state.fruitless = 0
+            # far from the minimum whole steps are too long, one after the other
+            state.length = min(1.0, 2.0 * found.length)
+            if state.iterations % _SCALE_EVERY == 0:
+                state.scale = state.pairs.scale(matrix)
+        else:
+            matrix = _after_failure(state, matrix)
+        state.theta, value, gradient = found.theta, found.value, found.gradient
+        if state.in_double and not found.accepted:
+            value, gradient = _evaluated(loss, state)
+        looked = None
+        if validation is not None and state.epoch - state.looked_at >= settings.validation_epochs:
+            looked, lower = _look(validation, state)
+            if lower:
+                _set_l2(loss, state, state.l2 * settings.l2_factor)
+                if matrix is not None:
+                    matrix.regularise(state.l2)
+                value, gradient = _evaluated(loss, state)
+        if state.epoch >= settings.most_epochs and not state.done:
+            state.done = "the number of epochs is reached"
+        yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
+
+
+def _direction(state: TrainingState, gradient: np.ndarray, matrix: GaussNewton) -> np.ndarray:
+    direction = -state.pairs.apply(gradient, matrix, state.scale)
+    if gradient @ direction >= 0.0:
+        state.pairs.drop()
+        direction = -matrix(gradient)
+    return direction
+
+
+def _evaluated(loss: Loss, state: TrainingState) -> tuple[float, np.ndarray]:
+    state.epoch += 1.0
+    return (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
+
+
+def _look(validation: Loss, state: TrainingState) -> tuple[float, bool]:
+    """Validation loss, and whether to lower the regularisation."""
+    state.looked_at = state.epoch
+    value = validation.value(state.theta)
+    verdict = state.stopping.look(value, state.theta, state.epoch)
+    if verdict is Verdict.STOP:
+        state.done = "the validation loss does not improve"
+    return value, verdict is Verdict.LOWER
+
+
+def _set_l2(loss: Loss, state: TrainingState, l2: float) -> None:
+    """Change the regularisation; the pairs' changes of the gradient follow exactly."""
+    curvature = np.full(loss.form.n_parameters, 2.0 * (l2 - state.l2))
+    curvature[loss.form.bias_place] = 0.0
+    state.pairs.shift(curvature)
+    loss.l2 = state.l2 = l2
+
+
+def _after_failure(state: TrainingState, matrix: GaussNewton) -> GaussNewton | None:
+    """A line search found nothing: drop the pairs, then evaluate in double, then make a new matrix, then stop."""
+    state.pairs.drop()
+    state.scale = state.length = 1.0
+    state.failures += 1
+    if state.failures == 1:
+        return matrix
+    if not state.in_double:
+        state.in_double = True
+        return matrix
+    if state.failures < _MOST_FAILURES:
+        return matrix
+    state.failures = 0
+    state.fruitless += 1
+    if state.fruitless >= _MOST_MATRICES:
+        state.done = "no step makes the loss smaller"
+        return matrix
+    return None
