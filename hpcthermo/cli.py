@@ -165,6 +165,26 @@ def convert(
 
 
 @app.command()
+def dataset(
+    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="train.xyz, a folder of DeePMD-kit, "
+                                                  "vasprun.xml, OUTCAR, output of pw.x.")],
+    species: Annotated[str | None, typer.Option(help="The elements there may be, as B,C,N.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the set: *.xyz, or a folder for DeePMD-kit.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="Of --out: xyz or deepmd; default by its name.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for a figure and summary.json.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="Only the last frame of each file.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Leave refused frames and duplicates out.")] = False,
+) -> None:
+    """Check data sets of energies, forces and virials, print what they contain, and convert them."""
+    from hpcthermo.dataset_command import dataset_command
+
+    declared = [symbol.strip() for symbol in species.split(",")] if species else None
+    for line in dataset_command(sources, species=declared, output=out, output_format=form, last=last, drop=drop,
+                                report_folder=report):
+        print(line)
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the physics self-check.")] = False,
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from hpcthermo.domain.grid import frame_cell
@@ -89,7 +87,7 @@ def _check_overlap(cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray
 def with_close_images(
     cell: np.ndarray, periodic: np.ndarray, positions: np.ndarray, distance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Wrapped positions, the same with images within a distance (A) of a face, and the owner of each row."""
+    """Wrapped positions, the same with all images within a distance (A) of a face, and the owner of each row."""
     if not periodic.any():
         return positions, positions, np.arange(len(positions))
     frame = frame_cell(np.where(np.linalg.norm(cell, axis=1)[:, None] < 0.1, 0.0, cell))
@@ -98,13 +96,21 @@ def with_close_images(
     wrapped = fractional @ frame
     heights = abs(np.linalg.det(frame)) / np.linalg.norm(np.cross(frame[[1, 2, 0]], frame[[2, 0, 1]]), axis=1)
     margin = distance / heights
-    rows, owners = [wrapped], [np.arange(len(wrapped))]
-    steps = [(-1, 0, 1) if p else (0,) for p in periodic]
-    for shift in itertools.product(*steps):
-        if shift == (0, 0, 0):
-            continue
-        moved = fractional + shift
-        near = np.all((moved > -margin) & (moved < 1.0 + margin) | ~periodic, axis=1)
-        rows.append(moved[near] @ frame)
-        owners.append(np.flatnonzero(near))
-    return wrapped, np.concatenate(rows), np.concatenate(owners)
+    count, owners, shifts = len(wrapped), np.arange(len(wrapped)), np.zeros(len(wrapped), dtype=int)
+    # axis by axis: images of what is there so far
+    for axis in np.flatnonzero(periodic):
+        reach = int(np.ceil(margin[axis]))
+        shifts *= 2 * reach + 1
+        rows, row_owners, row_shifts = [fractional], [owners], [shifts]
+        for step in (*range(-reach, 0), *range(1, reach + 1)):
+            place = fractional[:, axis] + step
+            near = (place > -margin[axis]) & (place < 1.0 + margin[axis])
+            moved = fractional[near]
+            moved[:, axis] += step
+            rows.append(moved)
+            row_owners.append(owners[near])
+            row_shifts.append(shifts[near] + step)
+        fractional, owners, shifts = (np.concatenate(parts) for parts in (rows, row_owners, row_shifts))
+    order = count + np.argsort(shifts[count:], kind="stable")  # image by image
+    images = np.concatenate([wrapped, fractional[order] @ frame])
+    return wrapped, images, np.concatenate([owners[:count], owners[order]])
