@@ -360,14 +360,14 @@ class _Secondary:
         weights = np.ones(len(self.values))
         for _ in range(_ITERATIONS):
             root = np.sqrt(weights)[:, None]
-            explained = basis @ np.linalg.pinv(root * basis) * root.T
-            sizes = np.sqrt(np.mean((self.values - explained @ self.values) ** 2, axis=1))
+            fit = np.linalg.pinv(root * basis) * root.T  # labels -> energies of species
+            sizes = np.sqrt(np.mean((self.values - basis @ (fit @ self.values)) ** 2, axis=1))
             weights = 1.0 / (sizes**2 + max(float(np.median(sizes)), 1e-9) ** 2)
         self.size = float(np.median(sizes))
         self.centered, self.design = self.values, np.stack(self.rows)
         if self.name == "energy":
-            self.centered = self.centered - explained @ self.centered
-            self.design = self.design - np.tensordot(explained, self.design, axes=1)
+            self.centered = self.centered - basis @ (fit @ self.centered)
+            self.design = self.design - np.tensordot(basis, np.tensordot(fit, self.design, axes=1), axes=1)
         if _rms(self.centered) >= _NO_VARIATION:
             self._weigh(sizes, max(self.size, 1e-9))
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
-from hpcthermo.datasets.linear_model import neighbor_pairs
 from hpcthermo.results import Table, entry
+from hpcthermo.structure.checks import with_close_images
 from hpcthermo.units import PRESSURE_GPA
 
 #: nearest neighbours are looked for up to these distances, A
-_REACHES = (2.0, 4.0, 8.0)
+_REACHES = (3.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,14 @@ def composition(frame: LabelledFrame) -> str:
 
 def nearest_distance(frame: LabelledFrame) -> tuple[float, int, int] | None:
     """Distance (A) and numbers of the two nearest atoms, over all images; None if none are within 8 A."""
+    from scipy.spatial import cKDTree
+
     for reach in _REACHES:
-        i, j, vectors = neighbor_pairs(frame, reach)
-        if len(i):
-            distances = np.linalg.norm(vectors, axis=1)
-            least = int(np.argmin(distances))
-            return float(distances[least]), int(i[least]), int(j[least])
+        wrapped, padded, owners = with_close_images(frame.cell, frame.periodic, frame.positions, reach)
+        distances, rows = cKDTree(padded).query(wrapped, k=[2], distance_upper_bound=reach)
+        i = int(np.argmin(distances[:, 0]))
+        if np.isfinite(distances[i, 0]):
+            return float(distances[i, 0]), i, int(owners[rows[i, 0]])
     return None
 
 
