@@ -32,8 +32,10 @@ from hpcthermo.errors import InputError, ResourceError
 _LOOPBACK = "127.0.0.1"
 #: Dask starts a web server in each process even without dashboards; it gets no pages, here and with no other address
 _NO_PAGES = f"{_LOOPBACK}:0"
-#: of a function that is sent to a cluster; Dask warns of tasks above 10 MB
+#: a function goes to a cluster in pieces of so many bytes; Dask warns of tasks above 10 MB
 _PIECE_BYTES = 2**22
+#: names of tasks of the cluster that are batches begin so
+_BATCH = "batch"
 #: threads of a cluster are counted again after so long, s
 _COUNT_INTERVAL_S = 5.0
 
@@ -100,7 +102,7 @@ class DaskWorkers:
     def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
         """Hand out tasks, whose keys are given, as a batch."""
         future = self._client.submit(_evaluate_on_worker, self._function, self._token, list(keys), pack(tasks),
-                                     key=f"batch-{self._token}-{batch}", pure=False)
+                                     key=f"{_BATCH}-{self._token}-{batch}", pure=False)
         self._futures[batch] = future
         outcomes = self._outcomes
         future.add_done_callback(lambda done: outcomes.put((batch, done)))
@@ -111,7 +113,7 @@ class DaskWorkers:
         Raises
         ------
         ResourceError
-            If the scheduler is gone.
+            If the scheduler is gone, or the function cannot be brought to the workers.
         """
         try:
             batch, future = self._outcomes.get(timeout=timeout_s)
@@ -122,7 +124,12 @@ class DaskWorkers:
         try:
             outcome = Outcome(batch, *future.result())
         except KilledWorker as error:
-            outcome = Outcome(batch, lost=f"{error.allowed_failures + 1} workers died of it")
+            if not error.task.startswith(_BATCH):
+                raise ResourceError("campaign: workers died while they received the problem; what was finished is kept, "
+                                    "give each worker more memory and run again to go on") from None
+            # Dask suspects every batch of a worker that dies, also those that waited there
+            deaths = error.allowed_failures + 1
+            outcome = Outcome(batch, lost=f"{deaths} in a row", certain=False, deaths=deaths)
         except (distributed.client.FutureCancelledError, OSError, TimeoutError):
             raise self._gone() from None
         del self._futures[batch]
@@ -245,7 +252,6 @@ def _slurm_runner(section: CampaignSection, folder: Path) -> DaskWorkers:
     """One Slurm task becomes the scheduler, one goes on from here, the others become workers and never return."""
     jobqueue = require_jobqueue()
     folder.mkdir(parents=True, exist_ok=True)
-    os.umask(0o077)  # of the scheduler file
     # a job that Slurm has started again keeps its number
     number = "-".join(os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
     security = None
@@ -256,11 +262,13 @@ def _slurm_runner(section: CampaignSection, folder: Path) -> DaskWorkers:
         _wait_for(tls_folder / AUTHORITY, section.wait_s)
         security = security_of(tls_folder)
     secured = {"security": security, "protocol": "tls://" if section.tls else "tcp://"}
+    mask = os.umask(0o077)  # of the scheduler file
     runner = jobqueue.slurm.SLURMRunner(
         worker_class="distributed.Nanny",  # which replaces a worker that a task has killed
-        scheduler_file=section.scheduler_file or str(folder / f"scheduler-{number}.json"),
+        scheduler_file=str(folder / f"scheduler-{number}.json"),
         scheduler_options={**secured, "dashboard": False, "dashboard_address": _NO_PAGES},
         worker_options={**secured, "nthreads": 1, "dashboard": False, "dashboard_address": _NO_PAGES})
+    os.umask(mask)  # only the task that runs the job comes here
     runner.scheduler_comm = None  # it would say good-bye without TLS
     client = Client(scheduler_file=str(runner.scheduler_file), security=security, set_as_default=False)
     return DaskWorkers(client, [_Shutdown(client)], section.wait_s)

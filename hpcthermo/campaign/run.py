@@ -172,7 +172,9 @@ class _Loop:
         self._progress, self._stop, self._attempts = progress, stop, attempts
         self._waiting = deque(waiting)
         self._alone: deque[str] = deque()  # of batches that were lost: each is tried by itself, to find the guilty
-        self._lost = dict.fromkeys(waiting, 0)
+        # lost by themselves, perhaps to another batch at the same worker: tried when nothing else is under way
+        self._suspects: deque[str] = deque()
+        self._deaths: dict[str, int] = {}  # by task that was lost by itself: workers that it is known to have killed
         self._under_way: dict[int, list[str]] = {}
         self._batch = 0
         self._size = 1
@@ -183,7 +185,7 @@ class _Loop:
         done, name = total - len(self._tasks), self._function.name
         if self._progress is not None:
             self._progress.begin_stage(name, done, 0.0)
-        while self._waiting or self._alone or self._under_way:
+        while self._waiting or self._alone or self._suspects or self._under_way:
             if self._stop is not None and self._stop():
                 raise Requeue(f"{name}: stopped with {done} of {total} tasks done; run again to go on")
             self._hand_out()
@@ -209,9 +211,14 @@ class _Loop:
                 # towards the end batches get short, so that all workers end together
                 fair = ceil(len(self._waiting) / (2 * self._workers.parallel))
                 keys = [self._waiting.popleft() for _ in range(max(1, min(self._size, fair)))]
-            self._batch += 1
-            self._under_way[self._batch] = keys
-            self._workers.submit(self._batch, keys, [self._tasks[key] for key in keys])
+            self._submit(keys)
+        if self._suspects and not self._under_way:
+            self._submit([self._suspects.popleft()])
+
+    def _submit(self, keys: list[str]) -> None:
+        self._batch += 1
+        self._under_way[self._batch] = keys
+        self._workers.submit(self._batch, keys, [self._tasks[key] for key in keys])
 
     def _adapt(self, count: int, seconds: float) -> None:
         """Size of the next batches, by the time that one took."""
@@ -221,18 +228,19 @@ class _Loop:
     def _keep(self, keys: list[str], outcome: Outcome) -> int:
         """Store what came; returns how many tasks are done by it."""
         if outcome.lost:
-            return self._lose(keys, outcome.lost)
+            return self._lose(keys, outcome)
         self._store.add(outcome.blocks, outcome.failures)
         return len(keys)
 
-    def _lose(self, keys: list[str], reason: str) -> int:
+    def _lose(self, keys: list[str], outcome: Outcome) -> int:
         if len(keys) > 1:
             self._alone.extend(keys)
             return 0
         key = keys[0]
-        self._lost[key] += 1
-        if self._lost[key] < self._attempts:
-            self._alone.append(key)
+        guilty = outcome.certain or key in self._deaths
+        deaths = self._deaths[key] = self._deaths.get(key, 0) + (outcome.deaths if guilty else 0)
+        if deaths < self._attempts:
+            (self._alone if outcome.certain else self._suspects).append(key)
             return 0
-        self._store.add([], {key: f"its worker died {self._lost[key]} times ({reason})"})
+        self._store.add([], {key: f"its worker died {deaths} times ({outcome.lost})"})
         return 1

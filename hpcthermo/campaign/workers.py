@@ -47,6 +47,10 @@ class Outcome:
         Time that the worker took.
     lost : str
         Why there are no results, if the worker died.
+    certain : bool
+        Whether it can have died of nothing but this batch; if not, of another one that it had too.
+    deaths : int
+        Workers that died one after the other, if any.
     """
 
     batch: int
@@ -54,6 +58,8 @@ class Outcome:
     failures: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     lost: str = ""
+    certain: bool = True
+    deaths: int = 1
 
 
 class Workers(Protocol):

@@ -14,7 +14,7 @@ _Gibibytes = Annotated[float, Field(gt=0.0, le=1e6, strict=True)]
 _Word = Annotated[str, Field(pattern=r"^[\w.@:+-]{1,128}$")]
 #: keys that belong to some places only
 _KEYS_OF = {
-    "scheduler_address": ("scheduler",), "scheduler_file": ("scheduler", "slurm_runner"), "slurm": ("slurm",),
+    "scheduler_address": ("scheduler",), "scheduler_file": ("scheduler",), "slurm": ("slurm",),
     "wait_s": ("scheduler", "slurm", "slurm_runner"),
 }
 
@@ -55,7 +55,7 @@ class CampaignSection(Section):
     scheduler_address: Text | None = None
     """"tls://host:8786"."""
     scheduler_file: Text | None = None
-    """The file that the scheduler wrote; with slurm_runner, where it shall write it."""
+    """The file that the scheduler wrote."""
     tls: Boolean = True
     """Encrypt and authenticate; without it a scheduler runs code of everybody who reaches it."""
     tls_folder: Text | None = None

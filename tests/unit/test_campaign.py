@@ -18,7 +18,7 @@ from hpcthermo.campaign.block import blocks_of
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.store import JOURNAL_FILE, Store
 from hpcthermo.campaign.task import Inputs, pack, task_keys, unpack
-from hpcthermo.campaign.workers import Processes, Threads, start_workers
+from hpcthermo.campaign.workers import Outcome, Processes, ThisThread, Threads, start_workers
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.dynamics.stop import Requeue
 from hpcthermo.errors import InputError, PhysicsError
@@ -189,6 +189,29 @@ def test_a_task_that_kills_its_process_fails_alone(tmp_path):
     assert records[29].arrays["root"] == 29**0.5
 
 
+class FullWorker(ThisThread):
+    """Has several batches; number 3 kills it, three times in a row, and with it all that it has, as with Dask."""
+
+    capacity = 4
+    lost = ()
+
+    def next(self, timeout_s):
+        if any(task.arrays["number"] == 3.0 for _, _, tasks in self._waiting for task in tasks):
+            self.lost = [batch for batch, _, _ in self._waiting]
+            self._waiting.clear()
+        if self.lost:
+            return Outcome(self.lost.pop(0), lost="3 in a row", certain=False, deaths=3)
+        return super().next(timeout_s)
+
+
+@pytest.mark.parametrize(("attempts", "deaths"), [(1, 3), (4, 6)])
+def test_a_task_that_waited_at_a_worker_that_died_is_not_blamed(attempts, deaths):
+    records = run_campaign(Powers(), numbers(*range(30)), workers=FullWorker(), attempts=attempts)
+    assert list(records.failures) == [3]
+    assert f"died {deaths} times" in records.failures[3]
+    assert records[4].arrays["root"] == 2.0
+
+
 def test_processes_end_when_the_campaign_is_killed(tmp_path):
     """And what it had finished is not computed again."""
     code = ("import sys; from sample_campaign import *; from pathlib import Path\n"
@@ -246,6 +269,7 @@ def test_the_job_file_chooses_the_workers(tmp_path):
     ({"where": "scheduler", "scheduler_address": "tcp://h:1", "tls_folder": "x"}, "expected tls://"),
     ({"where": "local", "scheduler_address": "tls://h:1"}, "leave it out"),
     ({"where": "local_cluster", "slurm": {}}, "leave it out"),
+    ({"where": "slurm_runner", "scheduler_file": "of_an_earlier_job.json"}, "leave it out"),
     ({"where": "slurm", "slurm": {"partition": "a; rm"}}, "partition"),
 ])
 def test_places_that_make_no_sense_are_refused(table, message):

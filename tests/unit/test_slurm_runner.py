@@ -38,6 +38,8 @@ def test_a_bte_job_shares_the_tasks_of_a_slurm_job(silicon_run, tmp_path):
     assert codes == [0] * TASKS, [log.read_text()[-1000:] for log in logs]
     # one of the tasks ran the job
     assert ["report: " in log.read_text() for log in logs] == [False, True, False, False]
+    # others may read the results as those of any job, but not the file of the scheduler
+    assert (tmp_path / "out" / "results.h5").stat().st_mode == (silicon_run / "out" / "results.h5").stat().st_mode
     found = []
     for folder in (tmp_path / "out", silicon_run / "out"):
         with h5py.File(folder / "results.h5") as store:
