@@ -34,8 +34,6 @@ _LOOPBACK = "127.0.0.1"
 _NO_PAGES = f"{_LOOPBACK}:0"
 #: a function goes to a cluster in pieces of so many bytes; Dask warns of tasks above 10 MB
 _PIECE_BYTES = 2**22
-#: names of tasks of the cluster that are batches begin so
-_BATCH = "batch"
 #: threads of a cluster are counted again after so long, s
 _COUNT_INTERVAL_S = 5.0
 
@@ -102,7 +100,7 @@ class DaskWorkers:
     def submit(self, batch: int, keys: Sequence[str], tasks: Sequence[Inputs]) -> None:
         """Hand out tasks, whose keys are given, as a batch."""
         future = self._client.submit(_evaluate_on_worker, self._function, self._token, list(keys), pack(tasks),
-                                     key=f"{_BATCH}-{self._token}-{batch}", pure=False)
+                                     key=f"batch-{self._token}-{batch}", pure=False)
         self._futures[batch] = future
         outcomes = self._outcomes
         future.add_done_callback(lambda done: outcomes.put((batch, done)))
@@ -113,7 +111,7 @@ class DaskWorkers:
         Raises
         ------
         ResourceError
-            If the scheduler is gone, or the function cannot be brought to the workers.
+            If the scheduler is gone.
         """
         try:
             batch, future = self._outcomes.get(timeout=timeout_s)
@@ -124,9 +122,6 @@ class DaskWorkers:
         try:
             outcome = Outcome(batch, *future.result())
         except KilledWorker as error:
-            if not error.task.startswith(_BATCH):
-                raise ResourceError("campaign: workers died while they received the problem; what was finished is kept, "
-                                    "give each worker more memory and run again to go on") from None
             # Dask suspects every batch of a worker that dies, also those that waited there
             deaths = error.allowed_failures + 1
             outcome = Outcome(batch, lost=f"{deaths} in a row", certain=False, deaths=deaths)

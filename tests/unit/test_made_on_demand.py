@@ -25,6 +25,19 @@ def harmonic_of(crystal):
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
+def test_eigenvectors_without_inversion_are_those_of_dynamical_matrices(symmetric):
+    """Zinc blende: half of the points are turned to by time reversal only."""
+    harmonic = harmonic_of(diamond(symbols=("Ga", "As"), masses=(69.7, 74.9)))
+    mesh = Mesh.create(harmonic.crystal, (4, 4, 4), symmetric)
+    phonons = mesh_phonons(harmonic, mesh)
+    assert isinstance(phonons, MeshPhonons)
+    assert any(operation.reversed_time for operation in phonons._operations.values())
+    matrices, e = harmonic.dynamical_matrices(mesh.q), phonons.eigenvectors
+    squares = np.linalg.eigvalsh(matrices)
+    assert np.abs(matrices @ e - e * squares[:, None, :]).max() < 1e-12 * np.abs(matrices).max()
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
 def test_parts_of_a_mesh_have_its_eigenvectors_each_point_once(symmetric):
     mesh = Mesh.create(diamond(), (4, 4, 4), symmetric)
     phonons = mesh_phonons(harmonic_of(mesh.crystal), mesh)
