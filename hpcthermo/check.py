@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcthermo.config import Job, LabelJob, LatticeDynamicsJob, NemdJob, StaticJob, TaskJob, load_job
+from hpcthermo.config import Job, LabelJob, LatticeDynamicsJob, NemdJob, StaticJob, TaskJob, TrainJob, load_job
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -34,6 +34,7 @@ from hpcthermo.skin import CANDIDATES, TRIAL_SECONDS, TRIAL_STEPS
 if TYPE_CHECKING:
     from hpcthermo.labelling.estimate import LabelEstimate
     from hpcthermo.lattice_jobs.estimate import LatticeEstimate
+    from hpcthermo.training.estimate import TrainEstimate
 
 _REBUILD_PERIOD_FS = 150.0
 _ATOM_SECONDS = 6e-8
@@ -129,7 +130,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     return stages
 
 
-def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate | LabelEstimate:
+def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate | LabelEstimate | TrainEstimate:
     """Validate a job file with everything it names, and estimate its cost.
 
     Raises
@@ -158,12 +159,16 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
 
 
-def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | LabelEstimate:
+def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | LabelEstimate | TrainEstimate:
     """Of a job in one process."""
     if isinstance(job, LabelJob):
         from hpcthermo.labelling.estimate import estimate_label_job
 
         return estimate_label_job(job)
+    if isinstance(job, TrainJob):
+        from hpcthermo.training.estimate import estimate_train_job
+
+        return estimate_train_job(job)
     from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 
     assert isinstance(job, LatticeDynamicsJob)

@@ -85,6 +85,27 @@ def label(job: JobFile, out: Out = None, resume: Resume = False) -> None:
 
 
 @app.command()
+def train(
+    job: Annotated[Path, typer.Argument(metavar="JOB.TOML|NEP.IN", help="Job of kind train, or a nep.in of GPUMD with "
+                                        "train.xyz (and test.xyz) beside it.")],
+    out: Out = None,
+    resume: Resume = False,
+    max_minutes: Annotated[float | None, typer.Option(help="End training after this time with the best model so far.",
+                                                      callback=_finite)] = None,
+    optimiser: Annotated[str | None, typer.Option(help="gradient (the default) or snes, with its default settings or "
+                                                  "those of nep.in.")] = None,
+) -> None:
+    """Train a NEP on labelled frames (kind train); nep.txt in the results folder is the model."""
+    from functools import partial
+
+    from hpcthermo.run import run_job
+    from hpcthermo.training.load import load_train_job
+
+    load = partial(load_train_job, max_minutes=max_minutes, optimiser=optimiser)
+    raise typer.Exit(run_job(job, out if out is not None else Path("runs") / job.stem, resume, load))
+
+
+@app.command()
 def check(
     job: JobFile,
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks the job will run on.", min=1)] = 1,

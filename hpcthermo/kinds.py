@@ -75,6 +75,8 @@ KINDS: dict[str, Kind] = {
     "bte": Kind("lattice_jobs.bte:run_bte", "lattice_jobs.bte:analyze_bte", ("kappa_lbte_xx_*", "kappa_rta_xx_*"),
                 "lattice_jobs.bte:main_results"),
     "label": Kind("labelling.run:run_label", "labelling.run:analyze_labels", ("labelled_frames",)),
+    "train": Kind("training.run:run_train", "training.run:analyze_training",
+                  ("force_rmse_test", "force_rmse_validation", "force_rmse_training")),
     "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
                             ("kappa_*_extrapolated", "kappa_*")),
 }

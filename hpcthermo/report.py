@@ -55,6 +55,10 @@ _CAPTIONS = {
     "spectral_conductivity": "Conductivity by frequency.",
     "line_shapes": "Spectral functions of all bands at wave vectors of the mesh with all shifts that the report names; "
                    "dotted: harmonic frequencies.",
+    "training_loss": "Loss and root mean square errors on the way; dotted: on the test set.",
+    "parity_energy": "Energies per atom by the model and by the labels.",
+    "parity_force": "Components of forces by the model and by the labels.",
+    "parity_virial": "Components of virials per atom by the model and by the labels.",
     "moire_map": "Upper layer coloured by local stacking, distance to the lower layer, interlayer energy and height.",
 }
 

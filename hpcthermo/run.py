@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config import TaskJob, load_job
+from hpcthermo.config import Job, TaskJob, load_job
 from hpcthermo.domain.comm import Communicator, SingleProcess, abort_on_error, world_communicator
 from hpcthermo.dynamics.stages import stage_integrator, start_velocities
 from hpcthermo.dynamics.stop import LauncherWatch, StopFlag
@@ -28,31 +28,36 @@ _PATIENCE = 20.0
 Stop = Callable[[], int]
 
 
-def run_job(path: Path, folder: Path, resume: bool) -> int:
+def run_job(path: Path, folder: Path, resume: bool, load: Callable[[Path], Job | TaskJob] = load_job) -> int:
     """Run a job file on all ranks of this world (collective).
+
+    Parameters
+    ----------
+    load : callable
+        What reads the file.
 
     Returns
     -------
     int
         0; errors leave through `abort_on_error` with their exit code.
     """
-    comm = SingleProcess() if _shares_slurm_tasks(path) else world_communicator()
+    comm = SingleProcess() if _shares_slurm_tasks(path, load) else world_communicator()
     LauncherWatch().start()
     # from here to the report: a signal that comes outside the time loop is heard at its next step
     with StopFlag() as stop, abort_on_error(comm, _PATIENCE):
-        job = comm.bcast(on_first_rank(comm, lambda: load_job(path)))
+        job = comm.bcast(on_first_rank(comm, lambda: load(path)))
         if not isinstance(job, TaskJob):
             check_ranks(job, comm.size)
         KINDS[job.kind].run(job, comm, folder, resume, stop)
     return 0
 
 
-def _shares_slurm_tasks(path: Path) -> bool:
+def _shares_slurm_tasks(path: Path, load: Callable[[Path], Job | TaskJob]) -> bool:
     """Whether the tasks of this Slurm job are scheduler, workers and one that runs the job, and no ranks."""
     if "SLURM_PROCID" not in os.environ:
         return False
     try:
-        job = load_job(path)
+        job = load(path)
     except HpcthermoError:  # refused where all ranks hear of it
         return False
     return isinstance(job, TaskJob) and job.campaign.where == "slurm_runner"

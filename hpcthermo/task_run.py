@@ -66,6 +66,9 @@ class TaskRun:
         run.
     """
 
+    #: what is kept for --resume, in the results folder
+    RECORDS_FOLDER = CAMPAIGN_FOLDER
+
     def __init__(self, job: TaskJob, comm: Communicator, folder: Path, resume: bool,
                  stop: Callable[[], int] | None = None) -> None:
         if comm.size > 1:
@@ -96,7 +99,7 @@ class TaskRun:
             self.hashes = file_hashes(job)
             self._inputs = task_inputs(job, self.hashes)
             if resume:
-                self._tell_of_changes()
+                self._look_for_changes()
         except BaseException:
             self._close_cluster()
             self.lock.release()
@@ -121,7 +124,7 @@ class TaskRun:
     @property
     def campaign_folder(self) -> Path:
         """Where records of tasks are kept."""
-        return self.folder / CAMPAIGN_FOLDER
+        return self.folder / self.RECORDS_FOLDER
 
     def records(self, function: TaskFunction, tasks: Sequence[Inputs], place: str = "",
                 workers: Workers | None = None) -> Records:
@@ -151,7 +154,7 @@ class TaskRun:
         if section.where not in ON_THIS_MACHINE and started is not None:
             self._cluster, started = started, None  # of all campaigns of this run
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(json.dumps(self._inputs, indent=1), self.campaign_folder / INPUTS_FILE)
+        self.keep_inputs()
         try:
             return run_campaign(function, tasks, folder, workers, retry_failed=section.retry_failed,
                                 attempts=section.attempts, progress=self.progress, stop=self.stop)
@@ -159,8 +162,13 @@ class TaskRun:
             if started is not None:
                 started.close()
 
-    def _tell_of_changes(self) -> None:
-        """Say how the job differs from the one whose tasks are here."""
+    def keep_inputs(self) -> None:
+        """Write what the job is, for a later run to compare."""
+        self.campaign_folder.mkdir(parents=True, exist_ok=True)
+        write_text(json.dumps(self._inputs, indent=1), self.campaign_folder / INPUTS_FILE)
+
+    def _look_for_changes(self) -> None:
+        """Find how the job differs from the one whose tasks are here."""
         try:
             before = json.loads((self.campaign_folder / INPUTS_FILE).read_text())
             changed = changes(before, self._inputs)
@@ -168,8 +176,12 @@ class TaskRun:
             return
         if changed:
             more = f" and {len(changed) - _SHOWN_CHANGES} more" if len(changed) > _SHOWN_CHANGES else ""
-            get_logger().warning("the job has changed since its last run: %s%s; tasks with the same inputs are kept, "
-                                 "all others are computed", ", ".join(changed[:_SHOWN_CHANGES]), more)
+            self.tell_of_changes(", ".join(changed[:_SHOWN_CHANGES]) + more)
+
+    def tell_of_changes(self, text: str) -> None:
+        """Say how the job differs from the one whose tasks are here."""
+        get_logger().warning("the job has changed since its last run: %s; tasks with the same inputs are kept, all "
+                             "others are computed", text)
 
     @property
     def threads(self) -> int:
@@ -185,19 +197,21 @@ class TaskRun:
             If the folder holds an unfinished run.
         """
         if self.campaign_folder.exists() and not (self.folder / RESULTS_FILE).exists():
-            raise InputError(f"{self.folder}: holds an unfinished run (tasks in {CAMPAIGN_FOLDER}); continue it with "
+            raise InputError(f"{self.folder}: holds an unfinished run (in {self.RECORDS_FOLDER}); continue it with "
                              "--resume, give another --out, or remove the folder")
         shutil.rmtree(self.campaign_folder, ignore_errors=True)
         for name in (RESULTS_FILE, SUMMARY_FILE, "report.html"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def stage(self, name: str, tasks: int = 1) -> Note:
+    def stage(self, name: str, tasks: int = 1, counts: str = "tasks") -> Note:
         """Begin a stretch of work.
 
         Parameters
         ----------
         tasks : int
             Of which it consists.
+        counts : str
+            What these are.
 
         Returns
         -------
@@ -208,7 +222,7 @@ class TaskRun:
         self._stage, self._stage_start = name, time.monotonic()
         self._tasks += tasks
         self.progress.finish("running")
-        self.progress = Progress(0, self.folder, 1, tasks, "tasks")
+        self.progress = Progress(0, self.folder, 1, tasks, counts)
         self.progress.begin_stage(name, 0, 0.0)
 
         def note(done: int) -> None:

@@ -13,10 +13,11 @@ from hpcthermo.config.job import (
     NemdJob,
     StaticJob,
     TaskJob,
+    TrainJob,
 )
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
     "ElasticJob", "Job", "JobFileError", "LabelJob", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob",
-    "NemdJob", "StaticJob", "TaskJob", "load_job", "parse_job",
+    "NemdJob", "StaticJob", "TaskJob", "TrainJob", "load_job", "parse_job",
 ]

@@ -24,7 +24,8 @@ from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, spec_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
 from hpcthermo.config.stage import MinimizeStage, Stage
-from hpcthermo.config.structure import Structure
+from hpcthermo.config.structure import FileName, Structure
+from hpcthermo.config.training import DatasetSection, GradientOptimiser, NepSection, Optimiser, TrainingExecution
 
 Stages = Annotated[tuple[Stage, ...], Field(max_length=1000)]
 
@@ -372,6 +373,45 @@ class LabelJob(TaskJob):
     """The code, and its settings."""
 
 
+class TrainJob(TaskJob):
+    """Training of a NEP model on labelled frames."""
+
+    kind: Literal["train"]
+    """Kind of job."""
+    dataset: DatasetSection
+    """Frames to train on, to stop by, and to test with."""
+    model: NepSection | None = None
+    """Form of the model; that of fine_tune without it."""
+    fine_tune: FileName | None = None
+    """nep.txt (or an embedded model) to begin from; the elements of [model] are taken from it, and its factors of the
+    descriptors stay."""
+    optimiser: Optimiser = GradientOptimiser(name="gradient")
+    """How the loss is made small."""
+    execution: TrainingExecution = TrainingExecution()
+    """Device, threads, precision and time."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.execution.device
+
+    @property
+    def threads(self) -> int:
+        """Threads of the process; 0 for all cores."""
+        return self.execution.threads
+
+    @model_validator(mode="after")
+    def _has_a_form(self) -> Any:
+        if self.model is None and self.fine_tune is None:
+            raise ValueError("expected [model] (elements, cutoffs, sizes), or fine_tune (a model to begin from); "
+                             "add one")
+        restart = getattr(self.optimiser, "restart_file", None)
+        if restart is not None and self.fine_tune is None:
+            raise ValueError("optimiser.restart_file: expected with fine_tune, the nep.txt beside it, whose q_scaler "
+                             "belongs to the numbers; add it")
+        return self
+
+
 #: jobs that move atoms
 Job = (NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob | BindingCurveJob | SlidingSurfaceJob
        | MoireMapJob)
@@ -391,4 +431,5 @@ JOB_KINDS: dict[str, type[Job | TaskJob]] = {
     "bte": BteJob,
     "bte_convergence": BteConvergenceJob,
     "label": LabelJob,
+    "train": TrainJob,
 }

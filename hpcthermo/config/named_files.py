@@ -3,9 +3,10 @@
 | key                        | names                                            |
 |----------------------------|--------------------------------------------------|
 | file in [structure]        | a structure file                                 |
-| potential, descriptor      | a parameter file, or an embedded potential       |
+| potential, descriptor, fine_tune | a parameter file, or an embedded potential |
 | path in [potential]        | a parameter file                                 |
 | `FILE_KEYS`, `FOLDER_KEYS` | a file, a folder                                 |
+| `DATASET_KEYS`             | a file or a folder                               |
 
 They mean this wherever they stand, except in tables of other codes (`FOREIGN_TABLES`), whose keys are not ours.
 """
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 
 from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
 
-FILE_KEYS = frozenset({*CRYSTAL_FILES, "reference_file"})
+FILE_KEYS = frozenset({*CRYSTAL_FILES, "reference_file", "restart_file"})
 FOLDER_KEYS = frozenset({"pseudopotential_folder", "potcar_folder", "scratch_folder"})
+DATASET_KEYS = frozenset({"train_files", "validation_files", "test_files"})
 FOREIGN_TABLES = frozenset({"arguments", "keywords", "incar"})
-_POTENTIALS = frozenset({"potential", "descriptor"})
+_POTENTIALS = frozenset({"potential", "descriptor", "fine_tune"})
 
 
 class NamedFile(NamedTuple):
@@ -33,7 +35,7 @@ class NamedFile(NamedTuple):
         TOML path of the key.
     name : str
         What it says.
-    kind : {"file", "folder", "potential"}
+    kind : {"file", "folder", "file or folder", "potential"}
         A potential may be an embedded one instead of a file.
     """
 
@@ -66,7 +68,7 @@ def named_files(data: Any) -> list[NamedFile]:
 
 def missing_files(data: Any) -> list[NamedFile]:
     """Files and folders that a job (as values of JSON) names and that are not there."""
-    tests = {"file": is_file, "folder": _is_folder}
+    tests = {"file": is_file, "folder": _is_folder, "file or folder": lambda name: is_file(name) or _is_folder(name)}
     return [found for found in named_files(data) if found.kind in tests and not tests[found.kind](found.name)]
 
 
@@ -106,6 +108,8 @@ def _kind(key: str, place: str, in_structure: bool) -> str | None:
         return "potential"
     if key in FOLDER_KEYS:
         return "folder"
+    if key in DATASET_KEYS:
+        return "file or folder"
     if key in FILE_KEYS or (in_structure and key == "file") or (key == "path" and "potential" in place):
         return "file"
     return None

@@ -12,6 +12,7 @@ from hpcthermo.plots.series import stage_drawings
 from hpcthermo.plots.statics import GRIDS, binding_drawings, elastic_drawings, moire_drawings, sliding_drawings
 from hpcthermo.plots.structure import STRUCTURE_FIGURE, draw_structure
 from hpcthermo.plots.style import STYLE, Drawings
+from hpcthermo.plots.training import training_drawings
 from hpcthermo.results import RESULTS_FILE, Results, read_results
 
 __all__ = ["STRUCTURE_FIGURE", "draw_figures", "draw_structure"]
@@ -22,6 +23,7 @@ _KINDS: dict[str, Callable[[Results], Drawings]] = {
     "nemd": nemd_drawings, "elastic": elastic_drawings, "binding_curve": binding_drawings,
     "sliding_surface": sliding_drawings, "moire_map": moire_drawings,
     "fc": phonon_drawings, "phonon": phonon_drawings, "bte": bte_drawings, "bte_convergence": convergence_drawings,
+    "train": training_drawings,
 }
 
 

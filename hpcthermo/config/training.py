@@ -1,0 +1,165 @@
+"""Tables of a train job: the data set and its parts, the model, and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hpcthermo.config.base import Boolean, Element, Section
+from hpcthermo.config.lattice_dynamics import SingleProcessExecution
+from hpcthermo.config.structure import FileName
+
+#: of NEP models
+_Cutoff = Annotated[float, Field(ge=1.0, le=20.0, strict=True)]
+_NMax = Annotated[int, Field(ge=0, le=19, strict=True)]
+_Basis = Annotated[int, Field(ge=0, le=19, strict=True)]
+_Weight = Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
+_Block = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
+
+
+class DatasetSection(Section):
+    """Labelled frames, and which of them are not trained on."""
+
+    train_files: Annotated[tuple[FileName, ...], Field(min_length=1, max_length=10_000)]
+    """Data sets (docs/datasets.md): extended XYZ, folders of DeePMD-kit, outputs of VASP and Quantum ESPRESSO."""
+    validation_files: Annotated[tuple[FileName, ...], Field(max_length=10_000)] = ()
+    """Frames that say when to stop, instead of a share of the others."""
+    test_files: Annotated[tuple[FileName, ...], Field(max_length=10_000)] = ()
+    """Frames whose errors are reported and that nothing depends on."""
+    validation_share: Annotated[float, Field(ge=0.0, le=0.9, strict=True)] = 0.1
+    """Of train_files without validation_files: drawn at random from each group; 0 for none, and then training ends on
+    the last model."""
+    block_frames: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
+    """Frames of train_files of a block, for trajectories, whose neighbouring frames are alike."""
+    validation_blocks: tuple[_Block, ...] = ()
+    """Blocks, from 0, for validation instead of a share."""
+    test_blocks: tuple[_Block, ...] = ()
+    """Blocks, from 0, for testing."""
+    check: Boolean = True
+    """Refuse frames whose labels do not fit together (docs/datasets.md); false takes all that can be read."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> DatasetSection:
+        blocks = bool(self.validation_blocks or self.test_blocks)
+        if blocks != (self.block_frames is not None):
+            raise ValueError("expected block_frames with validation_blocks or test_blocks; add or remove it")
+        if self.validation_blocks and self.validation_files:
+            raise ValueError("expected either validation_blocks or validation_files; remove one")
+        return self
+
+
+class NepSection(Section):
+    """The form of a NEP4 model."""
+
+    elements: Annotated[tuple[Element, ...], Field(min_length=1, max_length=94)]
+    """Elements, in the order of nep.txt."""
+    radial_cutoff_A: _Cutoff | tuple[_Cutoff, ...] = 8.0
+    """Of the radial descriptors, or one for each element; a pair uses the mean of its two."""
+    angular_cutoff_A: _Cutoff | tuple[_Cutoff, ...] = 4.0
+    """Of the angular descriptors."""
+    n_max: tuple[_NMax, _NMax] = (6, 6)
+    """Radial and angular functions, less one."""
+    basis_size: tuple[_Basis, _Basis] = (6, 6)
+    """Basis functions of each, less one."""
+    l_max: Annotated[int, Field(ge=0, le=8, strict=True)] = 4
+    """Largest degree of the three-body invariants."""
+    extra_invariants: tuple[Literal["222", "1111", "112", "123", "233", "134"], ...] = ("222",)
+    """Four- and five-body invariants by their degrees."""
+    neurons: Annotated[int, Field(ge=1, le=200, strict=True)] = 30
+    """Of the hidden layer."""
+    repulsion_cutoff_A: Annotated[float, Field(ge=0.1, le=5.0, strict=True)] | None = None
+    """Short-range repulsion (ZBL), switched off between half of this and this."""
+    repulsion_radius_factor: Annotated[float, Field(ge=0.1, le=5.0, strict=True)] | None = None
+    """It ends for each pair at this times the sum of the covalent radii, at most at repulsion_cutoff_A."""
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> NepSection:
+        for name in ("elements", "extra_invariants"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name}: expected each once; remove what is repeated")
+        radial, angular = self.cutoffs
+        if len(radial) != len(self.elements) or len(angular) != len(self.elements):
+            raise ValueError(f"cutoffs: expected one number or {len(self.elements)} of them, one for each element; "
+                             "correct them")
+        if any(r < a for r, a in zip(radial, angular, strict=True)):
+            raise ValueError("angular_cutoff_A: expected at most radial_cutoff_A; lower it")
+        if self.repulsion_radius_factor is not None and self.repulsion_cutoff_A is None:
+            raise ValueError("repulsion_radius_factor: expected with repulsion_cutoff_A; add it")
+        return self
+
+    @property
+    def cutoffs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Radial and angular cutoffs by element, A."""
+        radial, angular = self.radial_cutoff_A, self.angular_cutoff_A
+        return (radial if isinstance(radial, tuple) else (radial,) * len(self.elements),
+                angular if isinstance(angular, tuple) else (angular,) * len(self.elements))
+
+
+class _Optimiser(Section):
+    """What all optimisers have."""
+
+    element_weights: dict[Element, _Weight] = Field(default={})
+    """Factor of the force errors by element, 1 if not given."""
+
+
+class GradientOptimiser(_Optimiser):
+    """Exact gradients, L-BFGS with a Gauss-Newton matrix, and early stopping."""
+
+    name: Literal["gradient"]
+    """Name of the optimiser."""
+    energy_weight: _Weight = 1000.0
+    """Of the mean square error of energies per atom (eV)."""
+    force_weight: _Weight = 1.0
+    """Of that of force components (eV/A)."""
+    virial_weight: _Weight = 5.0
+    """Of that of virial components per atom (eV)."""
+    epochs: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 10_000
+    """Gradients of the whole training set at most; the validation set ends training earlier."""
+    patience: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 10
+    """Looks at the validation set without a better one, after which regularisation falls or training ends."""
+    l2: Annotated[float, Field(ge=0.0, le=1e6, strict=True)] = 1e-6
+    """Weight of the sum of squares of the numbers, where no validation set finds it."""
+
+
+class SnesOptimiser(_Optimiser):
+    """Separable natural evolution strategy, as GPUMD's nep trains."""
+
+    name: Literal["snes"]
+    """Name of the optimiser."""
+    generations: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 100_000
+    """To do."""
+    population: Annotated[int, Field(ge=10, le=1000, strict=True)] = 50
+    """Individuals of a generation."""
+    energy_weight: _Weight = 1.0
+    """Of the root mean square error of energies per atom (eV)."""
+    force_weight: _Weight = 1.0
+    """Of that of force components (eV/A)."""
+    virial_weight: _Weight = 0.1
+    """Of that of virial components per atom (eV)."""
+    shear_weight: _Weight = 1.0
+    """Factor of the errors of xy, yz and zx."""
+    l1: _Weight | None = None
+    """Of the mean magnitude of the numbers; by default sqrt(1e-6 N/T), N numbers and T elements."""
+    l2: _Weight | None = None
+    """Of their root mean square; by default the same."""
+    force_delta_eV_per_A: _Weight = 0.0
+    """Small forces count more: squares of errors times delta / (delta + |F|); 0: all the same."""
+    batch: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 1000
+    """Structures of a generation; batches follow each other."""
+    restart_file: FileName | None = None
+    """nep.restart of an earlier training: means and deviations to go on from, with q_scaler of fine_tune."""
+
+
+Optimiser = Annotated[GradientOptimiser | SnesOptimiser, Field(discriminator="name")]
+
+
+class TrainingExecution(SingleProcessExecution):
+    """Device, threads, precision and time of a training."""
+
+    precision: Literal["mixed", "double"] = "mixed"
+    """Pair arithmetic: float32 with float64 sums, or float64."""
+    max_minutes: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
+    """Training ends after this time with the best model so far."""
+    look_interval: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    """Epochs (20 unless given) or generations (100) between rows of loss.out, with a look at the validation set."""

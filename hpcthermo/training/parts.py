@@ -1,0 +1,85 @@
+"""The frames of a train job: those that are trained on, those that say when to stop, and those that only test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcthermo.datasets.checks import check_dataset, require_good
+from hpcthermo.datasets.files import examine_file, read_dataset
+from hpcthermo.datasets.frames import LabelledFrame
+from hpcthermo.datasets.split import Split, block_split, random_split
+from hpcthermo.errors import InputError
+from hpcthermo.log import get_logger
+
+if TYPE_CHECKING:
+    from hpcthermo.config import TrainJob
+
+#: names of the parts, in the order of reports
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Frames of each part.
+
+    Attributes
+    ----------
+    training, validation, test : list of LabelledFrame
+    """
+
+    training: list[LabelledFrame]
+    validation: list[LabelledFrame]
+    test: list[LabelledFrame]
+
+    def named(self) -> dict[str, list[LabelledFrame]]:
+        """Parts that have frames, by name."""
+        return {name: getattr(self, name) for name in PARTS if getattr(self, name)}
+
+
+def read_parts(job: TrainJob) -> Parts:
+    """Frames of a job.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a frame cannot be used, or nothing is left to train on.
+    """
+    section = job.dataset
+    frames, validation, test = (_read(names, job) for names in
+                                (section.train_files, section.validation_files, section.test_files))
+    split = _split(job, frames)
+    if split is not None:
+        validation += [frames[k] for k in split.validation]
+        test += [frames[k] for k in split.test]
+        frames = [frames[k] for k in split.training]
+    for name, part in (("training", frames), ("validation", validation), ("test", test)):
+        if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
+            raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
+    return Parts(frames, validation, test)
+
+
+def _read(names: Sequence[str], job: TrainJob) -> list[LabelledFrame]:
+    """Frames of files, checked unless the job says otherwise."""
+    elements = None if job.model is None else job.model.elements
+    frames: list[LabelledFrame] = []
+    for name in names:
+        if job.dataset.check:
+            report = check_dataset(examine_file(Path(name)), elements)
+            require_good(report, name)
+            for finding in report.findings:
+                get_logger().warning("%s: %s", name, finding)
+        frames += read_dataset(Path(name))
+    return frames
+
+
+def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split | None:
+    """Which frames of train_files are held out, if any."""
+    section = job.dataset
+    if section.block_frames is not None:
+        return block_split(len(frames), section.block_frames, section.validation_blocks, section.test_blocks)
+    if section.validation_files or section.validation_share == 0.0:
+        return None
+    return random_split([frame.group for frame in frames], section.validation_share, 0.0, job.seed)

@@ -1,0 +1,377 @@
+"""Train jobs: nep.in and job files to nep.txt, resume, held-out frames, bad input; SNES and its files."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_nep_optimisation import FORM, pair_frames
+from typer.testing import CliRunner
+
+from hpcthermo.calculator import Calculator
+from hpcthermo.cli import app
+from hpcthermo.config import parse_job
+from hpcthermo.datasets.ase_atoms import atoms_of_frame
+from hpcthermo.datasets.files import write_dataset
+from hpcthermo.domain.comm import SingleProcess
+from hpcthermo.dynamics.stop import STOP, Requeue
+from hpcthermo.errors import InputError
+from hpcthermo.potentials.nep_file import read_nep_file
+from hpcthermo.training.beginning import model_of_elements, state_of_elements
+from hpcthermo.training.load import load_train_job
+from hpcthermo.training.loss import Loss
+from hpcthermo.training.nep_in import read_nep_in
+from hpcthermo.training.parameters import form_of
+from hpcthermo.training.run import run_train
+from hpcthermo.training.snes import Snes, SnesSettings, SnesState, read_restart, utilities, write_restart
+
+NEP_IN = """# a model of two elements
+type       2 Ar Kr
+version    4
+cutoff     4.5 4      # A
+n_max      2 1
+basis_size 4 3
+l_max      2 1
+neuron     4
+generation 30
+population 20
+output_interval 10
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A nep.in with train.xyz and test.xyz beside it."""
+    folder = tmp_path_factory.mktemp("train")
+    frames = [replace(frame, group="even" if k % 2 == 0 else "odd") for k, frame in enumerate(pair_frames(24))]
+    write_dataset(frames[:20], folder / "train.xyz")
+    write_dataset(frames[20:], folder / "test.xyz")
+    (folder / "nep.in").write_text(NEP_IN)
+    return folder
+
+
+def run(folder, out, *options, job="nep.in"):
+    return CliRunner().invoke(app, ["train", str(folder / job), "--out", str(out), *options])
+
+
+@pytest.fixture(scope="module")
+def by_snes(folder):
+    out = folder / "snes"
+    assert run(folder, out, "--optimiser", "snes").exit_code == 0
+    return out
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Figures take most of a small training's time; one run draws them."""
+    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+
+
+@pytest.fixture(scope="module")
+def by_gradient(folder):
+    out = folder / "gradient"
+    (folder / "job.toml").write_text(f"""
+kind = "train"
+seed = 3
+[dataset]
+train_files = ["train.xyz"]
+test_files = ["{folder / 'test.xyz'}"]
+validation_share = 0.2
+[model]
+elements = ["Ar", "Kr"]
+radial_cutoff_A = 4.5
+angular_cutoff_A = [4.0, 4.0]
+n_max = [2, 1]
+basis_size = [4, 3]
+l_max = 2
+neurons = 4
+[optimiser]
+name = "gradient"
+epochs = 400
+[execution]
+threads = 1
+""")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+        assert run(folder, out, job="job.toml").exit_code == 0
+    return out
+
+
+def test_a_nep_in_is_a_whole_job(by_snes):
+    rows = np.loadtxt(by_snes / "loss.out")
+    assert rows.shape == (3, 10)
+    assert rows[:, 0].tolist() == [10, 20, 30]
+    # total = regularisation and errors with GPUMD's default weights
+    assert rows[:, 1] == pytest.approx(rows[:, 2:6].sum(axis=1) + 0.1 * rows[:, 6], rel=1e-5)
+    assert rows[-1, 5] < 0.5 * np.abs(np.loadtxt(by_snes / "force_train.out")[:, 3:]).max()
+    summary = json.loads((by_snes / "summary.json").read_text())
+    assert summary["run"]["frames_validation"] == 0
+    assert summary["results"]["force_rmse_training"]["value"] == pytest.approx(1e3 * rows[-1, 5], rel=1e-4)
+    assert summary["results"]["energy_rmse_test"]["value"] == pytest.approx(1e3 * rows[-1, 7], rel=1e-3)
+    assert {"force_rmse_test: even", "force_rmse_test: odd"} <= set(summary["results"])
+    model = read_nep_file(by_snes / "nep.txt")
+    assert form_of(model) == replace(FORM, radial_cutoffs=(4.5, 4.5), angular_cutoffs=(4.0, 4.0))
+    state = read_restart(by_snes / "nep.restart", form_of(model).n_parameters)
+    assert np.all(state.deviation < 1.0)
+    assert (by_snes / "training_loss.png").exists()
+
+
+def test_gradients_do_better_and_stop_by_the_frames_held_out(by_snes, by_gradient):
+    errors = [json.loads((out / "summary.json").read_text())["results"]["force_rmse_test"]["value"]
+              for out in (by_snes, by_gradient)]
+    assert errors[1] < 0.5 * errors[0]
+    summary = json.loads((by_gradient / "summary.json").read_text())
+    assert summary["run"]["frames_validation"] == 4
+    assert summary["results"]["epochs"]["value"] <= 410
+    assert summary["checks"]["forces_test"]["passed"]
+
+
+def test_files_of_predictions_are_what_the_engine_gives_for_the_model(by_gradient, folder):
+    from hpcthermo.datasets.files import read_dataset
+
+    frames = read_dataset(folder / "test.xyz")
+    energies, forces, virials = (np.loadtxt(by_gradient / f"{name}_test.out") for name in ("energy", "force", "virial"))
+    atoms = atoms_of_frame(frames[1])
+    atoms.calc = Calculator(str(by_gradient / "nep.txt"), precision="double")
+    n = len(atoms)
+    assert energies[1] == pytest.approx([atoms.get_potential_energy() / n, frames[1].energy / n], abs=1e-5)
+    assert forces[n : 2 * n, :3] == pytest.approx(atoms.get_forces(), abs=1e-4)
+    assert forces[n : 2 * n, 3:] == pytest.approx(frames[1].forces, abs=1e-6)
+    stress = atoms.get_stress(voigt=False)
+    assert virials[1, :6] == pytest.approx([-stress[a, b] * atoms.get_volume() / n for a, b in
+                                            ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))], abs=1e-4)
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("optimiser", ["gradient", "snes"])
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path, optimiser):
+    job = load_train_job(folder / "nep.in", optimiser=optimiser)
+    table = job.model_dump(mode="json", exclude_unset=True)
+    table["dataset"]["validation_share"] = 0.1
+    if optimiser == "gradient":
+        table["optimiser"] |= {"epochs": 60}
+    table["execution"] = {"threads": 1, "look_interval": 10}
+    job = parse_job(table)
+    calls = []
+
+    def stop():
+        calls.append(1)
+        return STOP if len(calls) == 22 else 0
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for out in (whole, parts):
+        out.mkdir()
+    run_train(job, SingleProcess(), whole, False, None)
+    with pytest.raises(Requeue):
+        run_train(job, SingleProcess(), parts, False, stop)
+    assert (parts / "nep.txt").exists()
+    with pytest.raises(InputError, match="--resume"):
+        run_train(job, SingleProcess(), parts, False, None)
+    changed = parse_job({**table, "seed": 9})
+    with pytest.raises(InputError, match="seed 9"):
+        run_train(changed, SingleProcess(), parts, True, None)
+    run_train(job, SingleProcess(), parts, True, None)
+    for name in ("nep.txt", "loss.out"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_time_that_is_over_ends_with_a_report(folder, tmp_path):
+    done = run(folder, tmp_path / "out", "--max-minutes", "1e-4")
+    assert done.exit_code == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["run"]["ended"] == "the time is over"
+    assert read_nep_file(tmp_path / "out" / "nep.txt").elements == ("Ar", "Kr")
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_fine_tuning_begins_from_the_model(by_gradient, folder, tmp_path):
+    (tmp_path / "job.toml").write_text(f"""
+kind = "train"
+fine_tune = "{by_gradient / 'nep.txt'}"
+[dataset]
+train_files = ["{folder / 'train.xyz'}"]
+[optimiser]
+name = "gradient"
+epochs = 41
+[execution]
+threads = 1
+look_interval = 1
+""")
+    assert run(tmp_path, tmp_path / "out", job="job.toml").exit_code == 0
+    before, after = (read_nep_file(out / "nep.txt") for out in (by_gradient, tmp_path / "out"))
+    assert np.array_equal(before.scaler, after.scaler)
+    assert np.loadtxt(tmp_path / "out" / "loss.out", ndmin=2)[0, 5] < 1.2 * np.loadtxt(by_gradient / "loss.out")[-1, 5]
+
+
+def test_a_model_of_some_elements_gives_them_the_same_energies(by_gradient):
+    model = read_nep_file(by_gradient / "nep.txt")
+    part = model_of_elements(model, ("Kr",))
+    frame = pair_frames(1, 5)[0]
+    frame = replace(frame, symbols=("Kr",) * 8)
+    energies = [Loss([frame], form_of(m), None, m.scaler, precision="double").predict(form_of(m).parameters(m)).energies
+                for m in (model, part)]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-12)
+    theta = form_of(model).parameters(model)
+    state = state_of_elements(SnesState(theta, np.abs(theta) + 0.1, 1), model, ("Kr", "Ar"))
+    turned = model_of_elements(model, ("Kr", "Ar"))
+    assert np.array_equal(state.mean, form_of(turned).parameters(turned))
+    assert np.array_equal(state.deviation, np.abs(state.mean) + 0.1)
+    with pytest.raises(InputError, match="Xe"):
+        model_of_elements(model, ("Xe",))
+
+
+# ---- SNES ------------------------------------------------------------------------------------------
+
+
+def test_weights_of_ranks_add_up_to_none():
+    u = utilities(50)
+    assert u.sum() == pytest.approx(0.0, abs=1e-14)
+    assert np.all(np.diff(u) <= 0.0)
+    assert u[-1] == pytest.approx(-1.0 / 50)
+    assert u[0] + 1.0 / 50 == pytest.approx(np.log(26.0) / np.log(26.0 / np.arange(1, 26)).sum())
+
+
+def test_losses_of_types_are_those_of_their_structures():
+    """Errors by hand: weights, the mean error of energies, force_delta, shear."""
+    frames = pair_frames(3)
+    frames[1] = replace(frames[1], symbols=("Ar",) * 8, weight=1.5)
+    frames[2] = replace(frames[2], energy=None, virial=None, energy_weight=7.0)
+    settings = SnesSettings(shear=0.5, force_delta=0.3, types={"Kr": 2.0})
+    snes = Snes(frames, FORM, settings, precision="double")
+    theta = FORM.start(2)
+    found, shift = snes._batches[0].errors(theta, snes.scaler)
+    predicted = Loss(frames, FORM, None, snes.scaler, precision="double").predict(theta)
+    forces = predicted.forces.reshape(3, 8, 3)
+    labels = np.array([frame.forces for frame in frames])
+    factor = 0.3 / (0.3 + np.linalg.norm(labels, axis=2)) * np.array([[1.0, 4.0] * 4, [1.0] * 8, [1.0, 4.0] * 4])
+    squares = (factor[..., None] * (forces - labels) ** 2).sum(axis=(1, 2)) * np.array([1.0, 1.5**2, 1.0])
+    energy = np.array([predicted.energies[k] - frames[k].energy for k in (0, 1)]) / 8.0
+    mean = (energy[0] + 2.25 * energy[1]) / 3.25
+    assert shift == pytest.approx(mean)
+    virial = (predicted.virials[0] - [frames[0].virial[a, b] for a, b in
+                                      ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))]) / 8.0
+    kr = [abs(energy[0] - mean), np.sqrt(squares[[0, 2]].sum() / 48.0),
+          np.sqrt((virial**2 @ [1.0, 1.0, 1.0, 0.25, 0.25, 0.25]) / 6.0)]
+    assert found[1] == pytest.approx(kr)
+    everything = np.sqrt(((energy - mean) ** 2 @ [1.0, 2.25]) / 2.0)
+    assert found[2, :2] == pytest.approx([everything, np.sqrt(squares.sum() / 72.0)])
+    assert found[0] == pytest.approx(found[2])  # all have argon
+
+
+def test_the_search_does_not_depend_on_interruption_and_threads(tmp_path):
+    frames, settings = pair_frames(6), SnesSettings(population=10, batch=4, seed=5)
+    one, two = (Snes(frames, FORM, settings, threads=threads) for threads in (1, 2))
+    state, other = (SnesState.start(FORM.n_parameters, 5) for _ in range(2))
+    for _ in range(6):
+        last = one.step(state)
+    for _ in range(3):
+        two.step(other)
+    write_restart(tmp_path / "nep.restart", other)
+    stored = read_restart(tmp_path / "nep.restart", FORM.n_parameters)
+    assert np.array_equal(stored.mean, other.mean)
+    assert np.array_equal(stored.deviation, other.deviation)
+    stored.generation = 3
+    for _ in range(3):
+        final = two.step(stored)
+    assert np.array_equal(final.theta, last.theta)
+    assert final.total == last.total
+    with pytest.raises(InputError, match="rows"):
+        read_restart(tmp_path / "nep.restart", 7)
+
+
+def test_it_finds_the_minimum_of_regularisation():
+    """Without errors the loss is known: z goes to 0."""
+    snes = Snes(pair_frames(2), FORM, SnesSettings(energy=0.0, force=0.0, virial=0.0))
+    state = SnesState.start(FORM.n_parameters, 0)
+    losses = [snes.step(state).total for _ in range(60)]
+    assert losses[-1] < 0.75 * losses[0]
+    assert np.abs(state.mean).mean() < 0.8 * np.abs(SnesState.start(FORM.n_parameters, 0).mean).mean()
+
+
+# ---- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("model_type 1", "line 12: model_type: expected 0"), ("charge_mode 2", "charge_mode"), ("cutof 5 4", "cutoff?"),
+    ("zbl 9", "zbl: expected"), ("lambda_e -1", "lambda_e"), ("lambda_e x", "lambda_e"), ("population 3", "population"),
+    ("neuron 5", "twice"), ("type_weight 1", "type_weight: expected 2"), ("fine_tune a b c", "fine_tune"),
+    ("force_delta 1", "--optimiser snes"), ("import_q_scaler a", "import_q_scaler"), ("batch 1e99", "batch"),
+])
+def test_lines_without_an_equivalent_are_refused(folder, tmp_path, line, said):
+    (tmp_path / "train.xyz").write_bytes((folder / "train.xyz").read_bytes())
+    (tmp_path / "nep.in").write_text(NEP_IN + line + "\n")
+    with pytest.raises(InputError) as caught:
+        load_train_job(tmp_path / "nep.in")
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path, folder):
+    (tmp_path / "nep.in").write_text("type 1 Ar\n")
+    (tmp_path / "train.xyz").write_bytes((folder / "train.xyz").read_bytes())
+    done = run(tmp_path, tmp_path / "out", "--optimiser", "adam")
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    done = run(tmp_path, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "species Kr not declared" in done.stderr
+    assert not list((tmp_path / "out").glob("nep*"))
+
+
+def test_defaults_of_nep_in_are_those_of_gpumd(tmp_path, folder):
+    (tmp_path / "nep.in").write_text("type 1 Si\n")
+    found = read_nep_in(tmp_path / "nep.in")
+    assert (found.cutoffs, found.n_max, found.basis_size, found.l_max, found.neurons) == (
+        [8.0, 4.0], [6, 6], [6, 6], [4, 1], 30)
+    with pytest.raises(InputError, match=r"train\.xyz"):
+        load_train_job(tmp_path / "nep.in")
+    (tmp_path / "nep.in").write_text(NEP_IN + "zbl 2\nlambda_f 3\nlambda_v 0.2\ntype_weight 1 2\nlambda_1 0\n"
+                                     "use_typewise_cutoff_zbl 0.7\n")
+    (tmp_path / "train.xyz").write_bytes((folder / "train.xyz").read_bytes())
+    gradient, snes = (load_train_job(tmp_path / "nep.in", 5.0, name) for name in ("gradient", "snes"))
+    assert (gradient.optimiser.force_weight, gradient.optimiser.virial_weight) == (3.0, 10.0)
+    assert (snes.optimiser.generations, snes.optimiser.l1, snes.optimiser.l2) == (30, 0.0, None)
+    assert snes.optimiser.element_weights == {"Ar": 1.0, "Kr": 2.0}
+    assert (snes.model.repulsion_cutoff_A, snes.model.repulsion_radius_factor) == (2.0, 0.7)
+    assert (snes.execution.max_minutes, snes.execution.look_interval) == (5.0, 10)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"dataset": {"train_files": ["absent.xyz"]}}, "absent"),
+    ({"dataset": {"train_files": ["train.xyz"], "block_frames": 5}}, "block_frames"),
+    ({"model": {"elements": ["Ar"]}}, "Kr"),
+    ({"model": {"elements": ["Ar", "Ar"]}}, "each once"),
+    ({"model": {"elements": ["Ar", "Kr"], "angular_cutoff_A": 9.0}}, "angular_cutoff_A"),
+    ({"model": None}, "fine_tune"),
+    ({"optimiser": {"name": "snes", "restart_file": "train.xyz"}}, "restart_file"),
+])
+def test_jobs_that_cannot_be_run_are_refused(folder, tmp_path, change, said):
+    table = {"kind": "train", "dataset": {"train_files": ["train.xyz"]}, "model": {"elements": ["Ar", "Kr"]}} | change
+    table = {name: value for name, value in table.items() if value is not None}
+    table["dataset"]["train_files"] = [str(folder / name) for name in table["dataset"]["train_files"]]
+    with pytest.raises((InputError, FileNotFoundError), match=said):
+        run_train(parse_job(table), SingleProcess(), tmp_path, False, None)
+
+
+def test_check_counts_frames_and_numbers(folder, by_gradient):
+    done = CliRunner().invoke(app, ["check", str(folder / "job.toml")])
+    assert done.exit_code == 0
+    assert "16 frames, 128 atoms" in done.stdout
+    assert f"{form_of(read_nep_file(by_gradient / 'nep.txt')).n_parameters:,} numbers" in done.stdout
+
+
+def test_an_individual_without_finite_errors_comes_last(monkeypatch):
+    snes = Snes(pair_frames(2), FORM, SnesSettings(population=10))
+    state = SnesState.start(FORM.n_parameters, 0)
+    snes.step(state)
+    calls = []
+
+    def errors(_theta, _scaler):
+        calls.append(1)
+        return np.full((3, 3), np.nan if len(calls) % 2 else 1.0), 0.0
+
+    monkeypatch.setattr(snes, "_batches", [SimpleNamespace(errors=errors, known=np.ones(3, dtype=bool))])
+    assert np.isfinite(snes.step(state).total)
+    assert np.isfinite(state.mean).all()
