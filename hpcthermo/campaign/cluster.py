@@ -36,6 +36,8 @@ _NO_PAGES = f"{_LOOPBACK}:0"
 _PIECE_BYTES = 2**22
 #: threads of a cluster are counted again after so long, s
 _COUNT_INTERVAL_S = 5.0
+#: how long the result of a finished batch may be on its way before it is looked whether there are workers, s
+_FETCH_S = 60.0
 
 
 class DaskWorkers:
@@ -47,7 +49,7 @@ class DaskWorkers:
     owned : sequence of objects with ``close``
         Closed after the client (a cluster that was started for it).
     wait_s : float
-        How long to wait for the first worker.
+        How long to wait for the first worker, and for another one when none is left.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class DaskWorkers:
         self._futures: dict[int, Future] = {}
         self._function: Future | None = None
         self._threads, self._counted = 1, -_COUNT_INTERVAL_S
+        self._wait_s, self._manned = wait_s, time.monotonic()
         try:
             client.wait_for_workers(1, timeout=wait_s)
         except (TimeoutError, OSError) as error:
@@ -69,13 +72,25 @@ class DaskWorkers:
 
     @property
     def parallel(self) -> int:
-        """Threads of all workers."""
+        """Threads of all workers.
+
+        Raises
+        ------
+        ResourceError
+            If the scheduler is gone, or there have been no workers for long.
+        """
         if time.monotonic() - self._counted > _COUNT_INTERVAL_S:
             try:
-                self._threads = max(1, sum(self._client.nthreads().values()))
+                threads = sum(self._client.nthreads().values())
             except (OSError, TimeoutError):
                 raise self._gone() from None
             self._counted = time.monotonic()
+            if threads:
+                self._manned = self._counted
+            elif self._counted - self._manned > self._wait_s:
+                raise ResourceError(f"campaign: no worker is left, and none came within {self._wait_s:g} s; what was "
+                                    "finished is kept, run again to go on")
+            self._threads = max(1, threads)
         return self._threads
 
     @property
@@ -120,12 +135,15 @@ class DaskWorkers:
                 raise self._gone() from None
             return None
         try:
-            outcome = Outcome(batch, *future.result())
+            outcome = Outcome(batch, *future.result(_FETCH_S))
         except KilledWorker as error:
             # Dask suspects every batch of a worker that dies, also those that waited there
             deaths = error.allowed_failures + 1
             outcome = Outcome(batch, lost=f"{deaths} in a row", certain=False, deaths=deaths)
-        except (distributed.client.FutureCancelledError, OSError, TimeoutError):
+        except TimeoutError:  # its worker died after it was done: it is computed again, if there is another
+            self._outcomes.put((batch, future))
+            return None
+        except (distributed.client.FutureCancelledError, OSError):
             raise self._gone() from None
         del self._futures[batch]
         return outcome

@@ -12,11 +12,12 @@ import pytest
 import sample_points
 from sample_campaign import Powers, numbers
 
+from hpcthermo.campaign import cluster
 from hpcthermo.campaign.certificates import write_certificates
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.workers import start_workers
 from hpcthermo.config.campaign import CampaignSection
-from hpcthermo.errors import InputError
+from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.transport.bte.tasks import linewidths_of
 
 pytestmark = pytest.mark.xdist_group("dask")
@@ -125,3 +126,45 @@ def test_certificates_are_for_their_owner_only(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     with pytest.raises(InputError, match="has certificates already"):
         write_certificates(folder)
+
+
+class _ClientWithoutWorkers:
+    """A client whose workers have died, and whose finished batch has to be computed again."""
+
+    status = "running"
+
+    def __init__(self):
+        self.fetched = 0
+        self.key = "batch"
+
+    def wait_for_workers(self, count, timeout):
+        return None
+
+    def nthreads(self):
+        return {}
+
+    def submit(self, *_, **__):
+        return self
+
+    def add_done_callback(self, call):
+        call(self)
+
+    def result(self, timeout):
+        self.fetched += 1
+        if self.fetched == 1:
+            raise TimeoutError
+        return [], {}, 0.0
+
+    def close(self):
+        return None
+
+
+def test_a_batch_that_was_lost_after_it_was_done_is_waited_for_and_a_cluster_without_workers_is_not():
+    workers = cluster.DaskWorkers(_ClientWithoutWorkers(), wait_s=0.0)
+    workers.begin(Powers())
+    workers.submit(1, ["key"], numbers(1.0))
+    assert workers.next(0.1) is None
+    outcome = workers.next(0.1)
+    assert (outcome.batch, outcome.lost) == (1, "")
+    with pytest.raises(ResourceError, match="no worker is left, and none came within 0 s"):
+        _ = workers.capacity
