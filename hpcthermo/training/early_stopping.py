@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 
 #: relative improvement of the validation loss that counts
-_COUNTS = 1e-3
+_COUNTS = 1e-2
 
 
 class Verdict(Enum):
@@ -38,10 +38,14 @@ class EarlyStopping:
         That has it.
     epoch : float
         When it was found.
+    l2, fitted : float
+        Regularisation then, and the training loss without its term.
     looks : int
         Since the last improvement that counts, or since the stage began.
     improved : bool
         Whether this stage has brought an improvement that counts.
+    mark : float
+        Validation loss at the last improvement that counts.
     """
 
     patience: int
@@ -51,11 +55,13 @@ class EarlyStopping:
     looks: int = 0
     improved: bool = False
     mark: float = np.inf
+    l2: float = 0.0
+    fitted: float = np.inf
 
-    def look(self, value: float, theta: np.ndarray, epoch: float) -> Verdict:
+    def look(self, value: float, theta: np.ndarray, epoch: float, l2: float = 0.0, fitted: float = np.inf) -> Verdict:
         """Tell it the validation loss of a theta."""
         if value < self.best:
-            self.best, self.theta, self.epoch = value, theta.copy(), epoch
+            self.best, self.theta, self.epoch, self.l2, self.fitted = value, theta.copy(), epoch, l2, fitted
         if value < self.mark * (1.0 - _COUNTS):
             self.mark, self.looks, self.improved = value, 0, True
             return Verdict.GO_ON

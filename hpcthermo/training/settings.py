@@ -25,6 +25,8 @@ class TrainingSettings:
         That L-BFGS keeps.
     most_epochs : int
         The end, if nothing else ends training before.
+    refit_epochs : int
+        The end of training on all frames after the validation set has chosen (`train.refit`).
     validation_epochs : int
         Epochs between looks at the validation set.
     l2_start : float
@@ -43,9 +45,10 @@ class TrainingSettings:
     rebuild_epochs: int = 300
     pairs: int = 100
     most_epochs: int = 10000
+    refit_epochs: int = 600
     validation_epochs: int = 20
-    l2_start: float = 1.0
+    l2_start: float = 0.1
     l2_factor: float = 0.3
-    patience: int = 10
+    patience: int = 8
     noise: float = 1e-6
     gauss_newton: GaussNewtonSettings = field(default_factory=GaussNewtonSettings)

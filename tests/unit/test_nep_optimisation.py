@@ -13,7 +13,7 @@ from hpcthermo.training.lbfgs import Pairs, line_search
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.settings import TrainingSettings
-from hpcthermo.training.train import start_training, train
+from hpcthermo.training.train import refit, start_training, train
 
 FORM = NepForm(("Ar", "Kr"), (4.5, 5.0), (3.6, 4.0), (2, 1), (4, 3), 2, ("222",), 4)
 ALL_ROWS = GaussNewtonSettings(rows_per_parameter=1e9)
@@ -152,6 +152,12 @@ def test_training_fits_a_set_and_stops_by_the_validation_set():
     assert after.force < 0.2 * before.force
     assert unseen.force < 1.5 * after.force
     assert validation.value(state.chosen) == state.stopping.best
+    # all frames, as closely as those of the training set were fitted, or for as long as is allowed
+    whole = Loss(frames, FORM, LossWeights(), loss.scaler)
+    *_, last = refit(whole, replace(SETTINGS, refit_epochs=60), state)
+    assert last.l2 == state.stopping.l2
+    assert whole.fit(last.value, last.state.theta) <= state.stopping.fitted or last.epoch >= 60
+    assert whole.value(last.state.theta) < whole.value(state.chosen)
 
 
 def test_training_goes_on_from_its_state_with_the_same_bits():
