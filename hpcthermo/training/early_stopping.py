@@ -38,8 +38,8 @@ class EarlyStopping:
         That has it.
     epoch : float
         When it was found.
-    l2, fitted : float
-        Regularisation then, and the training loss without its term.
+    l2 : float
+        Regularisation then.
     looks : int
         Since the last improvement that counts, or since the stage began.
     improved : bool
@@ -56,12 +56,11 @@ class EarlyStopping:
     improved: bool = False
     mark: float = np.inf
     l2: float = 0.0
-    fitted: float = np.inf
 
-    def look(self, value: float, theta: np.ndarray, epoch: float, l2: float = 0.0, fitted: float = np.inf) -> Verdict:
+    def look(self, value: float, theta: np.ndarray, epoch: float, l2: float = 0.0) -> Verdict:
         """Tell it the validation loss of a theta."""
         if value < self.best:
-            self.best, self.theta, self.epoch, self.l2, self.fitted = value, theta.copy(), epoch, l2, fitted
+            self.best, self.theta, self.epoch, self.l2 = value, theta.copy(), epoch, l2
         if value < self.mark * (1.0 - _COUNTS):
             self.mark, self.looks, self.improved = value, 0, True
             return Verdict.GO_ON

@@ -132,11 +132,6 @@ class Loss:
         share = float(np.mean(self.set.part_of_structure == part))
         return found.gradient / share + 2.0 * self.l2 * self._without_bias(theta)
 
-    def fit(self, value: float, theta: np.ndarray) -> float:
-        """The loss less its regularisation."""
-        free = self._without_bias(theta)
-        return value - self.l2 * float(free @ free)
-
     def value(self, theta: np.ndarray) -> float:
         """The loss alone."""
         free = self._without_bias(theta)

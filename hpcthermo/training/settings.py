@@ -26,7 +26,7 @@ class TrainingSettings:
     most_epochs : int
         The end, if nothing else ends training before.
     refit_epochs : int
-        The end of training on all frames after the validation set has chosen (`train.refit`).
+        Length of training on all frames after the validation set has chosen (`train.refit`).
     validation_epochs : int
         Epochs between looks at the validation set.
     l2_start : float
@@ -45,7 +45,7 @@ class TrainingSettings:
     rebuild_epochs: int = 300
     pairs: int = 100
     most_epochs: int = 10000
-    refit_epochs: int = 600
+    refit_epochs: int = 300
     validation_epochs: int = 20
     l2_start: float = 0.1
     l2_factor: float = 0.3

@@ -58,8 +58,6 @@ class TrainingState:
     stopping : EarlyStopping
     looked_at : float
         Epoch of the last look at the validation set.
-    target : float
-        Loss without regularisation at which training ends.
     done : str
         Why training ended, or "".
     """
@@ -80,7 +78,6 @@ class TrainingState:
     failures: int = 0
     fruitless: int = 0
     looked_at: float = 0.0
-    target: float = -np.inf
     done: str = ""
 
     @property
@@ -154,8 +151,7 @@ def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None
 def refit(loss: Loss, settings: TrainingSettings, chosen: TrainingState) -> Iterator[Progress]:
     """Train on all frames, the validation set's too, from the chosen theta and with its regularisation.
 
-    Ends when these frames are fitted as closely as the training set was there, or after `settings.refit_epochs`: more
-    frames at the same errors mean less of a fit to noise.
+    It is short, `settings.refit_epochs`, and the regularisation stays: more frames leave less room to fit noise.
 
     Parameters
     ----------
@@ -166,7 +162,7 @@ def refit(loss: Loss, settings: TrainingSettings, chosen: TrainingState) -> Iter
         Of training with a validation set.
     """
     state = start_training(loss, settings, chosen.chosen)
-    state.epoch, state.l2, state.target = 0.0, chosen.stopping.l2, chosen.stopping.fitted
+    state.epoch, state.l2 = 0.0, chosen.stopping.l2
     loss.l2 = state.l2
     yield from _lbfgs(loss, replace(settings, most_epochs=settings.refit_epochs), None, state)
 
@@ -220,14 +216,14 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
             value, gradient = _evaluated(loss, state)
         looked = None
         if validation is not None and state.epoch - state.looked_at >= settings.validation_epochs:
-            looked, lower = _look(validation, state, loss.fit(value, state.theta))
+            looked, lower = _look(validation, state)
             if lower:
                 _set_l2(loss, state, state.l2 * settings.l2_factor)
                 if matrix is not None:
                     matrix.regularise(state.l2)
                 value, gradient = _evaluated(loss, state)
-        if not state.done:
-            state.done = _end(state, settings, loss.fit(value, state.theta))
+        if state.epoch >= settings.most_epochs and not state.done:
+            state.done = "the number of epochs is reached"
         yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
 
 
@@ -244,17 +240,11 @@ def _evaluated(loss: Loss, state: TrainingState) -> tuple[float, np.ndarray]:
     return (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
 
 
-def _end(state: TrainingState, settings: TrainingSettings, fitted: float) -> str:
-    if fitted <= state.target:
-        return "the structures are fitted as closely as before"
-    return "the number of epochs is reached" if state.epoch >= settings.most_epochs else ""
-
-
-def _look(validation: Loss, state: TrainingState, fitted: float) -> tuple[float, bool]:
+def _look(validation: Loss, state: TrainingState) -> tuple[float, bool]:
     """Validation loss, and whether to lower the regularisation."""
     state.looked_at = state.epoch
     value = validation.value(state.theta)
-    verdict = state.stopping.look(value, state.theta, state.epoch, state.l2, fitted)
+    verdict = state.stopping.look(value, state.theta, state.epoch, state.l2)
     if verdict is Verdict.STOP:
         state.done = "the validation loss does not improve"
     return value, verdict is Verdict.LOWER

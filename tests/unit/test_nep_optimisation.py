@@ -152,11 +152,10 @@ def test_training_fits_a_set_and_stops_by_the_validation_set():
     assert after.force < 0.2 * before.force
     assert unseen.force < 1.5 * after.force
     assert validation.value(state.chosen) == state.stopping.best
-    # all frames, as closely as those of the training set were fitted, or for as long as is allowed
     whole = Loss(frames, FORM, LossWeights(), loss.scaler)
     *_, last = refit(whole, replace(SETTINGS, refit_epochs=60), state)
     assert last.l2 == state.stopping.l2
-    assert whole.fit(last.value, last.state.theta) <= state.stopping.fitted or last.epoch >= 60
+    assert 60 <= last.epoch < 75
     assert whole.value(last.state.theta) < whole.value(state.chosen)
 
 
