@@ -36,6 +36,10 @@ class DatasetSection(Section):
     """Blocks, from 0, for validation instead of a share."""
     test_blocks: tuple[_Block, ...] = ()
     """Blocks, from 0, for testing."""
+    element_energies: Literal["common", "own", "removed"] = "common"
+    """Energies of atoms alone differ by many eV between elements in most DFT codes. "common": the network has to learn
+    them, with one bias; "own": they are fitted to the training set and written as biases of the elements (nep5);
+    "removed": fitted, and left out of the model, whose energies are then relative to them."""
     check: Boolean = True
     """Refuse frames whose labels do not fit together (docs/datasets.md); false takes all that can be read."""
 
@@ -116,8 +120,9 @@ class GradientOptimiser(_Optimiser):
     """Of that of virial components per atom (eV)."""
     epochs: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 10_000
     """Gradients of the whole training set at most; the validation set ends training earlier."""
-    patience: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 10
-    """Looks at the validation set without a better one, after which regularisation falls or training ends."""
+    patience: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    """Looks at the validation set without a better one, after which regularisation falls or training ends; by default
+    about ten."""
     l2: Annotated[float, Field(ge=0.0, le=1e6, strict=True)] = 1e-6
     """Weight of the sum of squares of the numbers, where no validation set finds it."""
 

@@ -9,7 +9,7 @@ over what is labelled. Default weights: 1000, 1 and 5 (eV/atom and eV/A).
 | symbol  | field         |                                           |
 |---------|---------------|-------------------------------------------|
 | w       | energy, ...   | of the three parts                        |
-| omega_s | frame.weight  | of a structure                            |
+| omega_s | frame.weight  | of a structure; omega_s^2 of the energy is multiplied by frame.energy_weight |
 | tau_i   | types         | by the element of the atom                |
 | l2      | l2            | of regularisation                         |
 """
@@ -112,7 +112,7 @@ class Loss:
         if unknown:
             raise InputError(f"type weights: expected elements of the model, got {', '.join(unknown)}")
         known, sizes = geometry.labels.known, geometry.sizes
-        omega = np.array([frame.weight for frame in self.frames])[:, None] ** 2
+        omega = np.array([[f.weight**2 * f.energy_weight, f.weight**2, f.weight**2] for f in self.frames])
         counts = np.array([known[:, 0].sum(), 3 * (known[:, 1] * sizes).sum(), 6 * known[:, 2].sum()])
         parts = np.array([w.energy, w.force, w.virial]) / np.maximum(counts, 1)
         tau = np.array([w.types.get(element, 1.0) for element in self.form.elements])

@@ -74,7 +74,8 @@ class GradientSearch:
         table: Any = job.optimiser
         self._interval = job.execution.look_interval or self.interval
         self.length = table.epochs
-        self._settings = TrainingSettings(seed=job.seed, most_epochs=table.epochs, patience=table.patience,
+        self._settings = TrainingSettings(seed=job.seed, most_epochs=table.epochs,
+                                          patience=table.patience or TrainingSettings.patience,
                                           adam_epochs=min(TrainingSettings.adam_epochs, table.epochs),
                                           validation_epochs=self._interval)
         weights = LossWeights(table.energy_weight, table.force_weight, table.virial_weight, table.l2,

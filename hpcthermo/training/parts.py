@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hpcthermo.datasets.checks import check_dataset, require_good
 from hpcthermo.datasets.files import examine_file, read_dataset
@@ -28,11 +30,15 @@ class Parts:
     Attributes
     ----------
     training, validation, test : list of LabelledFrame
+        Energies without those of the elements, if the job says so.
+    element_energies : dict of str to float
+        That were taken off, eV.
     """
 
     training: list[LabelledFrame]
     validation: list[LabelledFrame]
     test: list[LabelledFrame]
+    element_energies: dict[str, float] = field(default_factory=dict)
 
     def named(self) -> dict[str, list[LabelledFrame]]:
         """Parts that have frames, by name."""
@@ -58,7 +64,34 @@ def read_parts(job: TrainJob) -> Parts:
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
-    return Parts(frames, validation, test)
+    if section.element_energies == "common":
+        return Parts(frames, validation, test)
+    energies = element_energies(frames)
+    return Parts(_without(frames, energies), _without(validation, energies), _without(test, energies), energies)
+
+
+def element_energies(frames: Sequence[LabelledFrame]) -> dict[str, float]:
+    """Energies c_e (eV) for which E_s = sum_e n_e(s) c_e is best in least squares, per atom; the smallest such ones.
+
+    Raises
+    ------
+    InputError
+        If no frame has an energy.
+    """
+    known = [(frame, frame.energy) for frame in frames if frame.energy is not None]
+    if not known:
+        raise InputError('element_energies: expected frames with energies, got none; set "common"')
+    elements = sorted({symbol for frame in frames for symbol in frame.symbols})
+    shares = np.array([[frame.symbols.count(element) / frame.n_atoms for element in elements] for frame, _ in known])
+    found = np.linalg.lstsq(shares, np.array([energy / frame.n_atoms for frame, energy in known]), rcond=1e-8)[0]
+    return dict(zip(elements, found.tolist(), strict=True))
+
+
+def _without(frames: Sequence[LabelledFrame], energies: Mapping[str, float]) -> list[LabelledFrame]:
+    """Frames with the energies of their elements taken off."""
+    return [frame if frame.energy is None else
+            replace(frame, energy=frame.energy - sum(energies.get(symbol, 0.0) for symbol in frame.symbols))
+            for frame in frames]
 
 
 def _read(names: Sequence[str], job: TrainJob) -> list[LabelledFrame]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from hpcthermo.training.snes import write_restart
 if TYPE_CHECKING:
     from hpcthermo.config import TrainJob
     from hpcthermo.domain.comm import Communicator
+    from hpcthermo.potentials.nep_file import NepModel
     from hpcthermo.run import Stop
 
 MODEL_FILE, RESTART_FILE, LOSS_FILE, STATE_FILE = "nep.txt", "nep.restart", "loss.out", "state.npz"
@@ -89,7 +91,8 @@ def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         if resume:
             _restore(run.campaign_folder / STATE_FILE, search, history)
         run.keep_inputs()
-        ended = _train(run, search, form, test, history)
+        own = parts.element_energies if job.dataset.element_energies == "own" else {}
+        ended = _train(run, search, lambda theta: trained_model(form, theta, search.scaler, own), test, history)
         run.stage("errors")
         theta, scaler = search.chosen, search.scaler
         parities = {name: parity_of(frames, form, theta, scaler, **options) for name, frames in parts.named().items()}
@@ -103,11 +106,20 @@ def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
             attributes[f"parity_{name}"] = {"groups": sorted(set(parity.groups))}
         run.finish(quantities, attributes, {
             "precision": job.execution.precision, "optimiser": job.optimiser.name, "ended": ended,
-            "parameters": form.n_parameters, "training_seconds": history.seconds,
+            "parameters": form.n_parameters, "element_energies_eV": parts.element_energies,
+            "training_seconds": history.seconds,
             **{f"frames_{name}": len(getattr(parts, name)) for name in PARTS}})
 
 
-def _train(run: TrainRun, search: Search, form: NepForm, test: Loss | None, history: _History) -> str:
+def trained_model(form: NepForm, theta: np.ndarray, scaler: np.ndarray, energies: Mapping[str, float]) -> NepModel:
+    """The potential with energies of the elements (eV) in its biases, which an atom's energy is less by."""
+    model = form.model(theta, scaler)
+    own = np.array([energies.get(element, 0.0) for element in form.elements])
+    return replace(model, version=5, output_biases=model.output_biases - own) if own.any() else model
+
+
+def _train(run: TrainRun, search: Search, model: Callable[[np.ndarray], NepModel], test: Loss | None,
+           history: _History) -> str:
     """Step the search to its end; why it ended."""
     limit = run.job.execution.max_minutes
     before, start = history.seconds, time.monotonic()
@@ -117,7 +129,7 @@ def _train(run: TrainRun, search: Search, form: NepForm, test: Loss | None, hist
     def save() -> None:
         run.lock.require()
         history.seconds = before + time.monotonic() - start
-        _save(run, search, form, history)
+        _save(run, search, model(search.chosen), history)
 
     for step, look in search.steps():
         if look is not None:
@@ -141,13 +153,13 @@ def _train(run: TrainRun, search: Search, form: NepForm, test: Loss | None, hist
     return ended
 
 
-def _save(run: TrainRun, search: Search, form: NepForm, history: _History) -> None:
+def _save(run: TrainRun, search: Search, model: NepModel, history: _History) -> None:
     """The state, and the best model so far."""
     arrays: dict[str, Any] = {**{f"search/{name}": value for name, value in search.arrays().items()},
               "history": history.table(), "seconds": np.array(history.seconds)}
     with replaced_file(run.campaign_folder / STATE_FILE) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
-    write_nep_file(run.folder / MODEL_FILE, form.model(search.chosen, search.scaler), search.most_neighbors)
+    write_nep_file(run.folder / MODEL_FILE, model, search.most_neighbors)
     if isinstance(search, SnesSearch):
         write_restart(run.folder / RESTART_FILE, search.state)
 

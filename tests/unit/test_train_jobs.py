@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +19,12 @@ from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.nep_file import read_nep_file
-from hpcthermo.training.beginning import model_of_elements, state_of_elements
+from hpcthermo.training.beginning import beginning_of, model_of_elements, state_of_elements
 from hpcthermo.training.load import load_train_job
-from hpcthermo.training.loss import Loss
+from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.nep_in import read_nep_in
 from hpcthermo.training.parameters import form_of
+from hpcthermo.training.parts import read_parts
 from hpcthermo.training.run import run_train
 from hpcthermo.training.snes import Snes, SnesSettings, SnesState, read_restart, utilities, write_restart
 
@@ -58,7 +60,9 @@ def run(folder, out, *options, job="nep.in"):
 @pytest.fixture(scope="module")
 def by_snes(folder):
     out = folder / "snes"
-    assert run(folder, out, "--optimiser", "snes").exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpcthermo.plots.training._QUANTITIES", {"force": ("force", "eV/Å")})
+        assert run(folder, out, "--optimiser", "snes").exit_code == 0
     return out
 
 
@@ -114,7 +118,7 @@ def test_a_nep_in_is_a_whole_job(by_snes):
     assert form_of(model) == replace(FORM, radial_cutoffs=(4.5, 4.5), angular_cutoffs=(4.0, 4.0))
     state = read_restart(by_snes / "nep.restart", form_of(model).n_parameters)
     assert np.all(state.deviation < 1.0)
-    assert (by_snes / "training_loss.png").exists()
+    assert {path.name for path in by_snes.glob("*.png")} == {"training_loss.png", "parity_force.png"}
 
 
 def test_gradients_do_better_and_stop_by_the_frames_held_out(by_snes, by_gradient):
@@ -151,6 +155,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path, opt
     table["dataset"]["validation_share"] = 0.1
     if optimiser == "gradient":
         table["optimiser"] |= {"epochs": 60}
+    else:
+        table["optimiser"] |= {"population": 10}
     table["execution"] = {"threads": 1, "look_interval": 10}
     job = parse_job(table)
     calls = []
@@ -202,6 +208,40 @@ look_interval = 1
     before, after = (read_nep_file(out / "nep.txt") for out in (by_gradient, tmp_path / "out"))
     assert np.array_equal(before.scaler, after.scaler)
     assert np.loadtxt(tmp_path / "out" / "loss.out", ndmin=2)[0, 5] < 1.6 * np.loadtxt(by_gradient / "loss.out")[-1, 5]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_energies_of_elements_are_fitted_and_written_as_biases(folder, tmp_path):
+    """Argon at -1000 eV, krypton at -3000 eV: without them the set is what it was."""
+    frames = pair_frames(8)
+    frames[0] = replace(frames[0], symbols=("Ar",) * 8)
+    away = {"Ar": -1000.0, "Kr": -3000.0}
+    shifted = [replace(frame, energy=frame.energy + sum(away[s] for s in frame.symbols)) for frame in frames]
+    write_dataset(shifted, tmp_path / "train.xyz")
+    (tmp_path / "nep.in").write_text(NEP_IN)
+    table = load_train_job(tmp_path / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"element_energies": "own", "check": False}
+    table["optimiser"] |= {"epochs": 60}
+    run_train(parse_job(table), SingleProcess(), tmp_path, False, None)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    found = summary["run"]["element_energies_eV"]
+    assert found["Kr"] - found["Ar"] == pytest.approx(-2000.0, abs=1.0)
+    assert summary["results"]["energy_rmse_training"]["value"] < 100.0
+    atoms = atoms_of_frame(shifted[1])
+    atoms.calc = Calculator(str(tmp_path / "nep.txt"), precision="double")
+    assert atoms.get_potential_energy() == pytest.approx(shifted[1].energy, abs=2.0)
+
+
+def test_weights_of_energies_count_in_the_loss():
+    frames = pair_frames(3)
+    theta = FORM.start(0)
+    plain = Loss(frames, FORM, LossWeights(1.0, 0.0, 0.0), precision="double")
+    errors = plain.predict(theta).errors[:, 0]
+    weighted = [replace(frames[0], energy_weight=4.0, weight=0.5), *frames[1:]]
+    found = Loss(weighted, FORM, LossWeights(1.0, 0.0, 0.0), plain.scaler, precision="double").value(theta)
+    assert found == pytest.approx((errors**2).mean())
+    assert found != Loss([replace(frames[0], weight=0.5), *frames[1:]], FORM, LossWeights(1.0, 0.0, 0.0), plain.scaler,
+                         precision="double").value(theta)
 
 
 def test_a_model_of_some_elements_gives_them_the_same_energies(by_gradient):
@@ -282,11 +322,11 @@ def test_the_search_does_not_depend_on_interruption_and_threads(tmp_path):
 
 def test_it_finds_the_minimum_of_regularisation():
     """Without errors the loss is known: z goes to 0."""
-    snes = Snes(pair_frames(2), FORM, SnesSettings(energy=0.0, force=0.0, virial=0.0))
+    snes = Snes(pair_frames(1), FORM, SnesSettings(energy=0.0, force=0.0, virial=0.0))
     state = SnesState.start(FORM.n_parameters, 0)
-    losses = [snes.step(state).total for _ in range(60)]
-    assert losses[-1] < 0.75 * losses[0]
-    assert np.abs(state.mean).mean() < 0.8 * np.abs(SnesState.start(FORM.n_parameters, 0).mean).mean()
+    losses = [snes.step(state).total for _ in range(40)]
+    assert losses[-1] < 0.85 * losses[0]
+    assert np.abs(state.mean).mean() < 0.85 * np.abs(SnesState.start(FORM.n_parameters, 0).mean).mean()
 
 
 # ---- bad input -------------------------------------------------------------------------------------
@@ -360,6 +400,24 @@ def test_check_counts_frames_and_numbers(folder, by_gradient):
     assert done.exit_code == 0
     assert "16 frames, 128 atoms" in done.stdout
     assert f"{form_of(read_nep_file(by_gradient / 'nep.txt')).n_parameters:,} numbers" in done.stdout
+
+
+@pytest.mark.slow
+def test_snes_follows_the_curve_of_gpumd(tmp_path):
+    """PbTe, 100 generations: total loss and force error of GPUMD's own run, whose noise is another."""
+    source = Path(__file__).parents[3] / "shared" / "data" / "training" / "pbte"
+    if not source.is_dir():
+        pytest.skip("no training set in ../shared beside this checkout")
+    peer = np.loadtxt(source / "loss.out")[0]
+    job = load_train_job(source / "nep.in", optimiser="snes")
+    frames, form = read_parts(job).training, beginning_of(job)[0]
+    snes, state = Snes(frames, form, SnesSettings(seed=1)), SnesState.start(form.n_parameters, 1)
+    model = read_nep_file(source / "nep.txt")
+    assert snes.scaler == pytest.approx(model.scaler, rel=1e-5)
+    assert snes.most_neighbors == (73, 8)
+    for _ in range(int(peer[0])):
+        last = snes.step(state)
+    assert [last.total, last.l1, last.l2, last.force] == pytest.approx(peer[[1, 2, 3, 5]], rel=0.12)
 
 
 def test_an_individual_without_finite_errors_comes_last(monkeypatch):
