@@ -77,7 +77,7 @@ def speed():
         process, wall = np.min(times, axis=0)
         n = loss.set.geometry.n_atoms
         say(f"PbTe, {precision}, {threads} thread(s): best of 60: {1e6 * process / n:.2f} us of processor and "
-            f"{1e6 * wall / n:.2f} us of wall time per atom and gradient, {n / wall / 1e6:.2f} M atoms/s")
+            f"{1e6 * wall / n:.2f} us of wall time per atom and gradient, {n / process / 1e6:.2f} M atoms/s")
 
 
 def pbte(seeds):
