@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
@@ -58,7 +59,7 @@ class _Calculator:
         atoms = atoms.copy()
         atoms.calc = self.calculator(atoms, mesh, folder)
         try:
-            energy = float(atoms.get_potential_energy(force_consistent=True))
+            energy = _energy(atoms)
             forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
         except (InputError, PhysicsError, ResourceError):
             raise
@@ -74,6 +75,14 @@ class _Calculator:
     def version(self) -> str:
         """Of the code."""
         raise NotImplementedError
+
+
+def _energy(atoms: Atoms) -> float:
+    """The energy whose derivatives forces are; codes with one energy only call it energy, eV."""
+    try:
+        return float(atoms.get_potential_energy(force_consistent=True))
+    except PropertyNotImplementedError:
+        return float(atoms.get_potential_energy())
 
 
 def _require_package(package: str, module: str, install: str) -> None:
