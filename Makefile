@@ -24,7 +24,7 @@ contracts: $(STAMP)
 
 # every GPU kernel to machine code for sm_80 and sm_90, without a GPU
 kernels: $(STAMP)
-	HPCTHERMO_REQUIRE_NVRTC=1 $(VENV)/bin/python -m pytest tests/kernels/test_nvrtc.py
+	HPCTHERMO_REQUIRE_NVRTC=1 $(VENV)/bin/python -m pytest -n 2 tests/kernels/test_nvrtc.py
 
 $(STAMP): $(SOURCES)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
