@@ -32,9 +32,8 @@ from hpcthermo.progress import duration_text
 from hpcthermo.skin import CANDIDATES, TRIAL_SECONDS, TRIAL_STEPS
 
 if TYPE_CHECKING:
-    from hpcthermo.labelling.estimate import LabelEstimate
     from hpcthermo.lattice_jobs.estimate import LatticeEstimate
-    from hpcthermo.training.estimate import TrainEstimate
+    from hpcthermo.task_estimate import TaskEstimate
 
 _REBUILD_PERIOD_FS = 150.0
 _ATOM_SECONDS = 6e-8
@@ -130,7 +129,7 @@ def stage_steps(job: Job) -> list[tuple[int, float]]:
     return stages
 
 
-def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate | LabelEstimate | TrainEstimate:
+def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstimate | TaskEstimate:
     """Validate a job file with everything it names, and estimate its cost.
 
     Raises
@@ -159,7 +158,7 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
 
 
-def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | LabelEstimate | TrainEstimate:
+def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | TaskEstimate:
     """Of a job in one process."""
     if isinstance(job, LabelJob):
         from hpcthermo.labelling.estimate import estimate_label_job

@@ -21,7 +21,7 @@ from hpcthermo.config.lattice_dynamics import (
     TightRelaxation,
 )
 from hpcthermo.config.nemd import NemdSection
-from hpcthermo.config.potential import Potential, spec_of
+from hpcthermo.config.potential import Potential, specs_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
 from hpcthermo.config.stage import MinimizeStage, Stage
 from hpcthermo.config.structure import FileName, Structure
@@ -37,11 +37,6 @@ class AnyJob(Section):
     """Free text; heads the report."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
     """Seed of all random numbers."""
-
-
-def _potential_spec(potential: Any) -> Any:
-    """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
-    return [spec_of(single) for single in potential] if isinstance(potential, tuple) else spec_of(potential)
 
 
 class CommonJob(AnyJob):
@@ -66,7 +61,7 @@ class CommonJob(AnyJob):
     @property
     def potential_spec(self) -> Any:
         """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
-        return _potential_spec(self.potential)
+        return specs_of(self.potential)
 
 
 class NemdJob(CommonJob):
@@ -240,13 +235,13 @@ class TaskJob(AnyJob):
 
     @property
     def device(self) -> str:
-        """Where it computes."""
-        return "cpu"
+        """Where it computes; kinds without [execution] leave that to other programs."""
+        return str(getattr(getattr(self, "execution", None), "device", "cpu"))
 
     @property
     def threads(self) -> int:
         """Threads of the process; 0 for all cores."""
-        return 0
+        return int(getattr(getattr(self, "execution", None), "threads", 0))
 
 
 class LatticeDynamicsJob(TaskJob):
@@ -267,16 +262,6 @@ class LatticeDynamicsJob(TaskJob):
     execution: SingleProcessExecution = SingleProcessExecution()
     """Device and threads."""
 
-    @property
-    def device(self) -> str:
-        """Where it computes."""
-        return self.execution.device
-
-    @property
-    def threads(self) -> int:
-        """Threads of the process; 0 for all cores."""
-        return self.execution.threads
-
     @model_validator(mode="after")
     def _one_source(self) -> Any:
         if self.crystal is not None and (self.structure is not None or self.potential is not None):
@@ -292,7 +277,7 @@ class LatticeDynamicsJob(TaskJob):
     @property
     def potential_spec(self) -> Any:
         """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
-        return _potential_spec(self.potential)
+        return specs_of(self.potential)
 
 
 class ForceConstantsJob(LatticeDynamicsJob):
@@ -389,16 +374,6 @@ class TrainJob(TaskJob):
     """How the loss is made small."""
     execution: TrainingExecution = TrainingExecution()
     """Device, threads, precision and time."""
-
-    @property
-    def device(self) -> str:
-        """Where it computes."""
-        return self.execution.device
-
-    @property
-    def threads(self) -> int:
-        """Threads of the process; 0 for all cores."""
-        return self.execution.threads
 
     @model_validator(mode="after")
     def _has_a_form(self) -> Any:

@@ -84,3 +84,8 @@ _List = Annotated[tuple[_Single, ...], Field(min_length=1, max_length=100), Tag(
 
 #: a path or an embedded name, a table, or a list of these for an overlay
 Potential = Annotated[_Name | _Table | _List, Discriminator(_form)]
+
+
+def specs_of(potential: Any) -> Any:
+    """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
+    return [spec_of(single) for single in potential] if isinstance(potential, tuple) else spec_of(potential)

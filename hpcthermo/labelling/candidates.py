@@ -11,14 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 
 from hpcthermo.building import build_frames
-from hpcthermo.config.potential import spec_of
+from hpcthermo.config.potential import specs_of
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
@@ -129,15 +129,11 @@ def _of_recipe(recipe: Recipe, seed: int) -> Iterator[Candidate]:
         for frame in frames:
             yield Candidate(recipe.group, _with_volume(frame.snapshot), recipe.always)
         return
-    potential = load_potential(_spec(recipe.dynamics.potential), Path.cwd())
+    potential = load_potential(specs_of(recipe.dynamics.potential), Path.cwd())
     for number, frame in enumerate(frames):
         random = np.random.default_rng([seed, number])
         for snapshot in thermal_snapshots(frame.snapshot, recipe.dynamics, potential, random):
             yield Candidate(recipe.group, _with_volume(snapshot), recipe.always)
-
-
-def _spec(potential: Any) -> Any:
-    return [spec_of(single) for single in potential] if isinstance(potential, tuple) else spec_of(potential)
 
 
 def _with_volume(snapshot: Snapshot) -> Snapshot:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,29 +11,13 @@ from hpcthermo.campaign.workers import require_packages
 from hpcthermo.labelling.candidates import build_candidates
 from hpcthermo.labelling.engines import make_engine
 from hpcthermo.labelling.k_points import mesh_of
+from hpcthermo.task_estimate import TaskEstimate
 
 if TYPE_CHECKING:
     from hpcthermo.config.job import LabelJob
 
 
-@dataclass(frozen=True)
-class LabelEstimate:
-    """What `check` found.
-
-    Attributes
-    ----------
-    lines : list of (str, str)
-        What and how much.
-    """
-
-    lines: list[tuple[str, str]]
-
-    def text(self) -> str:
-        """The estimate for people."""
-        return "\n".join(f"{name:<16}{value}" for name, value in self.lines)
-
-
-def estimate_label_job(job: LabelJob) -> LabelEstimate:
+def estimate_label_job(job: LabelJob) -> TaskEstimate:
     """Build the structures of a job and count their wave vectors.
 
     Raises
@@ -68,4 +51,4 @@ def estimate_label_job(job: LabelJob) -> LabelEstimate:
                      ) if engine.files else []
     if lacking:
         lines.append(("rejected", f"structures with {', '.join(lacking)}: no pseudopotential"))
-    return LabelEstimate(lines)
+    return TaskEstimate(lines)

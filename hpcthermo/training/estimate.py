@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
+from hpcthermo.task_estimate import TaskEstimate
 from hpcthermo.training.beginning import beginning_of
 from hpcthermo.training.geometry import degree_of
 from hpcthermo.training.neighbours import pairs_of
@@ -22,24 +22,7 @@ if TYPE_CHECKING:
 _MOST_COUNTED = 20
 
 
-@dataclass(frozen=True)
-class TrainEstimate:
-    """What `check` found.
-
-    Attributes
-    ----------
-    lines : list of (str, str)
-        What and how much.
-    """
-
-    lines: list[tuple[str, str]]
-
-    def text(self) -> str:
-        """The estimate for people."""
-        return "\n".join(f"{name:<16}{value}" for name, value in self.lines)
-
-
-def estimate_train_job(job: TrainJob) -> TrainEstimate:
+def estimate_train_job(job: TrainJob) -> TaskEstimate:
     """Read and check the data set of a job, and count.
 
     Raises
@@ -57,7 +40,7 @@ def estimate_train_job(job: TrainJob) -> TrainEstimate:
               ("optimiser", job.optimiser.name),
               ("memory", f"{_cached_bytes(parts.training, form, job.execution.precision) / 2**20:,.0f} MiB for "
                          "neighbours and functions of distance")]
-    return TrainEstimate(lines)
+    return TaskEstimate(lines)
 
 
 def _cached_bytes(frames: Sequence[LabelledFrame], form: NepForm, precision: str) -> float:
