@@ -23,7 +23,7 @@ from hpcthermo.training.gauss_newton import GaussNewtonSettings
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.settings import TrainingSettings
-from hpcthermo.training.train import refit, start_training, train
+from hpcthermo.training.train import refit, start_refit, start_training, train
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "training"
 RECORD = Path(__file__).with_name("results") / "nep_training.txt"
@@ -114,9 +114,10 @@ def held_out(name, case, frames, unseen, validated, trained, seed=0):
         if time.process_time() - start > 0.75 * LIMIT_S:
             break
     chosen, l2, chosen_at = state.chosen, state.stopping.l2, time.process_time() - start
+    fitted = loss.data_value(chosen)
     whole = Loss([frames[k] for k in (*trained, *validated)], case.form, case.weights, loss.scaler)
     theta = chosen
-    for last in refit(whole, settings, state):
+    for last in refit(whole, settings, start_refit(whole, fitted, settings, state)):
         theta = last.state.theta
         if time.process_time() - start > 0.95 * LIMIT_S:
             break

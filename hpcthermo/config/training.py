@@ -120,9 +120,12 @@ class GradientOptimiser(_Optimiser):
     """Of that of virial components per atom (eV)."""
     epochs: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 10_000
     """Gradients of the whole training set at most; the validation set ends training earlier."""
+    finish_with_all_frames: Boolean = True
+    """Once the validation set has chosen model and regularisation, go on with its frames, too: for 300 epochs at most,
+    and to a loss that the chosen model's fit of its training set allows."""
     patience: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
-    """Looks at the validation set without a better one, after which regularisation falls or training ends; by default
-    about ten."""
+    """Looks at the validation set without a better one, after which regularisation falls or training ends; 8 unless
+    given."""
     l2: Annotated[float, Field(ge=0.0, le=1e6, strict=True)] = 1e-6
     """Weight of the sum of squares of the numbers, where no validation set finds it."""
 

@@ -17,7 +17,7 @@ over what is labelled. Default weights: 1000, 1 and 5 (eV/atom and eV/A).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -122,8 +122,8 @@ class Loss:
         """The loss and its gradient by theta, (n_parameters,) float64."""
         found = self.set.evaluate(theta, self.scaler, self.terms)
         assert found.gradient is not None
-        free = self._without_bias(theta)
-        return self._value(found) + self.l2 * float(free @ free), found.gradient + 2.0 * self.l2 * free
+        return (self._value(found) + self.regularisation(theta),
+                found.gradient + 2.0 * self.l2 * self._without_bias(theta))
 
     def gradient_of_part(self, theta: np.ndarray, part: int) -> np.ndarray:
         """Gradient by one part of the set (`TrainingSet.n_parts`), as large as if it were the whole."""
@@ -134,8 +134,16 @@ class Loss:
 
     def value(self, theta: np.ndarray) -> float:
         """The loss alone."""
+        return self.data_value(theta) + self.regularisation(theta)
+
+    def data_value(self, theta: np.ndarray) -> float:
+        """The loss without regularisation."""
+        return self._value(self.predict(theta))
+
+    def regularisation(self, theta: np.ndarray) -> float:
+        """l2 |theta|^2."""
         free = self._without_bias(theta)
-        return self._value(self.predict(theta)) + self.l2 * float(free @ free)
+        return self.l2 * float(free @ free)
 
     def predict(self, theta: np.ndarray) -> Evaluation:
         """Energies, forces and virials of all frames, without the short-range repulsion, and their errors."""
@@ -182,8 +190,3 @@ class Loss:
         free = theta.copy()
         free[self.form.bias_place] = 0.0
         return free
-
-
-def with_l2(weights: LossWeights, l2: float) -> LossWeights:
-    """The same weights with another regularisation."""
-    return replace(weights, l2=l2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,14 @@ from hpcthermo.training.snes import FIRST_DEVIATION, Snes, SnesSettings, SnesSta
 
 if TYPE_CHECKING:
     from hpcthermo.config import TrainJob
+    from hpcthermo.training.train import Progress, TrainingState
 
 #: state of a search
 Arrays = dict[str, np.ndarray]
+#: why a search ended that had no more time
+TIME_IS_OVER = "the time is over"
+#: before the names of the state of training on all frames
+_LAST = "all frames/"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Look:
         What the best model is chosen by; NaN without validation set.
     theta : (n,) float64
         The model looked at.
+    all_frames : bool
+        Whether the frames of the validation set are trained on, too.
     """
 
     step: float
@@ -50,10 +58,11 @@ class Look:
     training: Errors
     validation: float
     theta: np.ndarray
+    all_frames: bool = False
 
 
 class GradientSearch:
-    """L-BFGS with a Gauss-Newton matrix (`train.train`).
+    """L-BFGS with a Gauss-Newton matrix (`train.train`), at the end on all frames (`train.refit`).
 
     Attributes
     ----------
@@ -73,62 +82,98 @@ class GradientSearch:
 
         table: Any = job.optimiser
         self._interval = job.execution.look_interval or self.interval
-        self.length = table.epochs
         self._settings = TrainingSettings(seed=job.seed, most_epochs=table.epochs,
                                           patience=table.patience or TrainingSettings.patience,
                                           adam_epochs=min(TrainingSettings.adam_epochs, table.epochs),
+                                          refit_epochs=min(TrainingSettings.refit_epochs, table.epochs),
                                           validation_epochs=self._interval)
         weights = LossWeights(table.energy_weight, table.force_weight, table.virial_weight, table.l2,
                               {name: factor**2 for name, factor in table.element_weights.items()})
         options: Any = {"precision": job.execution.precision, "threads": threads, "device": job.execution.device}
-        self._loss = Loss(parts.training, form, weights, beginning.scaler, **options)
+        self._loss: Loss = Loss(parts.training, form, weights, beginning.scaler, **options)
         self.scaler, self.most_neighbors = self._loss.scaler, self._loss.set.geometry.most_neighbors
         self._validation = Loss(parts.validation, form, weights, self.scaler, **options) if parts.validation else None
+        self._make_whole = partial(Loss, [*parts.training, *parts.validation], form, weights, self.scaler, **options)
         self._state = start_training(self._loss, self._settings, beginning.theta)
+        self._with_all = bool(parts.validation) and table.finish_with_all_frames
+        self.length = table.epochs + self._with_all * self._settings.refit_epochs
+        self._last: TrainingState | None = None
         self._looked = 0.0
 
     @property
     def chosen(self) -> np.ndarray:
         """The best model so far, (n,) float64."""
+        return self.validated if self._last is None else self._last.chosen
+
+    @property
+    def validated(self) -> np.ndarray:
+        """The best model that has not seen the validation set, (n,) float64."""
         return self._state.chosen
 
     @property
     def done(self) -> str:
         """Why the search has ended, or ""."""
-        return self._state.done
+        if self._last is None:
+            return self._state.done
+        return f"{self._state.done}; with all frames: {self._last.done}"
+
+    def hasten(self) -> None:
+        """Most of the time is over: end what the validation set decides."""
+        if self._with_all and self._last is None and self._state.stopping.theta is not None:
+            self._state.done = self._state.done or TIME_IS_OVER
 
     def steps(self) -> Iterator[tuple[float, Look | None]]:
         """Epochs done, and a look where there was one."""
-        from hpcthermo.training.train import train
+        from hpcthermo.training.train import refit, start_refit, train
 
-        for progress in train(self._loss, self._settings, self._validation, self._state):
+        if self._last is None:
+            yield from self._looks(train(self._loss, self._settings, self._validation, self._state), 0.0)
+        if not self._with_all or self._state.stopping.theta is None:
+            return
+        fitted = self._loss.data_value(self.validated)
+        # the sets need not be in memory at the same time
+        del self._loss
+        self._validation = None
+        self._loss = self._make_whole()
+        self.most_neighbors = self._loss.set.geometry.most_neighbors
+        if self._last is None:
+            self._last = start_refit(self._loss, fitted, self._settings, self._state)
+            self._looked = self._state.epoch
+        yield from self._looks(refit(self._loss, self._settings, self._last), self._state.epoch)
+
+    def _looks(self, training: Iterator[Progress], before: float) -> Iterator[tuple[float, Look | None]]:
+        """Epochs with those done before, and looks."""
+        for progress in training:
+            state, epoch = progress.state, before + progress.epoch
             due = progress.validation is not None or (
-                (self._validation is None or progress.phase == "adam")
-                and progress.epoch - self._looked >= self._interval)
+                (self._validation is None or progress.phase == "adam") and epoch - self._looked >= self._interval)
             look = None
-            if due or self._state.done:
-                self._looked = progress.epoch
-                theta = self._state.theta.copy()
-                found = self._loss.predict(theta)
-                free = theta.copy()
-                free[self._loss.form.bias_place] = 0.0
-                l2 = self._loss.l2 * float(free @ free)
+            if due or state.done:
+                self._looked = epoch
+                theta = state.theta.copy()
+                l2 = self._loss.regularisation(theta)
                 value = progress.value if math.isfinite(progress.value) else self._loss.value(theta)
-                look = Look(progress.epoch, value, 0.0, l2, self._loss.errors_of(found),
-                            math.nan if progress.validation is None else progress.validation, theta)
-            yield progress.epoch, look
+                look = Look(epoch, value, 0.0, l2, self._loss.errors(theta),
+                            math.nan if progress.validation is None else progress.validation, theta,
+                            self._last is not None)
+            yield epoch, look
 
     def arrays(self) -> Arrays:
         """The state."""
         from hpcthermo.training.checkpoint import state_arrays
 
-        return {**state_arrays(self._state), "looked": np.array(self._looked)}
+        last = {} if self._last is None else state_arrays(self._last)
+        return {**state_arrays(self._state), **{f"{_LAST}{name}": value for name, value in last.items()},
+                "looked": np.array(self._looked)}
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from a state."""
         from hpcthermo.training.checkpoint import restored_state
 
-        self._state = restored_state(self._state, arrays)
+        template = self._state
+        self._state = restored_state(template, arrays)
+        last = {name.removeprefix(_LAST): value for name, value in arrays.items() if name.startswith(_LAST)}
+        self._last = restored_state(template, last) if last else None
         self._looked = float(arrays["looked"])
 
 
@@ -165,6 +210,14 @@ class SnesSearch:
     def chosen(self) -> np.ndarray:
         """The best model on the validation set so far; without one the last that was looked at."""
         return self._best
+
+    @property
+    def validated(self) -> np.ndarray:
+        """The same: it has not seen the validation set."""
+        return self._best
+
+    def hasten(self) -> None:
+        """Nothing follows that would need time."""
 
     def steps(self) -> Iterator[tuple[float, Look | None]]:
         """Generations done, and a look where there was one."""

@@ -26,7 +26,7 @@ from hpcthermo.results import Quantity, Results, Table, entry, replaced_file, wr
 from hpcthermo.task_run import TaskRun
 from hpcthermo.training.beginning import beginning_of
 from hpcthermo.training.loss import Errors, Loss
-from hpcthermo.training.optimisers import OPTIMISERS, Look, Search, SnesSearch
+from hpcthermo.training.optimisers import OPTIMISERS, TIME_IS_OVER, Look, Search, SnesSearch
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.parity import Parity, parity_of, write_parity_files
 from hpcthermo.training.parts import PARTS, read_parts
@@ -41,10 +41,14 @@ if TYPE_CHECKING:
 MODEL_FILE, RESTART_FILE, LOSS_FILE, STATE_FILE = "nep.txt", "nep.restart", "loss.out", "state.npz"
 #: seconds between saved states
 _SAVE_INTERVAL = 60.0
+#: of the time, after which the search is told to come to its end
+_MOST_OF_THE_TIME = 0.85
 #: columns of the history: those of loss.out and the validation loss
 _HISTORY = {"step": "1", "total": "1", "l1": "1", "l2": "1", "energy_training": "eV/atom", "force_training": "eV/A",
             "virial_training": "eV/atom", "energy_test": "eV/atom", "force_test": "eV/A", "virial_test": "eV/atom",
-            "validation": "1"}
+            "validation": "1", "all_frames": "1"}
+#: line of loss.out
+_WITH_ALL = "# from here on the frames of the validation set are trained on, too"
 #: errors on frames that were held out may be this much larger than those on frames that were trained on
 MOST_LARGER_OUTSIDE = 3.0
 
@@ -72,7 +76,7 @@ class _History:
         tested = (np.nan,) * 3 if test is None else (test.energy, test.force, test.virial)
         train = look.training
         self.rows.append([look.step, look.total, look.l1, look.l2, train.energy, train.force, train.virial, *tested,
-                          look.validation])
+                          look.validation, float(look.all_frames)])
 
     def table(self) -> np.ndarray:
         return np.array(self.rows).reshape(-1, len(_HISTORY))
@@ -95,7 +99,9 @@ def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         ended = _train(run, search, lambda theta: trained_model(form, theta, search.scaler, own), test, history)
         run.stage("errors")
         theta, scaler = search.chosen, search.scaler
-        parities = {name: parity_of(frames, form, theta, scaler, **options) for name, frames in parts.named().items()}
+        # frames of the validation set may have been trained on at last
+        parities = {name: parity_of(frames, form, search.validated if name == "validation" else theta, scaler,
+                                    **options) for name, frames in parts.named().items()}
         for name, suffix in (("training", "train"), ("test", "test")):
             if name in parities:
                 write_parity_files(parities[name], folder, suffix)
@@ -141,9 +147,13 @@ def _train(run: TrainRun, search: Search, model: Callable[[np.ndarray], NepModel
             save()
             raise
         now = time.monotonic()
-        if limit is not None and before + now - start > 60.0 * limit:
-            ended = "the time is over"
-            break
+        if limit is not None:
+            used = (before + now - start) / (60.0 * limit)
+            if used > 1.0:
+                ended = TIME_IS_OVER
+                break
+            if used > _MOST_OF_THE_TIME:
+                search.hasten()
         if now - saved > _SAVE_INTERVAL:
             save()
             saved = time.monotonic()
@@ -180,10 +190,22 @@ def _restore(path: Path, search: Search, history: _History) -> None:
 
 
 def loss_text(history: np.ndarray) -> str:
-    """Text of loss.out: step, loss, its two regularisations, errors of energy, force and virial, training and test."""
+    """Text of loss.out: step, loss, its two regularisations, errors of energy, force and virial, training and test.
+
+    A comment says where training on the frames of the validation set, too, begins.
+    """
     rows = np.nan_to_num(history[:, :10], nan=0.0, posinf=0.0, neginf=0.0)
-    return "".join(f"{round(row[0]):<8d}" + "".join(f"{value:<13.6g}" for value in row[1:]).rstrip() + "\n"
-                   for row in rows)
+    lines = [f"{round(row[0]):<8d}" + "".join(f"{value:<13.6g}" for value in row[1:]).rstrip() for row in rows]
+    begin = _first_with_all(history)
+    if begin is not None:
+        lines.insert(begin, _WITH_ALL)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _first_with_all(history: np.ndarray) -> int | None:
+    """First row of training on all frames, if there is one."""
+    found = np.flatnonzero(history[:, list(_HISTORY).index("all_frames")])
+    return int(found[0]) if len(found) else None
 
 
 def _loss_quantities(history: _History, counts: str) -> dict[str, Quantity]:

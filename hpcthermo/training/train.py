@@ -26,6 +26,8 @@ _SCALE_EVERY = 10
 #: line searches in a row that may fail before a new matrix is made, and new matrices in a row without a step
 _MOST_FAILURES, _MOST_MATRICES = 3, 2
 _NOISE_IN_DOUBLE = 1e-12
+#: training on all frames may make their loss this much smaller in any case
+_LEAST_GAIN = 0.9
 
 
 @dataclass
@@ -58,6 +60,8 @@ class TrainingState:
     stopping : EarlyStopping
     looked_at : float
         Epoch of the last look at the validation set.
+    target : float
+        Loss without regularisation at which training ends.
     done : str
         Why training ended, or "".
     """
@@ -78,6 +82,7 @@ class TrainingState:
     failures: int = 0
     fruitless: int = 0
     looked_at: float = 0.0
+    target: float = -np.inf
     done: str = ""
 
     @property
@@ -137,32 +142,48 @@ def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None
         To go on from; it is changed.
     """
     state = start_training(loss, settings) if state is None else state
+    if validation is not None:
+        validation.l2 = 0.0
     yield from _adam(loss, settings, state)
     if np.isnan(state.l2):
         if validation is None:
             state.l2 = loss.l2
         else:
-            loss.l2 = 0.0
-            state.l2 = settings.l2_start * loss.value(state.theta) / loss.form.n_parameters
+            state.l2 = settings.l2_start * loss.data_value(state.theta) / loss.form.n_parameters
     loss.l2 = state.l2
     yield from _lbfgs(loss, settings, validation, state)
 
 
-def refit(loss: Loss, settings: TrainingSettings, chosen: TrainingState) -> Iterator[Progress]:
-    """Train on all frames, the validation set's too, from the chosen theta and with its regularisation.
+def start_refit(loss: Loss, fitted: float, settings: TrainingSettings, chosen: TrainingState) -> TrainingState:
+    """State before the first step of `refit`: the theta that a validation set has chosen, and its regularisation.
 
-    It is short, `settings.refit_epochs`, and the regularisation stays: more frames leave less room to fit noise.
+    Where p numbers fit noise sigma, the mean square error of the N frames trained on is T = sigma^2 (1 - p/N), that of
+    M others V = sigma^2 (1 + p/N), and that of all W = (N T + M V)/(N + M). As many numbers fit all N + M frames to
+    sigma^2 (1 - p/(N + M)) = (T + W)/2: a smaller loss is one of more numbers than the validation set has chosen.
 
     Parameters
     ----------
     loss : Loss
-        Of all frames, with the scaler that was trained with.
+        Of all frames, with the scaler of those that were trained on.
+    fitted : float
+        Loss of those, at what was chosen and without regularisation.
     settings : TrainingSettings
     chosen : TrainingState
         Of training with a validation set.
     """
     state = start_training(loss, settings, chosen.chosen)
     state.epoch, state.l2 = 0.0, chosen.stopping.l2
+    whole = loss.data_value(chosen.chosen)
+    # by chance the frames held out may be the easier ones
+    state.target = min(0.5 * (fitted + whole), _LEAST_GAIN * whole)
+    return state
+
+
+def refit(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Iterator[Progress]:
+    """Train on all frames, the validation set's too, from the state of `start_refit` or a later one.
+
+    It ends at the loss that `start_refit` states, or after `settings.refit_epochs`; the regularisation stays.
+    """
     loss.l2 = state.l2
     yield from _lbfgs(loss, replace(settings, most_epochs=settings.refit_epochs), None, state)
 
@@ -222,9 +243,15 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
                 if matrix is not None:
                     matrix.regularise(state.l2)
                 value, gradient = _evaluated(loss, state)
-        if state.epoch >= settings.most_epochs and not state.done:
-            state.done = "the number of epochs is reached"
+        state.done = state.done or _end(loss, settings, state, value)
         yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
+
+
+def _end(loss: Loss, settings: TrainingSettings, state: TrainingState, value: float) -> str:
+    """Why training has come to its end, or ""."""
+    if value - loss.regularisation(state.theta) <= state.target:
+        return "the loss is as small as more frames allow"
+    return "the number of epochs is reached" if state.epoch >= settings.most_epochs else ""
 
 
 def _direction(state: TrainingState, gradient: np.ndarray, matrix: GaussNewton) -> np.ndarray:

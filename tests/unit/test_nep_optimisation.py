@@ -13,7 +13,7 @@ from hpcthermo.training.lbfgs import Pairs, line_search
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.settings import TrainingSettings
-from hpcthermo.training.train import refit, start_training, train
+from hpcthermo.training.train import refit, start_refit, start_training, train
 
 FORM = NepForm(("Ar", "Kr"), (4.5, 5.0), (3.6, 4.0), (2, 1), (4, 3), 2, ("222",), 4)
 ALL_ROWS = GaussNewtonSettings(rows_per_parameter=1e9)
@@ -153,10 +153,34 @@ def test_training_fits_a_set_and_stops_by_the_validation_set():
     assert unseen.force < 1.5 * after.force
     assert validation.value(state.chosen) == state.stopping.best
     whole = Loss(frames, FORM, LossWeights(), loss.scaler)
-    *_, last = refit(whole, replace(SETTINGS, refit_epochs=60), state)
+    fitted = loss.data_value(state.chosen)
+    begin = start_refit(whole, fitted, SETTINGS, state)
+    assert begin.target <= 0.5 * (fitted + whole.data_value(state.chosen))
+    *_, last = refit(whole, replace(SETTINGS, refit_epochs=60), begin)
     assert last.l2 == state.stopping.l2
-    assert 60 <= last.epoch < 75
+    assert last.epoch < 75
+    assert (last.epoch >= 60) != (whole.data_value(last.state.theta) <= begin.target)
     assert whole.value(last.state.theta) < whole.value(state.chosen)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_model_at_the_end_is_not_overfitted(seed):
+    """Labels with noise, ten frames: going on to fit them doubles the error of frames held out."""
+    random = np.random.default_rng(seed)
+    clean = pair_frames(40, seed)
+    noisy = [replace(frame, energy=frame.energy + 0.016 * random.normal(), virial=None,
+                     forces=frame.forces + 0.05 * random.normal(size=(8, 3))) for frame in clean[:10]]
+    form = NepForm(("Ar", "Kr"), (4.5, 5.0), (3.6, 4.0), (4, 4), (6, 5), 3, ("222",), 12)
+    weights, settings = LossWeights(virial=0.0), TrainingSettings(seed=seed, most_epochs=600)
+    loss = Loss(noisy[:8], form, weights)
+    validation, unseen = (Loss(frames, form, weights, loss.scaler) for frames in (noisy[8:], clean[10:]))
+    *_, last = train(loss, settings, validation)
+    state = last.state
+    chosen = unseen.errors(state.chosen).force
+    assert unseen.errors(state.theta).force > 1.5 * chosen
+    whole = Loss(noisy, form, weights, loss.scaler)
+    *_, last = refit(whole, settings, start_refit(whole, loss.data_value(state.chosen), settings, state))
+    assert unseen.errors(last.state.chosen).force < chosen
 
 
 def test_training_goes_on_from_its_state_with_the_same_bits():

@@ -19,6 +19,7 @@ from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.nep_file import read_nep_file
+from hpcthermo.results import read_results
 from hpcthermo.training.beginning import beginning_of, model_of_elements, state_of_elements
 from hpcthermo.training.load import load_train_job
 from hpcthermo.training.loss import Loss, LossWeights
@@ -180,6 +181,49 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path, opt
     run_train(job, SingleProcess(), parts, True, None)
     for name in ("nep.txt", "loss.out"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"]["validation_share"] = 0.1
+    table["optimiser"] |= {"epochs": 70}
+    table["execution"] = {"threads": 1, "look_interval": 5}
+    job, calls, outs = parse_job(table), [], [tmp_path / name for name in ("whole", "parts", "without")]
+    for out in outs:
+        out.mkdir()
+    run_train(job, SingleProcess(), outs[0], False, lambda: calls.append(1) or 0)
+    history = read_results(outs[0] / "results.h5").group("loss")
+    all_frames = history["all_frames"].values.astype(bool)
+    assert not all_frames[0]
+    assert all_frames.sum() > 1
+    assert np.isnan(history["validation"].values[all_frames]).all()
+    assert np.all(np.diff(history["step"].values) > 0)
+    text = (outs[0] / "loss.out").read_text().split("\n")
+    assert text[np.argmax(all_frames)].startswith("#")
+    assert len(np.loadtxt(outs[0] / "loss.out")) == len(all_frames)
+    # one interruption before, one within
+    left = [len(calls) // 2]
+
+    def early():
+        left[0] -= 1
+        return STOP if left[0] == 0 else 0
+
+    for stop in (early, lambda: STOP if "#" in (outs[1] / "loss.out").read_text() else 0):
+        with pytest.raises(Requeue):
+            run_train(job, SingleProcess(), outs[1], stop is not early, stop)
+    with np.load(outs[1] / "training" / "state.npz") as stored:
+        assert any("all frames/" in name for name in stored.files)
+    run_train(job, SingleProcess(), outs[1], True, None)
+    for name in ("nep.txt", "loss.out"):
+        assert (outs[1] / name).read_bytes() == (outs[0] / name).read_bytes()
+    table["optimiser"]["finish_with_all_frames"] = False
+    run_train(parse_job(table), SingleProcess(), outs[2], False, None)
+    assert not read_results(outs[2] / "results.h5").group("loss")["all_frames"].values.any()
+    assert (outs[2] / "nep.txt").read_bytes() != (outs[0] / "nep.txt").read_bytes()
+    # what is said of the validation set is of the model that has not seen it
+    assert np.array_equal(*(read_results(out / "results.h5").group("parity_validation")["force"].values
+                            for out in (outs[0], outs[2])))
 
 
 @pytest.mark.usefixtures("without_figures")
