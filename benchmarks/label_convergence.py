@@ -25,7 +25,7 @@ from hpcthermo.campaign.workers import Processes
 from hpcthermo.config import LabelJob, load_job
 from hpcthermo.labelling.candidates import STRUCTURES_FILE, read_candidates
 from hpcthermo.labelling.k_points import mesh_of
-from hpcthermo.labelling.task import LabelStructures, label_task
+from hpcthermo.labelling.task import LabelStructures
 from hpcthermo.units import PRESSURE_GPA
 
 #: one structure of each of these classes, the second of its class
@@ -50,12 +50,12 @@ def finer(engine: Any) -> dict[str, tuple[Any, float]]:
 def labels(job: LabelJob, engine: Any, scale: float, structures: list[tuple[str, Atoms]], folder: Path) -> list[Any]:
     """Records of the structures with an engine."""
     spacings = {recipe.group: recipe.k_spacing_per_A or engine.k_points.k_spacing_per_A for recipe in job.recipe}
-    tasks = [label_task(atoms.cell.array, atoms.positions, atoms.numbers,
-                        mesh_of(engine, spacings[group] / scale, atoms.cell.array, atoms.positions))
+    function = LabelStructures(engine)
+    tasks = [function.task(atoms, mesh_of(engine, spacings[group] / scale, atoms.cell.array, atoms.positions))
              for group, atoms in structures]
     workers = Processes(len(os.sched_getaffinity(0)))
     try:
-        records = run_campaign(LabelStructures(engine), tasks, folder, workers)
+        records = run_campaign(function, tasks, folder, workers, former_keys=function.former_keys(tasks))
     finally:
         workers.close()
     records.require_all()

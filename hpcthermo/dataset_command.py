@@ -11,12 +11,11 @@ from hpcthermo.datasets.findings import Finding
 from hpcthermo.datasets.frames import BadFrame, LabelledFrame
 from hpcthermo.datasets.statistics import dataset_statistics, statistics_lines, statistics_table
 from hpcthermo.errors import InputError
-from hpcthermo.plots.dataset import draw_dataset
+from hpcthermo.plots.dataset import DATASET_FIGURE, draw_dataset
 from hpcthermo.results import write_summary
 
 #: findings of one severity that are printed
 _SHOWN = 20
-FIGURE_FILE = "dataset.png"
 
 
 def dataset_command(sources: Sequence[Path], *, species: Sequence[str] | None = None, output: Path | None = None,
@@ -104,7 +103,7 @@ def _write_report(frames: Sequence[LabelledFrame], report: DatasetReport, names:
                   ) -> Iterator[str]:
     statistics = dataset_statistics(frames)
     folder.mkdir(parents=True, exist_ok=True)
-    yield f"wrote {draw_dataset(statistics, folder / FIGURE_FILE)}"
+    yield f"wrote {draw_dataset(statistics, folder / DATASET_FIGURE)}"
     checks = {f"{k}": {"passed": finding.severity != "refused", "detail": f"{_name(finding, names)}: {finding.reason}"}
               for k, finding in enumerate(report.findings)}
     write_summary(folder, statistics_table(statistics), checks, {"consistency": report.facts})

@@ -59,6 +59,7 @@ _CAPTIONS = {
     "parity_energy": "Energies per atom by the model and by the labels.",
     "parity_force": "Components of forces by the model and by the labels.",
     "parity_virial": "Components of virials per atom by the model and by the labels.",
+    "dataset": "Labels: frames by group, distributions of energy, pressure, volume, nearest distance and force.",
     "moire_map": "Upper layer coloured by local stacking, distance to the lower layer, interlayer energy and height.",
 }
 

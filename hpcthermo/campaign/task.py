@@ -88,8 +88,8 @@ def _canonical(name: str, array: np.ndarray) -> np.ndarray:
 _LITTLE = sys.byteorder == "little"
 
 
-class TaskFunction(Protocol):
-    """A pure function of a task; an object that can be pickled and is sent to each worker once."""
+class Named(Protocol):
+    """What of a function is in the keys of its tasks."""
 
     @property
     def name(self) -> str:
@@ -100,16 +100,20 @@ class TaskFunction(Protocol):
         """Raised whenever results would change."""
 
     @property
+    def shared(self) -> Inputs:
+        """Inputs that all tasks share."""
+
+
+class TaskFunction(Named, Protocol):
+    """A pure function of a task; an object that can be pickled and is sent to each worker once."""
+
+    @property
     def units(self) -> Mapping[str, str]:
         """Unit of each array of a record ("1" for pure numbers)."""
 
     @property
     def thread_safe(self) -> bool:
         """Whether threads may share one state; otherwise each prepares its own."""
-
-    @property
-    def shared(self) -> Inputs:
-        """Inputs that all tasks share."""
 
     def prepare(self) -> Any:
         """What is made once per worker and used by all its tasks (a potential with its engine)."""
@@ -140,7 +144,7 @@ class Record:
     failure: str = ""
 
 
-def task_keys(function: TaskFunction, tasks: Sequence[Inputs]) -> list[str]:
+def task_keys(function: Named, tasks: Sequence[Inputs]) -> list[str]:
     """Content hashes of tasks of a function."""
     import hashlib
 

@@ -247,13 +247,14 @@ class _ForceFit:
             right = sum(w * (A.T @ F) for w, A, F in zip(weights, rows, labels.forces, strict=True))
             self.gram, self.right = gram / np.outer(self.scale, self.scale) / total, right / self.scale / total
             self.gram += _RIDGE * np.trace(self.gram) / len(self.gram) * np.eye(len(self.gram))
-            self.coefficients = np.linalg.solve(self.gram, self.right) / self.scale
+            scaled = np.linalg.solve(self.gram, self.right)
+            self.coefficients = scaled / self.scale
             misfits = np.array([_rms(F - A @ self.coefficients) for A, F in zip(rows, labels.forces, strict=True)])
         self.typical = _typical(misfits)
         self.of_kind = {kind: _typical(misfits[[other == kind for other in labels.kinds]])
                         for kind in set(labels.kinds)}
         self.left = _typical(misfits / sizes)
-        self.least = self.misfit(self.coefficients * self.scale)
+        self.least = self.misfit(scaled)
         self.inverse = np.linalg.inv(self.gram)
         self.usual = float(np.median([self.leverage(A) for A in rows]))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
 from hpcthermo.labelling.labels import Labels
-from hpcthermo.labelling.programs import require_program
+from hpcthermo.labelling.programs import guarded_command, require_program
 
-_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "k_points"}
+_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "k_points", "scf_steps"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,15 @@ class _Calculator:
         return settings
 
     @property
-    def files(self) -> dict[str, str]:
+    def elements(self) -> tuple[str, ...]:
+        """Files do not depend on elements."""
+        return ()
+
+    def lacking(self, element: str) -> str:
+        """What calculators can compute is not known beforehand."""
+        return ""
+
+    def files(self, elements: Collection[str]) -> dict[str, str]:
         """SHA-256 of files that arguments name."""
         arguments = getattr(self.table, "arguments", {})
         return {name: file_sha256(Path(value)) for name, value in sorted(arguments.items())
@@ -195,7 +204,9 @@ class Cp2k(_Calculator):
                         f"        ELECTRONIC_TEMPERATURE [K] {kelvin:.6f}\n      &END SMEAR")
         dispersion = "" if table.dispersion == "none" else _CP2K_DISPERSION.format(functional=table.functional)
         text = _CP2K_INPUT.format(mesh=" ".join(map(str, mesh)), smearing=smearing, dispersion=dispersion)
-        return CP2K(command=table.command, directory=str(folder), label="cp2k", basis_set=table.basis_set,
+        # ASE starts a shell, which becomes the guardian
+        command = "exec " + shlex.join(guarded_command(shlex.split(table.command), 3600.0 * table.time_limit_h))
+        return CP2K(command=command, directory=str(folder), label="cp2k", basis_set=table.basis_set,
                     basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
                     cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True, inp=text,
                     print_level="LOW")

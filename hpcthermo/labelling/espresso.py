@@ -8,6 +8,7 @@ D3(BJ) (J. Comput. Chem. 32, 1456 (2011)) does not have: it is off here. The ene
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,10 @@ import numpy as np
 from ase import Atoms
 from ase.units import Rydberg
 
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels
-from hpcthermo.labelling.programs import complaint, require_program, run_program
+from hpcthermo.labelling.labels import Labels, require_elements
+from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
     from hpcthermo.config.labelling import EspressoEngine
@@ -34,8 +35,8 @@ _DISPERSIONS: dict[str, tuple[dict[str, Any], str]] = {
     "d3bj": ({"vdw_corr": "dft-d3", "dftd3_version": 4, "dftd3_threebody": False}, r"DFT-D3 Dispersion\s*="),
     "xdm": ({"vdw_corr": "xdm"}, r"Dispersion XDM Correction\s*="),
 }
-#: not part of the settings: where and on what it is computed
-_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "pseudopotential_folder", "k_points"}
+#: not part of the settings: where and on what it is computed, and for how long it is tried
+_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "pseudopotential_folder", "k_points", "scf_steps"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,28 @@ class Espresso:
         kept = self.table.model_dump(mode="json", exclude=_PLACES | {"pseudopotentials"})
         return {**kept, "threebody_dispersion": False}
 
-    @cached_property
-    def files(self) -> dict[str, str]:
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Those with a pseudopotential."""
+        return tuple(sorted(self.table.pseudopotentials))
+
+    def files(self, elements: Collection[str]) -> dict[str, str]:
         """SHA-256 of the pseudopotentials that are there, by element."""
-        return {element: file_sha256(self._pseudopotential(element)) for element in sorted(self.table.pseudopotentials)
+        return {element: found for element, found in self._hashes.items() if element in elements}
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        return {element: file_sha256(self._pseudopotential(element)) for element in self.elements
                 if self._pseudopotential(element).is_file()}
+
+    def lacking(self, element: str) -> str:
+        """See `LabellingEngine.lacking`."""
+        if element not in self.table.pseudopotentials:
+            return f"no pseudopotential for {element}: add it to engine.pseudopotentials"
+        if not self._pseudopotential(element).is_file():
+            return (f"pseudopotential for {element} is missing: {self.table.pseudopotentials[element]} is not in "
+                    "engine.pseudopotential_folder")
+        return ""
 
     def require(self) -> None:
         """See `LabellingEngine.require`."""
@@ -69,29 +87,27 @@ class Espresso:
         """See `LabellingEngine.label`."""
         from ase.io.espresso import write_espresso_in
 
-        for element in sorted(set(atoms.symbols)):
-            self._require_pseudopotential(element)
+        require_elements(self, atoms)
         with (folder / "pw.in").open("w") as file:
             write_espresso_in(file, self._with_moments(atoms), input_data=self._input(folder), kpts=mesh,
                               koffset=(0, 0, 0), pseudopotentials=dict(self.table.pseudopotentials))
-        run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h, ("-in", "pw.in"))
+        try:
+            seconds = run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h,
+                                  ("-in", "pw.in"), cores=self.table.cores)
+        except PhysicsError:  # an SCF that does not converge ends with code 2
+            self._refuse_unconverged((folder / _OUTPUT).read_text(errors="replace"))
+            raise
         text = (folder / _OUTPUT).read_text(errors="replace")
         self._require_converged(text, folder)
         facts = {"scf_steps": _number(text, r"convergence has been achieved in\s+(\d+)", "number of SCF steps"),
-                 "k_points": float(np.prod(mesh)), "dispersion_energy": self._dispersion(text)}
+                 "k_points": float(np.prod(mesh)), "dispersion_energy": self._dispersion(text),
+                 "processor_seconds": seconds}
         if self.table.starting_magnetization is not None:
             facts["magnetization"] = _number(text, r"total magnetization\s+=\s+(\S+)", "magnetization")
         return self._read(folder, atoms, text, facts)
 
     def _pseudopotential(self, element: str) -> Path:
         return Path(self.table.pseudopotential_folder) / self.table.pseudopotentials[element]
-
-    def _require_pseudopotential(self, element: str) -> None:
-        if element not in self.table.pseudopotentials:
-            raise InputError(f"no pseudopotential for {element}: add it to engine.pseudopotentials")
-        if not self._pseudopotential(element).is_file():
-            raise InputError(f"pseudopotential for {element} is missing: "
-                             f"{self.table.pseudopotentials[element]} is not in engine.pseudopotential_folder")
 
     def _input(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Namelists; keywords of the user come last."""
@@ -123,13 +139,17 @@ class Espresso:
         return Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True,
                      magmoms=[moments.get(symbol, 0.0) for symbol in atoms.symbols])
 
-    def _require_converged(self, text: str, folder: Path) -> None:
+    def _refuse_unconverged(self, text: str) -> None:
         if "convergence NOT achieved" in text:
             accuracy = re.findall(r"estimated scf accuracy\s+<\s+(\S+) Ry", text)
             left = f", estimated error {float(accuracy[-1]) * Rydberg:.2g} eV" if accuracy else ""
             raise PhysicsError(f"SCF did not converge in {self.table.scf_steps} steps{left} (engine.scf_steps, "
                                "engine.scf_tolerance_eV)")
+
+    def _require_converged(self, text: str, folder: Path) -> None:
+        self._refuse_unconverged(text)
         if "JOB DONE" not in text or "convergence has been achieved" not in text:
+            require_space(folder)
             raise PhysicsError(f"output of pw.x is not complete ({complaint(folder, _OUTPUT)})")
 
     def _dispersion(self, text: str) -> float:

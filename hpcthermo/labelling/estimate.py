@@ -11,6 +11,7 @@ from hpcthermo.campaign.workers import require_packages
 from hpcthermo.labelling.candidates import build_candidates
 from hpcthermo.labelling.engines import make_engine
 from hpcthermo.labelling.k_points import mesh_of
+from hpcthermo.labelling.labels import lacking
 from hpcthermo.task_estimate import TaskEstimate
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def estimate_label_job(job: LabelJob) -> TaskEstimate:
         mesh = ", ".join("x".join(map(str, mesh)) for mesh in sorted(meshes)[:3])
         lines.append((f"  {len(own)} frames", f"{recipe.group}: {', '.join(map(str, atoms))} atoms"
                                               f", wave vectors {mesh}"))
-    lacking = sorted({symbol for candidate in candidates for symbol in candidate.snapshot.species} - set(engine.files)
-                     ) if engine.files else []
-    if lacking:
-        lines.append(("rejected", f"structures with {', '.join(lacking)}: no pseudopotential"))
+    for reason, count in lacking(engine, [candidate.snapshot.species for candidate in candidates]).items():
+        lines.append(("rejected", f"{count} of {len(candidates)} structures: {reason}"))
     return TaskEstimate(lines)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
+
+from hpcthermo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Labels:
     version : str
         Of the program.
     facts : dict of str to float
-        dispersion_energy (eV), scf_steps, k_points, magnetization (Bohr magnetons), as far as they apply.
+        dispersion_energy (eV), scf_steps, k_points, magnetization (Bohr magnetons), as far as they apply, and
+        processor_seconds of a program, as far as they are known.
     """
 
     energy: float
@@ -34,6 +37,33 @@ class Labels:
     stress: np.ndarray
     version: str
     facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def require_elements(engine: LabellingEngine, atoms: Atoms) -> None:
+    """Refuse a structure that an engine has no files for.
+
+    Raises
+    ------
+    InputError
+        Saying which is missing.
+    """
+    for element in sorted(set(atoms.symbols)):
+        reason = engine.lacking(element)
+        if reason:
+            raise InputError(reason)
+
+
+def lacking(engine: LabellingEngine, species: Sequence[Collection[str]]) -> dict[str, int]:
+    """Reasons why some structures will be rejected, known before hours are spent, and of how many.
+
+    Parameters
+    ----------
+    species : sequence of collection of str
+        Elements of each structure.
+    """
+    elements = sorted({element for own in species for element in own})
+    reasons = {element: engine.lacking(element) for element in elements}
+    return {reason: sum(element in own for own in species) for element, reason in reasons.items() if reason}
 
 
 class LabellingEngine(Protocol):
@@ -44,8 +74,14 @@ class LabellingEngine(Protocol):
         """What changes its labels beside the mesh of wave vectors, as values of JSON; no paths."""
 
     @property
-    def files(self) -> dict[str, str]:
-        """SHA-256 of the files it reads (pseudopotentials), by what they are for."""
+    def elements(self) -> tuple[str, ...]:
+        """Those that it has files for, if it needs any."""
+
+    def files(self, elements: Collection[str]) -> dict[str, str]:
+        """SHA-256 of what is there of the files that it reads for these elements, by what they are for."""
+
+    def lacking(self, element: str) -> str:
+        """Why structures with an element cannot be labelled, as far as that is known beforehand; empty if they can."""
 
     def require(self) -> None:
         """Refuse to begin if the code is not there.

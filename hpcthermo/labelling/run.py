@@ -5,6 +5,7 @@
     dataset.xyz      the structures with energy, forces, virial and where they come from
     rejected.csv     calculations without labels, and why
     cost.csv         core hours by class
+    dataset.png      distributions of the labels
 
 Records are never removed: a calculation is named by its structure, settings and pseudopotentials, and done once.
 """
@@ -12,9 +13,12 @@ Records are never removed: a calculation is named by its structure, settings and
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +27,11 @@ import numpy as np
 from ase import Atoms
 
 from hpcthermo.campaign.workers import ON_THIS_MACHINE, start_workers
+from hpcthermo.datasets.checks import check_dataset
 from hpcthermo.datasets.extended_xyz import write_extended_xyz
 from hpcthermo.datasets.frames import LabelledFrame
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.datasets.statistics import dataset_statistics
+from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.labelling.candidates import (
     STRUCTURES_FILE,
     build_candidates,
@@ -33,9 +39,12 @@ from hpcthermo.labelling.candidates import (
     recipes_hash,
     write_candidates,
 )
+from hpcthermo.labelling.engines import make_engine
 from hpcthermo.labelling.k_points import mesh_of
-from hpcthermo.labelling.task import FACTS, LabelStructures, label_task
+from hpcthermo.labelling.labels import lacking
+from hpcthermo.labelling.task import FACTS, LabelStructures
 from hpcthermo.log import get_logger
+from hpcthermo.plots import DATASET_FIGURE, draw_dataset
 from hpcthermo.results import Quantity, Results, Table, entry, write_text
 from hpcthermo.task_run import TaskRun
 from hpcthermo.units import PRESSURE_GPA
@@ -50,6 +59,7 @@ DATASET_FILE = "dataset.xyz"
 REJECTED_FILE = "rejected.csv"
 COST_FILE = "cost.csv"
 SCRATCH_FOLDER = "scratch"
+_SHOWN_FINDINGS = 10
 
 
 class LabelRun(TaskRun):
@@ -80,25 +90,31 @@ def run_label(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
     """Label the structures of a job, to a data set and a report."""
     with LabelRun(job, comm, folder, resume, stop) as run:
         structures = _structures(run)
-        function = LabelStructures(_with_scratch(job, folder))
-        spacings = {recipe.group: recipe.k_spacing_per_A for recipe in job.recipe}
-        tasks = [label_task(atoms.cell.array, atoms.positions, atoms.numbers,
-                            mesh_of(job.engine, spacings[group], atoms.cell.array, atoms.positions))
-                 for group, atoms in zip(structures.groups, structures.atoms, strict=True)]
-        note = run.stage("labels", len(tasks))
-        records = _labelled(run, function, tasks)
-        note(len(tasks))
+        _tell_of_lacking(job, structures)
+        with _scratch(job, folder) as engine:
+            function = LabelStructures(engine)
+            spacings = {recipe.group: recipe.k_spacing_per_A for recipe in job.recipe}
+            tasks = [function.task(atoms, mesh_of(job.engine, spacings[group], atoms.cell.array, atoms.positions))
+                     for group, atoms in zip(structures.groups, structures.atoms, strict=True)]
+            note = run.stage("labels", len(tasks))
+            records = _labelled(run, function, tasks)
+            note(len(tasks))
         failures = records.failures
+        _write_rejected(folder / REJECTED_FILE, structures, records)
+        if failures:
+            get_logger().warning("%d of %d structures have no labels (%s); the first: %s", len(failures), len(tasks),
+                                 REJECTED_FILE, next(iter(failures.values())))
         if len(failures) == len(tasks):
             raise PhysicsError(f"{folder}: none of {len(tasks)} structures could be labelled; the first: "
                                f"{next(iter(failures.values()))}")
-        _write_rejected(folder / REJECTED_FILE, structures, records)
-        frames = labelled_frames(job, structures, records, function.shared.digest())
+        frames = labelled_frames(job, structures, records, function.settings_and_files.digest())
         write_extended_xyz(frames, folder / DATASET_FILE)
         quantities = _quantities(structures, records, job.engine.cores)
         _write_cost(folder / COST_FILE, structures, quantities)
+        judged, findings = _judged(frames)
+        draw_dataset(dataset_statistics(frames), folder / DATASET_FIGURE)
         programs = sorted({record.arrays["program"].item().decode() for record in records if not record.failure})
-        run.finish(quantities, {"labels": {"groups": sorted(set(structures.groups))}},
+        run.finish(quantities | judged, {"labels": {"groups": sorted(set(structures.groups))}, "checks": findings},
                    {"engine": job.engine.name, "programs": programs, "computed_now": records.computed})
 
 
@@ -127,27 +143,43 @@ def _structures(run: LabelRun) -> Structures:
     return Structures([group for group, _ in found], [atoms for _, atoms in found])
 
 
-def _with_scratch(job: LabelJob, folder: Path) -> Any:
-    """The table [engine] with a folder for calculations; what killed runs left there is removed."""
-    if job.engine.scratch_folder is not None:
-        return job.engine
-    import shutil
+def _tell_of_lacking(job: LabelJob, structures: Structures) -> None:
+    """Warn of structures that will be rejected, before hours are spent on the others."""
+    species = [set(atoms.symbols) for atoms in structures.atoms]
+    for reason, count in lacking(make_engine(job.engine), species).items():
+        get_logger().warning("%d of %d structures will be rejected: %s", count, len(species), reason)
 
-    scratch = (folder / SCRATCH_FOLDER).absolute()
+
+@contextmanager
+def _scratch(job: LabelJob, folder: Path) -> Iterator[Any]:
+    """The table [engine] with a folder for the calculations of this job alone, which is removed at the end.
+
+    Its name is that of the results folder's path, so that the next run removes what a killed one left.
+    """
+    name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
+    given = job.engine.scratch_folder
+    scratch = (folder / SCRATCH_FOLDER).absolute() if given is None else Path(given) / f"hpcthermo_{name}"
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    return job.engine.model_copy(update={"scratch_folder": str(scratch)})
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise ResourceError(f"engine.scratch_folder: {scratch} cannot be made ({error.strerror}); give another"
+                            ) from None
+    try:
+        yield job.engine.model_copy(update={"scratch_folder": str(scratch)})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _labelled(run: LabelRun, function: LabelStructures, tasks: Sequence[Any]) -> Records:
     """Records, on as many workers as calculations fit on the machine unless [campaign] says otherwise."""
-    section = run.job.campaign
+    section, former = run.job.campaign, function.former_keys(tasks)
     if section.where not in ON_THIS_MACHINE or section.workers != "auto":
-        return run.records(function, tasks)
+        return run.records(function, tasks, former_keys=former)
     count = max(1, len(os.sched_getaffinity(0)) // function.engine.cores)
     workers = start_workers(section.model_copy(update={"workers": count}), function, run.campaign_folder)
     try:
-        return run.records(function, tasks, workers=workers)
+        return run.records(function, tasks, workers=workers, former_keys=former)
     finally:
         workers.close()
 
@@ -158,7 +190,7 @@ def labelled_frames(job: LabelJob, structures: Structures, records: Records, set
     Parameters
     ----------
     settings : str
-        SHA-256 of the engine's settings and files.
+        SHA-256 of the engine's settings and files (`LabelStructures.settings_and_files`).
     """
     frames = []
     for number, (group, atoms, record) in enumerate(zip(structures.groups, structures.atoms, records, strict=True)):
@@ -176,7 +208,7 @@ def labelled_frames(job: LabelJob, structures: Structures, records: Records, set
 def _quantities(structures: Structures, records: Records, cores: int) -> dict[str, Quantity]:
     names = sorted(set(structures.groups))
     rows: dict[str, list[float]] = {name: [] for name in ("group", "rejected", "atoms", "energy", "force", "pressure",
-                                                            "core_seconds", *FACTS)}
+                                                            "core_seconds", "seconds", *FACTS)}
     for group, atoms, record in zip(structures.groups, structures.atoms, records, strict=True):
         rows["group"].append(names.index(group))
         rows["rejected"].append(bool(record.failure))
@@ -187,11 +219,37 @@ def _quantities(structures: Structures, records: Records, cores: int) -> dict[st
         rows["force"].append(float(np.sqrt((labels["forces"]**2).sum(axis=1).max())) if there else np.nan)
         rows["pressure"].append(float(np.trace(labels["virial"])) / 3.0 / atoms.get_volume() * PRESSURE_GPA
                                 if there else np.nan)
-        rows["core_seconds"].append(float(labels["seconds"]) * cores if there else np.nan)
+        rows["seconds"].append(float(labels["seconds"]) if there else np.nan)
+        rows["core_seconds"].append(_core_seconds(labels, cores) if there else np.nan)
         for name in FACTS:
             rows[name].append(float(labels[name]) if there else np.nan)
-    units = {"energy": "eV/atom", "force": "eV/A", "pressure": "GPa", "core_seconds": "s", **FACTS}
+    units = {"energy": "eV/atom", "force": "eV/A", "pressure": "GPa", "core_seconds": "s", "seconds": "s", **FACTS}
     return {f"labels/{name}": Quantity(np.array(values), units.get(name, "1")) for name, values in rows.items()}
+
+
+def _core_seconds(labels: Mapping[str, np.ndarray], cores: int) -> float:
+    """Processor time, which does not depend on what else the machine does; where it is not known, cores times time."""
+    used = float(labels.get("processor_seconds", np.nan))
+    return used if np.isfinite(used) else float(labels["seconds"]) * cores
+
+
+def _judged(frames: Sequence[LabelledFrame]) -> tuple[dict[str, Quantity], dict[str, Any]]:
+    """What the checks of data sets say of the labels, as results and their attributes, and in the log.
+
+    Nothing is refused here: hours went into the labels, and it is for the user to judge.
+    """
+    report = check_dataset(frames)
+    lines: dict[str, list[str]] = {"refused": [], "warning": [], "note": []}
+    for finding in report.findings:
+        where = "all" if finding.frame is None else f"structure {frames[finding.frame].provenance['structure']}"
+        lines[finding.severity].append(f"{where}: {finding.reason}")
+    for severity, found in lines.items():
+        tell = get_logger().info if severity == "note" else get_logger().warning
+        for line in found[:_SHOWN_FINDINGS]:
+            tell("%s: %s: %s", DATASET_FILE, severity, line)
+    numbers = {**{severity: float(len(found)) for severity, found in lines.items()}, **report.facts}
+    return ({f"checks/{name}": Quantity(np.array(value), "1") for name, value in numbers.items()},
+            {severity: found[:_SHOWN_FINDINGS] for severity, found in lines.items() if found})
 
 
 def _write_rejected(path: Path, structures: Structures, records: Records) -> None:
@@ -201,8 +259,9 @@ def _write_rejected(path: Path, structures: Structures, records: Records) -> Non
 
 
 def _write_cost(path: Path, structures: Structures, quantities: dict[str, Quantity]) -> None:
-    """Frames, rejected ones, atoms and core time of each class."""
+    """Frames, rejected ones, atoms and core time of each class; wall time is the sum of that of the calculations."""
     groups = np.array(structures.groups)
+    wall = quantities["labels/seconds"].values
     seconds, atoms = quantities["labels/core_seconds"].values, quantities["labels/atoms"].values
     rejected = quantities["labels/rejected"].values
     rows = []
@@ -211,8 +270,9 @@ def _write_cost(path: Path, structures: Structures, quantities: dict[str, Quanti
         known = seconds[own][np.isfinite(seconds[own])]
         mean = f"{known.mean():.1f}" if len(known) else ""
         rows.append((name, int(own.sum()), int(rejected[own].sum()), int(atoms[own].sum()), mean,
-                     f"{known.sum() / 3600.0:.3f}"))
-    _write_csv(path, ("group", "frames", "rejected", "atoms", "core_seconds_per_frame", "core_hours"), rows)
+                     f"{known.sum() / 3600.0:.3f}", f"{np.nansum(wall[own]) / 3600.0:.3f}"))
+    _write_csv(path, ("group", "frames", "rejected", "atoms", "core_seconds_per_frame", "core_hours", "wall_hours"),
+               rows)
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -231,6 +291,7 @@ def analyze_labels(results: Results) -> tuple[Table, Table]:
         "rejected_frames": entry(int((~there).sum()), "1"),
         "labelled_atoms": entry(int(labels["atoms"][there].sum()), "1"),
         "core_hours": entry(float(seconds.sum()) / 3600.0, "h"),
+        "wall_hours": entry(float(labels["seconds"][there].sum()) / 3600.0, "h"),
         "core_seconds_per_frame": entry(float(seconds.mean()), "s", _standard_error(seconds)),
         "core_seconds_per_atom": entry(float(seconds.sum() / labels["atoms"][there].sum()), "s"),
         "largest_force": entry(float(labels["force"][there].max()), "eV/A"),
@@ -244,6 +305,16 @@ def analyze_labels(results: Results) -> tuple[Table, Table]:
     checks: Table = {"rejected": {"passed": share <= MOST_REJECTED,
                                   "detail": f"{int((~there).sum())} of {len(there)} structures have no labels "
                                             f"({REJECTED_FILE}), limit {100.0 * MOST_REJECTED:g} %"}}
+    judged = {name: float(quantity.values) for name, quantity in results.group("checks").items()}
+    if judged:  # not there in results of earlier versions
+        left = ", ".join(f"{100.0 * judged[f'{name}_left']:.2g} % of {name}"
+                         for name in ("forces", "energies", "virials") if f"{name}_left" in judged)
+        told = [str(line) for line in results.attributes.get("checks", {}).get("refused", [])]
+        checks["consistent_labels"] = {
+            "passed": judged["refused"] == 0.0,
+            "detail": (f"a linear model leaves {left}" if left else "too few labels to compare them with each other")
+                      + f"; {judged['refused']:.0f} reasons to refuse, {judged['warning']:.0f} warnings"
+                      + f" ({'; '.join(told)})" * bool(told)}
     return table, checks
 
 

@@ -7,6 +7,7 @@ which forces and stress are derivatives. Atoms are sorted by element in POSCAR a
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels
-from hpcthermo.labelling.programs import complaint, require_program, run_program
+from hpcthermo.labelling.labels import Labels, require_elements
+from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
     from hpcthermo.config.labelling import VaspEngine
@@ -47,11 +48,28 @@ class Vasp:
         """What changes labels; POTCAR files count by their content."""
         return self.table.model_dump(mode="json", exclude=_PLACES | {"potcars"})
 
-    @cached_property
-    def files(self) -> dict[str, str]:
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Those with a POTCAR."""
+        return tuple(sorted(self.table.potcars))
+
+    def files(self, elements: Collection[str]) -> dict[str, str]:
         """SHA-256 of the POTCAR files that are there, by element."""
-        return {element: file_sha256(self._potcar(element)) for element in sorted(self.table.potcars)
+        return {element: found for element, found in self._hashes.items() if element in elements}
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        return {element: file_sha256(self._potcar(element)) for element in self.elements
                 if self._potcar(element).is_file()}
+
+    def lacking(self, element: str) -> str:
+        """See `LabellingEngine.lacking`."""
+        if element not in self.table.potcars:
+            return f"no POTCAR for {element}: add it to engine.potcars"
+        if not self._potcar(element).is_file():
+            return (f"POTCAR for {element} is missing: {self.table.potcars[element]}/POTCAR is not in "
+                    "engine.potcar_folder")
+        return ""
 
     def require(self) -> None:
         """See `LabellingEngine.require`."""
@@ -61,8 +79,9 @@ class Vasp:
         """See `LabellingEngine.label`."""
         order = np.argsort(atoms.numbers, kind="stable")
         self.write_input(atoms[order], mesh, folder)
-        run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h)
-        return self.read(folder, order)
+        seconds = run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h,
+                              cores=self.table.cores)
+        return self.read(folder, order, seconds)
 
     def write_input(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> None:
         """INCAR, KPOINTS, POSCAR and POTCAR of atoms that are sorted by element.
@@ -75,19 +94,22 @@ class Vasp:
         from ase.io.vasp import write_vasp
 
         elements = list(dict.fromkeys(atoms.symbols))
-        (folder / "POTCAR").write_bytes(b"".join(self._require_potcar(element) for element in elements))
+        require_elements(self, atoms)
+        (folder / "POTCAR").write_bytes(b"".join(self._potcar(element).read_bytes() for element in elements))
         incar = {**_SINGLE_POINT, **self.table.incar}
         (folder / "INCAR").write_text("".join(f"{tag} = {_incar_value(value)}\n" for tag, value in incar.items()))
         (folder / "KPOINTS").write_text("Gamma-centred\n0\nGamma\n" + " ".join(map(str, mesh)) + "\n0 0 0\n")
         write_vasp(folder / "POSCAR", atoms, direct=True, vasp5=True)
 
-    def read(self, folder: Path, order: np.ndarray) -> Labels:
+    def read(self, folder: Path, order: np.ndarray, seconds: float) -> Labels:
         """Labels of a calculation that has ended.
 
         Parameters
         ----------
         order : (N,) int
             Row of the structure that each row of POSCAR was.
+        seconds : float
+            Processor time that it took.
 
         Raises
         ------
@@ -103,6 +125,7 @@ class Vasp:
             results = found.calc.results
             energy, forces, stress = float(results["free_energy"]), results["forces"], found.get_stress(voigt=False)
         except Exception as error:  # a reader of another code raises what it likes about a damaged file
+            require_space(folder)
             raise PhysicsError(f"output of VASP cannot be read ({type(error).__name__}: {error}; "
                                f"{complaint(folder, _OUTPUT)})") from None
         if "aborting loop because EDIFF is reached" not in outcar:
@@ -116,19 +139,10 @@ class Vasp:
         restored = np.empty_like(forces)
         restored[order] = forces
         return Labels(energy, restored, stress, f"VASP {version.group(1) if version else 'of unknown version'}",
-                      {"scf_steps": float(steps)})
+                      {"scf_steps": float(steps), "processor_seconds": seconds})
 
     def _potcar(self, element: str) -> Path:
         return Path(self.table.potcar_folder) / self.table.potcars[element] / "POTCAR"
-
-    def _require_potcar(self, element: str) -> bytes:
-        if element not in self.table.potcars:
-            raise InputError(f"no POTCAR for {element}: add it to engine.potcars")
-        try:
-            return self._potcar(element).read_bytes()
-        except OSError:
-            raise InputError(f"POTCAR for {element} is missing: {self.table.potcars[element]}/POTCAR is not in "
-                             "engine.potcar_folder") from None
 
 
 def _incar_value(value: Any) -> str:

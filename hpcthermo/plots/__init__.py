@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcthermo.plots.bte import bte_drawings, convergence_drawings
+from hpcthermo.plots.dataset import DATASET_FIGURE, draw_dataset
 from hpcthermo.plots.nemd import nemd_drawings
 from hpcthermo.plots.phonons import phonon_drawings
 from hpcthermo.plots.series import stage_drawings
@@ -15,7 +16,7 @@ from hpcthermo.plots.style import STYLE, Drawings
 from hpcthermo.plots.training import training_drawings
 from hpcthermo.results import RESULTS_FILE, Results, read_results
 
-__all__ = ["STRUCTURE_FIGURE", "draw_figures", "draw_structure"]
+__all__ = ["DATASET_FIGURE", "STRUCTURE_FIGURE", "draw_dataset", "draw_figures", "draw_structure"]
 
 _DOTS_PER_INCH = 200
 #: kind of job -> its drawings
@@ -33,7 +34,7 @@ def draw_figures(folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        PNG files; a PDF of the same name lies beside each of those drawn here, the picture of the structure comes last.
+        PNG files; a PDF of the same name lies beside each of those drawn here; what the run drew comes last.
 
     Raises
     ------
@@ -61,5 +62,5 @@ def draw_figures(folder: Path) -> list[Path]:
                 FigureCanvasAgg(figure).print_png(stream)
             with (folder / f"{name}.pdf").open("wb") as stream:
                 FigureCanvasPdf(figure).print_pdf(stream)
-    drawn_at_start = folder / STRUCTURE_FIGURE
-    return [*paths, drawn_at_start] if drawn_at_start.exists() else paths
+    drawn_by_the_run = (folder / name for name in (STRUCTURE_FIGURE, DATASET_FIGURE))
+    return [*paths, *(path for path in drawn_by_the_run if path.exists())]

@@ -11,6 +11,7 @@ from hpcthermo.datasets.statistics import DatasetStatistics
 from hpcthermo.errors import ResourceError
 from hpcthermo.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, Axes
 
+DATASET_FIGURE = "dataset.png"
 #: groups with a colour of their own; all others share grey
 _COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE)
 #: attribute of the statistics, label of the axis

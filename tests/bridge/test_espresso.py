@@ -13,7 +13,7 @@ from ase import Atoms
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.workers import Processes
 from hpcthermo.config.labelling import EspressoEngine
-from hpcthermo.labelling.task import LabelStructures, label_task
+from hpcthermo.labelling.task import LabelStructures
 
 PSEUDOPOTENTIALS = Path("/usr/share/espresso/pseudo")
 NAMES = {"B": "B.pbe-n-kjpaw_psl.0.1.UPF", "N": "N.pbe-n-kjpaw_psl.0.1.UPF"}
@@ -36,11 +36,12 @@ def records(tmp_path_factory):
     engine = EspressoEngine(name="espresso", pseudopotential_folder=str(PSEUDOPOTENTIALS), pseudopotentials=NAMES,
                             cutoff_Ry=25.0, density_cutoff_Ry=200.0, k_points={"k_spacing_per_A": 1.0},
                             smearing="fixed", dispersion="d3bj", scf_tolerance_eV=1e-7, scratch_folder=str(folder))
-    tasks = [label_task(a.cell.array, a.positions, a.numbers, (3, 3, 1))
+    function = LabelStructures(engine)
+    tasks = [function.task(a, (3, 3, 1))
              for a in (boron_nitride(), boron_nitride(STEP), boron_nitride(-STEP))]
     workers = Processes(2)
     try:
-        return list(run_campaign(LabelStructures(engine), tasks, folder / "campaign", workers))
+        return list(run_campaign(function, tasks, folder / "campaign", workers))
     finally:
         workers.close()
 

@@ -9,7 +9,7 @@ from ase.units import GPa
 
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.config.labelling import Cp2kEngine, GpawEngine, TbliteEngine
-from hpcthermo.labelling.task import LabelStructures, label_task
+from hpcthermo.labelling.task import LabelStructures
 
 STEP = 0.01
 
@@ -28,8 +28,8 @@ def boron_nitride(shift: float = 0.0, strain: float = 0.0) -> Atoms:
 def check(engine, mesh, program, relative, virial_tolerance):
     structures = [boron_nitride(), boron_nitride(STEP), boron_nitride(-STEP), boron_nitride(0.0, STEP),
                   boron_nitride(0.0, -STEP)]
-    records = run_campaign(LabelStructures(engine), [label_task(a.cell.array, a.positions, a.numbers, mesh)
-                                                     for a in structures])
+    function = LabelStructures(engine)
+    records = run_campaign(function, [function.task(a, mesh) for a in structures])
     assert not records.failures, records.failures
     energies = [float(record.arrays["energy"]) for record in records]
     first = records[0].arrays

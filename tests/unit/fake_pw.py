@@ -83,7 +83,7 @@ def main(kind: str) -> int:
     if kind == "unconverged":
         print("     estimated scf accuracy    <       0.00100000 Ry")
         print("     convergence NOT achieved after 100 iterations: stopping\n   JOB DONE.")
-        return 0
+        return 2
     if kind == "crash":
         print("     %%%%%%%%\n     Error in routine cdiaghg (1):\n     eigenvectors failed to converge\n     %%%%%%%%")
         return 1

@@ -2,8 +2,12 @@
 
 import csv
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +19,22 @@ from ase.units import Bohr, Rydberg
 from typer.testing import CliRunner
 
 from hpcthermo.calculator import snapshot_of
+from hpcthermo.campaign.block import Block, checksums
 from hpcthermo.campaign.run import run_campaign
+from hpcthermo.campaign.store import Store
+from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
 from hpcthermo.config.labelling import EspressoEngine, VaspEngine
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.labelling import task
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.espresso import Espresso
 from hpcthermo.labelling.k_points import k_mesh
+from hpcthermo.labelling.labels import lacking
 from hpcthermo.labelling.programs import run_program
 from hpcthermo.labelling.selection import FarthestFrames
-from hpcthermo.labelling.task import LabelStructures, label_task
+from hpcthermo.labelling.task import LabelStructures
 from hpcthermo.labelling.vasp import Vasp
 from hpcthermo.potentials.nep import NepPotential
 
@@ -112,8 +121,8 @@ def carbon(n: int = 2) -> Atoms:
 
 
 def labels_of(engine, *structures):
-    tasks = [label_task(a.cell.array, a.positions, a.numbers, (2, 2, 1)) for a in structures]
-    return run_campaign(LabelStructures(engine), tasks)
+    function = LabelStructures(engine)
+    return run_campaign(function, [function.task(a, (2, 2, 1)) for a in structures])
 
 
 def test_espresso_labels_have_the_units_and_signs_of_the_program(tmp_path):
@@ -150,6 +159,10 @@ def test_an_element_without_a_pseudopotential_rejects_its_structures_only(tmp_pa
     assert 1 not in records.failures
     gone = espresso(tmp_path, pseudopotentials={"C": "other.UPF"})
     assert "other.UPF is not in" in labels_of(gone, carbon())[0].failure
+    assert lacking(Espresso(gone), [{"C"}, {"B", "C"}, {"N"}]) == {
+        "no pseudopotential for B: add it to engine.pseudopotentials": 1,
+        "no pseudopotential for N: add it to engine.pseudopotentials": 1,
+        "pseudopotential for C is missing: other.UPF is not in engine.pseudopotential_folder": 2}
 
 
 def test_a_calculation_that_takes_too_long_is_ended(tmp_path):
@@ -157,10 +170,48 @@ def test_a_calculation_that_takes_too_long_is_ended(tmp_path):
     assert "engine.time_limit_h" in record.failure
 
 
+def test_nothing_outlives_a_worker_that_is_killed(tmp_path):
+    """A script that starts a program: the kernel tells only the script of the death of its parent."""
+    (tmp_path / "start.sh").write_text("sleep 300 & echo $! > pid; wait")
+    worker = multiprocessing.get_context("fork").Process(
+        target=run_program, args=("sh start.sh", tmp_path, "out", 600.0))
+    worker.start()
+    waiting_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    started = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
+    assert started.exists()
+    os.kill(worker.pid, signal.SIGKILL)
+    waiting_for(lambda: not started.exists() or started.read_text().rpartition(")")[2].split()[0] == "Z")
+    worker.join()
+
+
+def waiting_for(condition):
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_processor_time_is_that_of_all_processes(tmp_path):
+    work = "t=0; while [ $t -lt 60000 ]; do t=$((t+1)); done"
+    (tmp_path / "start.sh").write_text(f"sleep 0.2; ({work}) & {work}; wait")
+    alone = run_program("sh start.sh", tmp_path, "out", 60.0)
+    (tmp_path / "start.sh").write_text("sleep 0.2")
+    assert alone > 2.0 * run_program("sh start.sh", tmp_path, "out", 60.0)
+
+
 def test_a_full_scratch_folder_is_told_of(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(task, "_PAUSES_S", (0.0, 0.0))
     assert "No space left on device" in labels_of(espresso(tmp_path), carbon())[0].failure
+
+
+def test_a_scratch_folder_that_others_filled_is_tried_again(tmp_path, monkeypatch):
+    free = iter([1000, 1000, 1 << 30])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free, 1 << 30)))
+    monkeypatch.setattr(task, "_PAUSES_S", (0.0, 0.0))
+    assert not labels_of(espresso(tmp_path), carbon())[0].failure
 
 
 def test_input_of_espresso_says_all_settings(tmp_path):
@@ -177,14 +228,31 @@ def test_input_of_espresso_says_all_settings(tmp_path):
 
 def test_settings_count_and_places_do_not(tmp_path):
     def key(**keys):
-        return LabelStructures(espresso(tmp_path, **keys)).shared.digest()
+        function = LabelStructures(espresso(tmp_path, **keys))
+        return task_keys(function, [function.task(carbon(), (1, 1, 1))])[0]
 
     first = key()
     assert key(command="mpirun -n 2 pw.x", cores=2, time_limit_h=1.0) == first
+    assert key(scf_steps=300) == first  # it is the tolerance that says what a label is
+    assert key(pseudopotentials={"C": "C.UPF", "B": "B.UPF"}) == first  # no boron in the structure
     others = [key(cutoff_Ry=31.0), key(dispersion="none"), key(smearing_width_eV=0.1), key(scf_tolerance_eV=1e-5)]
     (tmp_path / "C2.UPF").write_text("another one")
     others.append(key(pseudopotentials={"C": "C2.UPF"}))
     assert len({first, *others}) == 6
+
+
+def test_records_by_the_former_rule_of_keys_are_found(tmp_path):
+    """All pseudopotentials and scf_steps were in the keys of the first campaigns."""
+    function = LabelStructures(espresso(tmp_path, "crash"))
+    tasks = [function.task(carbon(n), (1, 1, 1)) for n in (1, 2)]
+    former = function.former_keys(tasks)
+    arrays = {"energy": np.array([1.0, 2.0])}
+    store = Store(tmp_path / "campaign", {})
+    store.add([Block(former, arrays, checksums(former, arrays))], {})
+    store.close()
+    for _ in range(2):
+        records = run_campaign(function, tasks, tmp_path / "campaign", former_keys=former)
+        assert (records.computed, [float(record.arrays["energy"]) for record in records]) == (0, [1.0, 2.0])
 
 
 def test_a_program_that_is_not_there_is_one_line(tmp_path):
