@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcthermo.config import Job, LabelJob, LatticeDynamicsJob, NemdJob, StaticJob, TaskJob, TrainJob, load_job
+from hpcthermo.config import (
+    Job,
+    LabelJob,
+    LatticeDynamicsJob,
+    ModelChecksJob,
+    NemdJob,
+    StaticJob,
+    TaskJob,
+    TrainJob,
+    load_job,
+)
 from hpcthermo.domain.grid import choose_layout, frame_cell, heights, images_in_brick, make_grid, wrap
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.gpu.backend import make_backend
@@ -168,6 +178,10 @@ def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | TaskEstimate
         from hpcthermo.training.estimate import estimate_train_job
 
         return estimate_train_job(job)
+    if isinstance(job, ModelChecksJob):
+        from hpcthermo.model_checks.estimate import estimate_model_checks
+
+        return estimate_model_checks(job)
     from hpcthermo.lattice_jobs.estimate import estimate_lattice_job
 
     assert isinstance(job, LatticeDynamicsJob)

@@ -77,6 +77,8 @@ KINDS: dict[str, Kind] = {
     "label": Kind("labelling.run:run_label", "labelling.run:analyze_labels", ("labelled_frames",)),
     "train": Kind("training.run:run_train", "training.run:analyze_training",
                   ("force_rmse_test", "force_rmse_validation", "force_rmse_training")),
+    "model_checks": Kind("model_checks.run:run_model_checks", "model_checks.run:analyze_checks",
+                         ("lattice_constant_a*", "lowest_frequency*", "rms_difference*")),
     "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
                             ("kappa_*_extrapolated", "kappa_*")),
 }

@@ -10,6 +10,7 @@ from hpcthermo.config.job import (
     LatticeJob,
     MdJob,
     MinimizeJob,
+    ModelChecksJob,
     NemdJob,
     StaticJob,
     TaskJob,
@@ -19,5 +20,5 @@ from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
     "ElasticJob", "Job", "JobFileError", "LabelJob", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob",
-    "NemdJob", "StaticJob", "TaskJob", "TrainJob", "load_job", "parse_job",
+    "ModelChecksJob", "NemdJob", "StaticJob", "TaskJob", "TrainJob", "load_job", "parse_job",
 ]

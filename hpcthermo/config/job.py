@@ -20,6 +20,7 @@ from hpcthermo.config.lattice_dynamics import (
     SingleProcessExecution,
     TightRelaxation,
 )
+from hpcthermo.config.model_checks import Checks
 from hpcthermo.config.nemd import NemdSection
 from hpcthermo.config.potential import Potential, specs_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
@@ -374,6 +375,8 @@ class TrainJob(TaskJob):
     """How the loss is made small."""
     execution: TrainingExecution = TrainingExecution()
     """Device, threads, precision and time."""
+    check: Checks = ()
+    """What the model has to reproduce in the end."""
 
     @model_validator(mode="after")
     def _has_a_form(self) -> Any:
@@ -385,6 +388,24 @@ class TrainJob(TaskJob):
             raise ValueError("optimiser.restart_file: expected with fine_tune, the nep.txt beside it, whose q_scaler "
                              "belongs to the numbers; add it")
         return self
+
+
+class ModelChecksJob(TaskJob):
+    """Properties of crystals that a potential has to reproduce."""
+
+    kind: Literal["model_checks"]
+    """Kind of job."""
+    potential: Potential
+    """What is checked: path, embedded name, table, or a list of several that are added."""
+    check: Annotated[Checks, Field(min_length=1)]
+    """Checks, in order."""
+    execution: SingleProcessExecution = SingleProcessExecution()
+    """Device and threads."""
+
+    @property
+    def potential_spec(self) -> Any:
+        """The potential as `potentials.load.load_potential` takes it: text, dict, or a list of these."""
+        return specs_of(self.potential)
 
 
 #: jobs that move atoms
@@ -407,4 +428,5 @@ JOB_KINDS: dict[str, type[Job | TaskJob]] = {
     "bte_convergence": BteConvergenceJob,
     "label": LabelJob,
     "train": TrainJob,
+    "model_checks": ModelChecksJob,
 }

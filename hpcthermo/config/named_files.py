@@ -21,7 +21,7 @@ from hpcthermo.config.lattice_dynamics import CRYSTAL_FILES
 
 FILE_KEYS = frozenset({*CRYSTAL_FILES, "reference_file", "restart_file"})
 FOLDER_KEYS = frozenset({"pseudopotential_folder", "potcar_folder", "scratch_folder"})
-DATASET_KEYS = frozenset({"train_files", "validation_files", "test_files"})
+DATASET_KEYS = frozenset({"train_files", "validation_files", "test_files", "reference_files"})
 FOREIGN_TABLES = frozenset({"arguments", "keywords", "incar"})
 _POTENTIALS = frozenset({"potential", "descriptor", "fine_tune"})
 

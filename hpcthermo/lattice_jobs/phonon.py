@@ -23,6 +23,7 @@ from hpcthermo.lattice_jobs.run import LatticeRun
 from hpcthermo.lattice_jobs.source import (
     SUM_RULE,
     ForceConstants,
+    ForceRun,
     force_constants_of,
     harmonic_at_volumes,
     write_force_constants,
@@ -99,7 +100,7 @@ def facts_of(job: Any, constants: ForceConstants) -> dict[str, Any]:
 # ---- what goes into results.h5 -------------------------------------------------------------------
 
 
-def phonon_quantities(run: LatticeRun, constants: ForceConstants,
+def phonon_quantities(run: ForceRun, constants: ForceConstants,
                       settings: PhononSection) -> tuple[Quantities, Attributes]:
     """Dispersion with velocities and Grueneisen parameters, and the acoustic modes at the centre of the zone."""
     run.stage("dispersion")
@@ -148,7 +149,7 @@ def _flexural_exponent(harmonic: HarmonicCrystal) -> float:
         return np.nan
 
 
-def _mesh_quantities(run: LatticeRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics, settings: PhononSection,
+def _mesh_quantities(run: ForceRun, harmonic: HarmonicCrystal, dynamics: LatticeDynamics, settings: PhononSection,
                      volumes: tuple[HarmonicCrystal, HarmonicCrystal] | None) -> dict[str, tuple[Any, str, str]]:
     """Densities of states and thermal properties on a mesh."""
     run.stage("densities of states")

@@ -7,9 +7,9 @@ kept as it comes) -> force constants -> projection on symmetry, permutations and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from hpcthermo.phonons.sum_rules import largest_acoustic_sum, with_sum_rules
 from hpcthermo.phonons.supercells import SpaceGroup, build_supercell
 
 if TYPE_CHECKING:
+    from hpcthermo.campaign.run import Records
+    from hpcthermo.campaign.task import Inputs, TaskFunction
+    from hpcthermo.campaign.workers import Workers
     from hpcthermo.config import LatticeDynamicsJob
     from hpcthermo.config.lattice_dynamics import ForceConstantsSection
     from hpcthermo.lattice_jobs.run import LatticeRun
@@ -43,6 +46,20 @@ if TYPE_CHECKING:
 _SHORT_CAMPAIGN_S = 5.0
 #: acoustic sum rules count as fulfilled below, relative to the largest force constant
 SUM_RULE = 1e-6
+
+
+class ForceRun(Protocol):
+    """What forces are computed for: a `LatticeRun`, or a part of another run."""
+
+    @property
+    def job(self) -> LatticeDynamicsJob:
+        """Structure, potential and how its force constants are found."""
+
+    def stage(self, name: str, tasks: int = 1) -> Any:
+        """See `TaskRun`."""
+
+    def records(self, function: TaskFunction, tasks: Sequence[Inputs], *, workers: Workers | None = None) -> Records:
+        """See `TaskRun`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ def force_constants_of(run: LatticeRun, order: int,
     return constants
 
 
-def harmonic_at_volumes(run: LatticeRun, relaxed: RelaxedCrystal,
+def harmonic_at_volumes(run: ForceRun, relaxed: RelaxedCrystal,
                         change: float) -> tuple[HarmonicCrystal, HarmonicCrystal]:
     """Harmonic crystals of a smaller and a larger volume, by the same displacements as the relaxed one."""
     _, potential = structure_and_potential(run.job)
@@ -266,7 +283,7 @@ def randomly_displaced_cells(relaxed: RelaxedCrystal, section: ForceConstantsSec
     return Displaced(supercell, group, dataset)
 
 
-def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
+def computed_force_constants(run: ForceRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                              order: int) -> ForceConstants:
     """Force constants of a relaxed crystal, by a campaign of displaced supercells."""
     if section.method == "random":
@@ -295,7 +312,7 @@ def computed_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: 
     return ForceConstants(dynamics, relaxed, facts, found_sums, sums, found_second)
 
 
-def _fitted_force_constants(run: LatticeRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
+def _fitted_force_constants(run: ForceRun, relaxed: RelaxedCrystal, section: ForceConstantsSection,
                             order: int) -> ForceConstants:
     """Force constants fitted to random displacements of all atoms."""
     displaced = randomly_displaced_cells(relaxed, section, run.job.seed)
@@ -380,7 +397,7 @@ def force_tasks(dataset: DisplacementDataset) -> int:
     return dataset.n_cells + 1
 
 
-def forces_of(run: LatticeRun, relaxed: RelaxedCrystal, displaced: Displaced,
+def forces_of(run: ForceRun, relaxed: RelaxedCrystal, displaced: Displaced,
               stage: str) -> tuple[DisplacementDataset, int]:
     """The dataset with forces, and how many tasks were computed now.
 

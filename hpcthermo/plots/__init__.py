@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcthermo.plots.bte import bte_drawings, convergence_drawings
 from hpcthermo.plots.dataset import DATASET_FIGURE, draw_dataset
+from hpcthermo.plots.model_checks import check_drawings
 from hpcthermo.plots.nemd import nemd_drawings
 from hpcthermo.plots.phonons import phonon_drawings
 from hpcthermo.plots.series import stage_drawings
@@ -24,7 +25,7 @@ _KINDS: dict[str, Callable[[Results], Drawings]] = {
     "nemd": nemd_drawings, "elastic": elastic_drawings, "binding_curve": binding_drawings,
     "sliding_surface": sliding_drawings, "moire_map": moire_drawings,
     "fc": phonon_drawings, "phonon": phonon_drawings, "bte": bte_drawings, "bte_convergence": convergence_drawings,
-    "train": training_drawings,
+    "train": lambda results: {**training_drawings(results), **check_drawings(results)}, "model_checks": check_drawings,
 }
 
 

@@ -83,13 +83,13 @@ def analyze_binding_curve(results: Results) -> tuple[Table, Table]:
     distance, energy, apart = found["distance"], found["energy"], float(found["energy_apart"])
     atoms, area = int(results.run["atoms"]), float(found["area"])
     table: Table = {}
-    best = _minimum(distance, energy)
+    best = spline_minimum(distance, energy)
     inside = best is not None
     checks: Table = {"minimum": {
         "passed": inside, "detail": "the curve has its minimum between the first and the last distance" if inside else
         f"the lowest of {len(distance)} energies is at an end of the curve; extend the distances"}}
     if best is not None:
-        halves = [m for m in (_minimum(distance[k::2], energy[k::2]) for k in (0, 1)) if m is not None]
+        halves = [m for m in (spline_minimum(distance[k::2], energy[k::2]) for k in (0, 1)) if m is not None]
         errors = [max(abs(half[i] - best[i]) for half in halves) if halves else None for i in (0, 1)]
         binding = best[1] - apart
         table["equilibrium_distance"] = entry(best[0], "A", errors[0])
@@ -104,7 +104,7 @@ def analyze_binding_curve(results: Results) -> tuple[Table, Table]:
     return table, checks
 
 
-def _minimum(distance: np.ndarray, energy: np.ndarray) -> tuple[float, float, float] | None:
+def spline_minimum(distance: np.ndarray, energy: np.ndarray) -> tuple[float, float, float] | None:
     """Place, value and curvature of the minimum of a spline; None if it is at an end."""
     from scipy.interpolate import CubicSpline
 
@@ -138,7 +138,7 @@ def _deviation(distance: np.ndarray, binding: np.ndarray, reference: np.ndarray)
 
     inside = _common(distance, reference)
     table: Table = {}
-    best = _minimum(*reference.T)
+    best = spline_minimum(*reference.T)
     if best is not None:
         table["equilibrium_distance_of_reference"] = entry(best[0], "A")
         table["depth_of_reference"] = entry(1e3 * (best[1] - reference[-1, 1]), "meV/atom")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
+from hpcthermo.model_checks.estimate import check_lines
+from hpcthermo.model_checks.run import prepare_checks
 from hpcthermo.task_estimate import TaskEstimate
 from hpcthermo.training.beginning import beginning_of
 from hpcthermo.training.geometry import degree_of
@@ -32,6 +34,7 @@ def estimate_train_job(job: TrainJob) -> TaskEstimate:
     """
     parts = read_parts(job)
     form, _ = beginning_of(job)
+    prepare_checks(job.check, job.seed, form.elements)
     lines = [("job", f"train{': ' + job.title if job.title else ''} (valid)")]
     for name, frames in parts.named().items():
         lines.append((name, f"{len(frames):,} frames, {sum(frame.n_atoms for frame in frames):,} atoms"))
@@ -39,7 +42,8 @@ def estimate_train_job(job: TrainJob) -> TaskEstimate:
               ("model", f"{form.n_descriptors} descriptors, {form.neurons} neurons, {form.n_parameters:,} numbers"),
               ("optimiser", job.optimiser.name),
               ("memory", f"{_cached_bytes(parts.training, form, job.execution.precision) / 2**20:,.0f} MiB for "
-                         "neighbours and functions of distance")]
+                         "neighbours and functions of distance"),
+              *check_lines(job.check)]
     return TaskEstimate(lines)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from hpcthermo.dynamics.stop import Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.log import get_logger
+from hpcthermo.model_checks.run import analyze_checks, prepare_checks, run_checks
 from hpcthermo.potentials.nep_writer import write_nep_file
 from hpcthermo.results import Quantity, Results, Table, entry, replaced_file, write_text
 from hpcthermo.task_run import TaskRun
@@ -88,6 +89,7 @@ def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         run.stage("data")
         parts = read_parts(job)
         form, beginning = beginning_of(job)
+        checks = prepare_checks(job.check, job.seed, form.elements)
         options: Any = {"precision": job.execution.precision, "threads": run.threads, "device": job.execution.device}
         search = OPTIMISERS[job.optimiser.name](job, form, parts, beginning, run.threads)
         test = Loss(parts.test, form, None, search.scaler, **options) if parts.test else None
@@ -110,7 +112,8 @@ def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         for name, parity in parities.items():
             quantities |= _parity_quantities(name, parity)
             attributes[f"parity_{name}"] = {"groups": sorted(set(parity.groups))}
-        run.finish(quantities, attributes, {
+        found = run_checks(run, checks, str((folder / MODEL_FILE).absolute()))
+        run.finish(quantities | found[0], attributes | found[1], {
             "precision": job.execution.precision, "optimiser": job.optimiser.name, "ended": ended,
             "parameters": form.n_parameters, "element_energies_eV": parts.element_energies,
             "training_seconds": history.seconds,
@@ -243,7 +246,8 @@ def analyze_training(results: Results) -> tuple[Table, Table]:
     if len(step):
         table[str(results.attributes["loss"]["counts"])] = entry(float(step[-1]), "1")
     table["training_time"] = entry(float(run["training_seconds"]), "s")
-    return table, _checks(table)
+    checked, verdicts = analyze_checks(results)
+    return table | checked, _checks(table) | verdicts
 
 
 def _errors(name: str, found: dict[str, np.ndarray], chosen: np.ndarray) -> Table:

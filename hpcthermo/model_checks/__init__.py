@@ -1,0 +1,1 @@
+"""Whether a potential has the properties of crystals that it should have."""
