@@ -7,16 +7,13 @@ the same property alone. A check that cannot be computed has failed; what is wro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpcthermo.config.model_checks import place_of
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.log import get_logger
-from hpcthermo.model_checks.binding_curve import BindingCurveMeasurement, judge_binding_curve
-from hpcthermo.model_checks.dispersion import DispersionMeasurement, judge_dispersion
-from hpcthermo.model_checks.lattice import LatticeMeasurement, judge_lattice
-from hpcthermo.model_checks.measured import Measured
 from hpcthermo.potentials.load import load_potential
 from hpcthermo.results import Quantity, Results, Table
 from hpcthermo.task_run import TaskRun
@@ -24,6 +21,7 @@ from hpcthermo.task_run import TaskRun
 if TYPE_CHECKING:
     from hpcthermo.config.model_checks import Check
     from hpcthermo.domain.comm import Communicator
+    from hpcthermo.model_checks.measured import Measured
     from hpcthermo.run import Stop
 
 GROUP = "check"
@@ -44,13 +42,25 @@ class Measurement(Protocol):
         """Numbers for a potential as a job has it."""
 
 
-#: kind of check -> what computes it, what judges the numbers
-_KINDS: dict[str, tuple[Callable[[Any, int], Measurement],
-                        Callable[[Results, Mapping[str, Any]], tuple[Table, Table]]]] = {
-    "lattice": (LatticeMeasurement, judge_lattice),
-    "dispersion": (DispersionMeasurement, judge_dispersion),
-    "binding_curve": (BindingCurveMeasurement, judge_binding_curve),
+#: kind of check -> module, what computes it there, what judges the numbers; imported when first needed
+_KINDS = {
+    "lattice": ("lattice", "LatticeMeasurement", "judge_lattice"),
+    "dispersion": ("dispersion", "DispersionMeasurement", "judge_dispersion"),
+    "binding_curve": ("binding_curve", "BindingCurveMeasurement", "judge_binding_curve"),
 }
+
+
+def _maker(kind: str) -> Callable[[Check, int], Measurement]:
+    module, name, _ = _KINDS[kind]
+    found: Callable[[Check, int], Measurement] = getattr(import_module(f"hpcthermo.model_checks.{module}"), name)
+    return found
+
+
+def _judge(kind: str) -> Callable[[Results, Mapping[str, Any]], tuple[Table, Table]]:
+    module, _, name = _KINDS[kind]
+    found: Callable[[Results, Mapping[str, Any]], tuple[Table, Table]] = getattr(
+        import_module(f"hpcthermo.model_checks.{module}"), name)
+    return found
 
 
 def prepare_checks(checks: Sequence[Check], seed: int, elements: Sequence[str]) -> list[tuple[Check, Measurement]]:
@@ -69,7 +79,7 @@ def prepare_checks(checks: Sequence[Check], seed: int, elements: Sequence[str]) 
     prepared = []
     for check in checks:
         try:
-            measurement = _KINDS[check.kind][0](check, seed)
+            measurement = _maker(check.kind)(check, seed)
         except InputError as error:
             text = str(error)
             raise InputError(text if text.startswith("check") else f"check {check.name!r}: {text}") from None
@@ -133,7 +143,7 @@ def analyze_checks(results: Results) -> tuple[Table, Table]:
         if failure is not None:
             checks[f"{settings['kind']}{name}"] = {"passed": False, "detail": f"could not be computed: {failure}"}
             continue
-        found, verdicts = _KINDS[settings["kind"]][1](results_of_check(results, place), settings)
+        found, verdicts = _judge(settings["kind"])(results_of_check(results, place), settings)
         table |= {key + name: value for key, value in found.items()}
         checks |= {key + name: verdict for key, verdict in verdicts.items()}
     return table, checks
