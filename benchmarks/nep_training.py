@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcthermo.datasets.files import read_dataset
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.gauss_newton import GaussNewtonSettings
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
@@ -67,7 +68,7 @@ def speed():
     frames = PBTE.frames()
     theta = None
     for precision, threads in (("mixed", 1), ("mixed", 2), ("double", 1)):
-        loss = Loss(frames, PBTE.form, PBTE.weights, precision=precision, threads=threads)
+        loss = Loss(frames, PBTE.form, PBTE.weights, precision=precision, crew=Crew(threads=threads))
         theta = loss.with_mean_energy(PBTE.form.start(0)) if theta is None else theta
         times = []
         for _ in range(60):
@@ -75,7 +76,7 @@ def speed():
             loss.value_and_gradient(theta)
             times.append((time.process_time() - start[0], time.perf_counter() - start[1]))
         process, wall = np.min(times, axis=0)
-        n = loss.set.geometry.n_atoms
+        n = len(loss.structures.types)
         say(f"PbTe, {precision}, {threads} thread(s): best of 60: {1e6 * process / n:.2f} us of processor and "
             f"{1e6 * wall / n:.2f} us of wall time per atom and gradient, {n / process / 1e6:.2f} M atoms/s")
 

@@ -16,6 +16,7 @@ import numpy as np
 from record import write_record
 
 from hpcthermo.training.beginning import beginning_of
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.load import load_train_job
 from hpcthermo.training.parts import read_parts
 from hpcthermo.training.snes import Snes, SnesSettings, SnesState
@@ -40,7 +41,7 @@ def main() -> None:
     frames, form = read_parts(job).training, beginning_of(job)[0]
     curves, seconds = [], []
     for seed in range(options.seeds):
-        snes = Snes(frames, form, SnesSettings(seed=seed), threads=options.threads)
+        snes = Snes(frames, form, SnesSettings(seed=seed), crew=Crew(threads=options.threads))
         state, start = SnesState.start(form.n_parameters, seed), time.process_time()
         rows = {}
         while state.generation < marks[-1]:

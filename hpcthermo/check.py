@@ -149,7 +149,7 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     """
     job = load_job(path)
     if isinstance(job, TaskJob):
-        return _estimate_tasks(job, probe)
+        return _estimate_tasks(job, ranks, probe)
     check_ranks(job, ranks)
     snapshot = build_structure(job.structure, job.seed)
     potential = load_job_potential(job, snapshot)
@@ -168,8 +168,8 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     return JobEstimate(job, snapshot, groups, ranks_per_replica, parts, owned, ghosts, memory, seconds)
 
 
-def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | TaskEstimate:
-    """Of a job in one process."""
+def _estimate_tasks(job: TaskJob, ranks: int, probe: bool) -> LatticeEstimate | TaskEstimate:
+    """Of a job in one process; only training shares work out over ranks."""
     if isinstance(job, LabelJob):
         from hpcthermo.labelling.estimate import estimate_label_job
 
@@ -177,7 +177,7 @@ def _estimate_tasks(job: TaskJob, probe: bool) -> LatticeEstimate | TaskEstimate
     if isinstance(job, TrainJob):
         from hpcthermo.training.estimate import estimate_train_job
 
-        return estimate_train_job(job)
+        return estimate_train_job(job, ranks, probe)
     if isinstance(job, ModelChecksJob):
         from hpcthermo.model_checks.estimate import estimate_model_checks
 

@@ -163,11 +163,14 @@ Optimiser = Annotated[GradientOptimiser | SnesOptimiser, Field(discriminator="na
 
 
 class TrainingExecution(SingleProcessExecution):
-    """Device, threads, precision and time of a training."""
+    """Device, threads, memory, precision and time of a training; structures are shared out over MPI ranks."""
 
     precision: Literal["mixed", "double"] = "mixed"
     """Pair arithmetic: float32 with float64 sums, or float64."""
     max_minutes: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
     """Training ends after this time with the best model so far."""
+    memory_GiB: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
+    """Of each rank, for neighbours and functions of distance; by default 60 % of what is free. Parts of the data set
+    that do not fit are computed anew for every gradient, with the same bits."""
     look_interval: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
     """Epochs (20 unless given) or generations (100) between rows of loss.out, with a look at the validation set."""

@@ -17,6 +17,7 @@ import numpy as np
 from hpcthermo.errors import InputError, ResourceError
 from hpcthermo.gpu import compile as kernel_compile
 from hpcthermo.gpu.clock import LaunchClock
+from hpcthermo.heap import free_memory
 
 REAL_DTYPE: dict[str, np.dtype[Any]] = {"mixed": np.dtype(np.float32), "double": np.dtype(np.float64)}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
@@ -198,6 +199,10 @@ class Backend:
         """Host memory for `count` float64 values, page-locked where a GPU copies to and from it."""
         raise NotImplementedError
 
+    def free_memory(self) -> float:
+        """Bytes of the device that may still be taken."""
+        raise NotImplementedError
+
 
 class CpuBackend(Backend):
     """One core with SIMD lanes."""
@@ -235,6 +240,9 @@ class CpuBackend(Backend):
 
     def host_buffer(self, count: int) -> np.ndarray:
         return np.empty(count, dtype=np.float64)
+
+    def free_memory(self) -> float:
+        return free_memory()
 
 
 _is_current = functools.cache(kernel_compile.is_current)
@@ -354,6 +362,9 @@ class CudaBackend(Backend):
 
     def host_buffer(self, count: int) -> np.ndarray:
         return self._cuda.pinned_buffer(count)
+
+    def free_memory(self) -> float:
+        return self._cuda.free_memory()
 
 
 def make_backend(device: str = "cpu", precision: str = "mixed", device_index: int = 0,

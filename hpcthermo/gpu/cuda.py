@@ -254,6 +254,13 @@ def pinned_buffer(count: int, dtype: Any = np.float64) -> np.ndarray:
     return np.frombuffer(memory, dtype=dtype, count=count)
 
 
+def free_memory() -> float:
+    """Bytes of the device that nobody has taken."""
+    import cupy
+
+    return float(cupy.cuda.runtime.memGetInfo()[0])
+
+
 def begin_copies() -> None:
     """Copies that begin from now on come after all work given so far."""
     work, copies = _streams()

@@ -1,31 +1,42 @@
-"""``hpcthermo check`` of a train job: its data set, its model, and the memory of neighbours."""
+"""``hpcthermo check`` of a train job: its data set, its model, and the memory and time of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
 from hpcthermo.model_checks.estimate import check_lines
 from hpcthermo.model_checks.run import prepare_checks
+from hpcthermo.progress import duration_text
 from hpcthermo.task_estimate import TaskEstimate
 from hpcthermo.training.beginning import beginning_of
-from hpcthermo.training.geometry import degree_of
-from hpcthermo.training.neighbours import pairs_of
+from hpcthermo.training.crew import Crew
+from hpcthermo.training.loss import Loss
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.parts import read_parts
 
 if TYPE_CHECKING:
     from hpcthermo.config import TrainJob
 
-#: structures whose neighbours are counted; the others are alike
-_MOST_COUNTED = 20
+#: structures that are tried; the others are alike
+_MOST_TRIED = 20
+_GIB = 2.0**30
 
 
-def estimate_train_job(job: TrainJob) -> TaskEstimate:
-    """Read and check the data set of a job, and count.
+def estimate_train_job(job: TrainJob, ranks: int = 1, probe: bool = True) -> TaskEstimate:
+    """Read and check the data set of a job, and try some structures on one core.
+
+    Parameters
+    ----------
+    ranks : int
+        That the job will run on.
+    probe : bool
+        Whether to time gradients.
 
     Raises
     ------
@@ -40,22 +51,68 @@ def estimate_train_job(job: TrainJob) -> TaskEstimate:
         lines.append((name, f"{len(frames):,} frames, {sum(frame.n_atoms for frame in frames):,} atoms"))
     lines += [("elements", " ".join(form.elements)),
               ("model", f"{form.n_descriptors} descriptors, {form.neurons} neurons, {form.n_parameters:,} numbers"),
-              ("optimiser", job.optimiser.name),
-              ("memory", f"{_cached_bytes(parts.training, form, job.execution.precision) / 2**20:,.0f} MiB for "
-                         "neighbours and functions of distance"),
-              *check_lines(job.check)]
-    return TaskEstimate(lines)
+              ("optimiser", job.optimiser.name)]
+    trial = _Trial.of(parts.training, form, job.execution.precision)
+    n_atoms = sum(frame.n_atoms for frame in (*parts.training, *parts.validation))
+    crew = Crew(threads=job.execution.threads, memory_GiB=job.execution.memory_GiB)
+    limit, needed = crew.memory_limit(job.execution.precision), n_atoms * trial.bytes_of_atom / ranks
+    kept = min(1.0, limit / needed)
+    lines.append(("memory", f"{needed / 2**20:,.0f} MiB for neighbours and functions of distance"
+                            f"{' of each rank' if ranks > 1 else ''}, limit {limit / _GIB:.3g} GiB: " +
+                  ("all is kept" if kept == 1.0 else f"{100 * (1 - kept):.0f} % is computed anew for every gradient")))
+    if probe and job.execution.device == "cpu":
+        lines.append(("time", _time_text(job, trial, sum(frame.n_atoms for frame in parts.training),
+                                         1.0 - kept, crew.threads * ranks)))
+    return TaskEstimate([*lines, *check_lines(job.check)])
 
 
-def _cached_bytes(frames: Sequence[LabelledFrame], form: NepForm, precision: str) -> float:
-    """Bytes of what is kept of all pairs and atoms (geometry.py), by some of the structures."""
-    some = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, _MOST_COUNTED).astype(int))]
-    share = sum(frame.n_atoms for frame in frames) / sum(frame.n_atoms for frame in some)
-    size = 4.0 if precision == "mixed" else 8.0
-    total = 0.0
-    for cutoff, basis, functions in ((max(form.radial_cutoffs), form.basis_size[0] + 1, 1),
-                                     (max(form.angular_cutoffs), form.basis_size[1] + 1, 2)):
-        total += share * sum(len(pairs_of(frame, cutoff).centre) for frame in some) * (4 + functions * basis) * size
-    harmonics = (degree_of(form) + 1) ** 2 - 1
-    return total + share * sum(frame.n_atoms for frame in some) * form.n_types * (form.basis_size[1] + 1) \
-        * harmonics * size
+def _time_text(job: TrainJob, trial: _Trial, n_atoms: int, anew: float, cores: int) -> str:
+    table: Any = job.optimiser
+    evaluation, counts = trial.gradient_of_atom, "epochs"
+    if table.name == "snes":
+        evaluation, counts = table.population * trial.value_of_atom, "generations"
+    step = n_atoms * (evaluation + anew * trial.making_of_atom) / cores
+    steps = min(1000, table.epochs) if table.name == "gradient" else table.generations
+    limit = job.execution.max_minutes
+    at_most = "" if limit is None else f", at most {limit:g} min"
+    return (f"{1e3 * step:.3g} ms for each of the {counts} on {cores} core{'s' if cores > 1 else ''}, "
+            f"{duration_text(step * steps)} for {steps:,}{at_most}")
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What some structures take.
+
+    Attributes
+    ----------
+    bytes_of_atom : float
+        Of cached geometry.
+    making_of_atom, gradient_of_atom, value_of_atom : float
+        Seconds of one core.
+    """
+
+    bytes_of_atom: float
+    making_of_atom: float
+    gradient_of_atom: float
+    value_of_atom: float
+
+    @classmethod
+    def of(cls, frames: Sequence[LabelledFrame], form: NepForm, precision: str) -> _Trial:
+        some = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, _MOST_TRIED).astype(int))]
+        crew, n = Crew(), sum(frame.n_atoms for frame in some)
+        free = crew.memory_limit(precision)
+        start = time.perf_counter()
+        loss = Loss(some, form, None, np.ones(form.n_descriptors), precision=precision, crew=crew)
+        making = time.perf_counter() - start
+        theta = form.start(0)
+
+        def best(work: Callable[[np.ndarray], Any]) -> float:
+            seconds = []
+            for _ in range(3):
+                start = time.perf_counter()
+                work(theta)
+                seconds.append(time.perf_counter() - start)
+            return min(seconds) / n
+
+        return cls((free - crew.memory_limit(precision)) / n, making / n, best(loss.value_and_gradient),
+                   best(loss.value))

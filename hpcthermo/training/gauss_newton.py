@@ -24,8 +24,7 @@ from hpcthermo.transport.bte.linear_algebra import one_thread
 
 #: rows that are in memory at the same time
 _ROWS_TOGETHER = 2048
-#: strips of the matrix that threads take; fixed, so that bits do not depend on the number of threads
-_STRIPS = 8
+_GOLDEN_RATIO = 0.6180339887498949
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class GaussNewton:
 
     def __init__(self, loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, seed: int) -> None:
         self._settings = settings
-        self._order = np.append(loss.set.places, loss.form.bias_place)
+        self._order = np.append(loss.form.kernel_places()[0], loss.form.bias_place)
         self._gram = gram_matrix(loss, theta, settings, seed)
         self.regularise(loss.l2)
 
@@ -94,62 +93,36 @@ class GaussNewton:
 
 def gram_matrix(loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, seed: int) -> np.ndarray:
     """J^T J in the order of the kernels with b1 last, (n, n) float32."""
-    data, geometry = loss.set, loss.set.geometry
-    n = len(data.places) + 1
-    factors = data.factors(loss.scaler).astype(np.float32)
-    chunks = [_requests(loss, chunk, settings, seed) for chunk in range(geometry.n_chunks)]
-    gram = np.zeros((n, n), dtype=np.float32)
-    strips = np.linspace(0, n, _STRIPS + 1).astype(int)
-    start = 0
-    while start < len(chunks):
-        end, rows = start, 0
-        while end < len(chunks) and (end == start or rows + len(chunks[end][0]) <= _ROWS_TOGETHER):
-            rows += len(chunks[end][0])
-            end += 1
-        jacobian = np.empty((rows, n), dtype=np.float32)
-        places = np.concatenate([[0], np.cumsum([len(chunks[k][0]) for k in range(start, end)])])
-        model = data.model(theta, loss.scaler)
-
-        def fill(thread: int, model: tuple = model, start: int = start, end: int = end, places: np.ndarray = places,
-                 jacobian: np.ndarray = jacobian) -> None:
-            for k in range(start + thread, end, data.threads):
-                requests, weights = chunks[k]
-                part = jacobian[places[k - start] : places[k - start + 1]]
-                part[:, :-1] = data.jacobian(model, k, requests, thread)
-                part[:, :-1] *= weights[:, None] * factors
-                # E/N falls by b1
-                part[:, -1] = np.where(requests[:, 1] == 0, -weights, 0.0)
-
-        def multiply(thread: int, jacobian: np.ndarray = jacobian) -> None:
-            for k in range(thread, _STRIPS, data.threads):
-                a, b = strips[k], strips[k + 1]
-                gram[a:b, a:] += jacobian[:, a:b].T @ jacobian[:, a:]
-
-        with one_thread():
-            data.share(fill)
-            data.share(multiply)
-        start = end
-    upper = np.triu(gram)
-    return upper + np.triu(upper, 1).T
+    partition = loss.set.partition
+    # neighbouring parts belong to one rank: parts that are far apart come together
+    order = np.argsort(np.arange(partition.n_parts) * _GOLDEN_RATIO % 1.0, kind="stable")
+    groups: list[dict[int, tuple[np.ndarray, np.ndarray]]] = [{}]
+    for part in order.tolist():
+        requests = _requests(loss, range(*partition.parts[part : part + 2]), settings, seed)
+        rows = sum(len(weights) for _, weights in groups[-1].values())
+        if rows and rows + len(requests[1]) > _ROWS_TOGETHER:
+            groups.append({})
+        groups[-1][part] = requests
+    return loss.set.gram(theta, loss.scaler, groups)
 
 
-def _requests(loss: Loss, chunk: int, settings: GaussNewtonSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a chunk as the kernel takes them, and the roots of their weights."""
-    geometry, terms = loss.set.geometry, loss.terms
-    known = np.maximum(terms.structures, 0.0)
-    of_forces = 3 * int(geometry.sizes[known[:, 1] > 0.0].sum())
+def _requests(loss: Loss, structures: range, settings: GaussNewtonSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of some structures as the kernel takes them, and the roots of their weights."""
+    sizes, first_atoms = loss.structures.sizes, loss.structures.first_atoms
+    known = np.maximum(loss.terms.structures, 0.0)
+    of_forces = 3 * int(sizes[known[:, 1] > 0.0].sum())
     share = min(1.0, settings.rows_per_parameter * loss.form.n_parameters / max(1, of_forces))
     requests: list[np.ndarray] = []
     weights: list[np.ndarray] = []
-    for s in range(geometry.chunks[chunk, 2], geometry.chunks[chunk + 1, 2]):
+    for s in structures:
         a, b, c = known[s]
-        n = 3 * int(geometry.sizes[s])
+        n = 3 * int(sizes[s])
         what = [np.zeros(int(a > 0.0), dtype=np.int64)]
         root = [np.full(len(what[0]), np.sqrt(a))]
         if b > 0.0:
             count = max(1, round(share * n))
             chosen = np.sort(np.random.default_rng([seed, s]).choice(n, count, replace=False))
-            tau = terms.atoms[geometry.first_atoms[s] + chosen // 3]
+            tau = loss.terms.atoms[first_atoms[s] + chosen // 3]
             what.append(1 + chosen)
             root.append(np.sqrt(b * tau * n / count))
         if c > 0.0:

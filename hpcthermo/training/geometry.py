@@ -14,45 +14,19 @@ from typing import Any
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
-from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import Backend
 from hpcthermo.gpu.compile import specialised
 from hpcthermo.potentials.angular_invariants import square_weights
 from hpcthermo.potentials.nep_parameters import product_table
+from hpcthermo.training.labels import types_of
 from hpcthermo.training.neighbours import Pairs, pairs_of
 from hpcthermo.training.parameters import NepForm
-from hpcthermo.training.repulsion import repulsion
+from hpcthermo.training.partition import chunk_starts
 
-#: atoms of a chunk, unless a structure has more: what a core's caches hold
-_ATOMS_PER_CHUNK = 256
 #: batches of a bundle (BATCHES_TOGETHER in nep_training_model.h)
 _BATCHES_TOGETHER = {"cpu": 3, "cuda": 1}
 #: degrees of angular functions that kernels are compiled for (BY_DEGREE in nep_training_kernels.h)
 _DEGREES = (4, 8)
-#: (row, column) of the components of a virial: xx, yy, zz, xy, yz, zx
-VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What the potential has to give, less the short-range repulsion; 0 where there is no label.
-
-    Attributes
-    ----------
-    energies : (S,) float64
-        eV.
-    forces : (N, 3) float64
-        eV/A.
-    virials : (S, 6) float64
-        eV; xx, yy, zz, xy, yz, zx.
-    known : (S, 3) bool
-        Whether energy, forces and virial of a structure are known.
-    """
-
-    energies: np.ndarray
-    forces: np.ndarray
-    virials: np.ndarray
-    known: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -75,7 +49,6 @@ class Geometry:
         Of the angular functions the kernels use.
     arguments : tuple
         Kernel arguments, from ``types`` to ``chunks``.
-    labels : Labels
     """
 
     n_structures: int
@@ -90,12 +63,16 @@ class Geometry:
     most_neighbors: tuple[int, int]
     degree: int
     arguments: tuple[Any, ...]
-    labels: Labels
 
     @property
     def sizes(self) -> np.ndarray:
         """Atoms of each structure, (S,) int."""
         return np.diff(self.first_atoms)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(int(array.nbytes) for array in self.arguments)
 
 
 def degree_of(form: NepForm) -> int:
@@ -124,15 +101,10 @@ def make_geometry(frames: Sequence[LabelledFrame], form: NepForm, backend: Backe
     InputError
         For a frame with an element that the model does not have, or none at all.
     """
-    if not frames:
-        raise InputError("training: expected at least one structure, got none")
-    types_of = [_types(frame, form, k) for k, frame in enumerate(frames)]
+    types = types_of(frames, form)
     reach = max(form.radial_cutoffs + form.angular_cutoffs)
-    if form.screening is not None:
-        reach = max(reach, float(form.screening[..., 3].max()))
     pairs_by_frame = [pairs_of(frame, reach) for frame in frames]
     first_atoms = np.concatenate([[0], np.cumsum([frame.n_atoms for frame in frames])])
-    types = np.concatenate(types_of)
     pairs = Pairs(np.concatenate([p.centre + first for p, first in zip(pairs_by_frame, first_atoms, strict=False)]),
                   np.concatenate([p.neighbour + first for p, first in zip(pairs_by_frame, first_atoms, strict=False)]),
                   np.concatenate([p.vectors for p in pairs_by_frame]))
@@ -142,37 +114,12 @@ def make_geometry(frames: Sequence[LabelledFrame], form: NepForm, backend: Backe
     radial, angular = (_chosen(pairs, r < cutoffs[of_pair]) for cutoffs in (radial_cutoffs, angular_cutoffs))
     counts = [np.bincount(p.centre, minlength=len(types)) for p in (radial, angular)]
     order = _Order.of(first_atoms, types, 8 * counts[1] + counts[0], backend.lanes, _BATCHES_TOGETHER[backend.device])
-    labels = _labels(frames, types_of, pairs_by_frame, form)
     return _on_device(form, backend, types, first_atoms, order, radial, angular,
-                      (int(counts[0].max()), int(counts[1].max())), labels)
-
-
-def _types(frame: LabelledFrame, form: NepForm, number: int) -> np.ndarray:
-    unknown = sorted(set(frame.symbols) - set(form.elements))
-    if unknown:
-        raise InputError(f"structure {number}: expected the elements {' '.join(form.elements)}, "
-                         f"got {' '.join(unknown)}; add them to the model or remove the structure")
-    return np.array([form.elements.index(symbol) for symbol in frame.symbols])
+                      (int(counts[0].max()), int(counts[1].max())))
 
 
 def _chosen(pairs: Pairs, chosen: np.ndarray) -> Pairs:
     return Pairs(pairs.centre[chosen], pairs.neighbour[chosen], pairs.vectors[chosen])
-
-
-def _labels(frames: Sequence[LabelledFrame], types_of: list[np.ndarray], pairs: list[Pairs], form: NepForm) -> Labels:
-    energies, virials = np.zeros(len(frames)), np.zeros((len(frames), 6))
-    forces = []
-    for s, frame in enumerate(frames):
-        energy, force, virial = 0.0, np.zeros((frame.n_atoms, 3)), np.zeros((3, 3))
-        if form.screening is not None:
-            energy, force, virial = repulsion(pairs[s], types_of[s], form.screening)
-        energies[s] = 0.0 if frame.energy is None else frame.energy - energy
-        forces.append(np.zeros_like(force) if frame.forces is None else frame.forces - force)
-        if frame.virial is not None:
-            mean = 0.5 * (frame.virial + frame.virial.T) - virial
-            virials[s] = [mean[a, b] for a, b in VIRIAL_COMPONENTS]
-    known = np.array([[label is not None for label in (f.energy, f.forces, f.virial)] for f in frames])
-    return Labels(energies, np.concatenate(forces), virials, known)
 
 
 @dataclass(frozen=True)
@@ -201,7 +148,8 @@ class _Order:
     def of(first_atoms: np.ndarray, types: np.ndarray, work: np.ndarray, lanes: int, together: int) -> _Order:
         """`work` is the share of each atom, so that atoms of one batch have about as many neighbours."""
         structure = np.repeat(np.arange(len(first_atoms) - 1), np.diff(first_atoms))
-        chunk_of, structures = _chunks(first_atoms)
+        structures = chunk_starts(np.diff(first_atoms))
+        chunk_of = np.repeat(np.arange(len(structures) - 1), np.diff(structures))
         order = np.lexsort((work, structure, types, chunk_of[structure]))
         rows: list[np.ndarray] = []
         batch_types: list[int] = []
@@ -232,18 +180,6 @@ class _Order:
             slots[row] = k * lanes + np.arange(len(row))
         return _Order(slots, atoms, occupied, np.array(batch_types, dtype=np.int32), np.array(bundles, dtype=np.int32),
                       np.array(chunks, dtype=np.int32))
-
-
-def _chunks(first_atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chunk of each structure, and first structure of each chunk with the number of structures at the end."""
-    chunk_of, starts, size = np.empty(len(first_atoms) - 1, dtype=np.int64), [0], 0
-    for s, n in enumerate(np.diff(first_atoms)):
-        if size and size + n > _ATOMS_PER_CHUNK:
-            starts.append(s)
-            size = 0
-        chunk_of[s] = len(starts) - 1
-        size += int(n)
-    return chunk_of, np.array([*starts, len(first_atoms) - 1])
 
 
 @dataclass(frozen=True)
@@ -286,7 +222,7 @@ class _Rows:
 
 
 def _on_device(form: NepForm, backend: Backend, types: np.ndarray, first_atoms: np.ndarray, order: _Order,
-               radial: Pairs, angular: Pairs, most_neighbors: tuple[int, int], labels: Labels) -> Geometry:
+               radial: Pairs, angular: Pairs, most_neighbors: tuple[int, int]) -> Geometry:
     n_types, degree, lanes = form.n_types, degree_of(form), backend.lanes
     n_batches = len(order.atoms)
     to_device = backend.from_host
@@ -318,7 +254,7 @@ def _on_device(form: NepForm, backend: Backend, types: np.ndarray, first_atoms: 
     backend.synchronize()
     return Geometry(len(first_atoms) - 1, len(types), n_batches, len(order.bundles), len(order.chunks) - 1, types,
                     first_atoms.astype(np.int32), order.chunks, int(np.diff(order.chunks[:, 1]).max()), most_neighbors,
-                    degree, fixed, labels)
+                    degree, fixed)
 
 
 def model_arguments(form: NepForm, backend: Backend, numbers: np.ndarray | None, with_virial: bool) -> tuple[Any, ...]:

@@ -22,9 +22,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
-from hpcthermo.errors import InputError
-from hpcthermo.gpu.backend import make_backend
-from hpcthermo.training.evaluation import Evaluation, LossTerms, TrainingSet
+from hpcthermo.training.crew import Crew
+from hpcthermo.training.evaluation import (
+    Evaluation,
+    LossTerms,
+    Predictions,
+    Structures,
+    TrainingSet,
+    scaler_of,
+    type_weights,
+)
 from hpcthermo.training.parameters import NepForm
 
 
@@ -85,8 +92,8 @@ class Loss:
     scaler : (D,) float64, optional
         Factors of the descriptors; found from these frames if not given.
     precision : {"mixed", "double"}
-    threads : int
-    device : {"cpu", "cuda"}
+    crew : Crew, optional
+        See `evaluation.TrainingSet`.
 
     Attributes
     ----------
@@ -96,40 +103,36 @@ class Loss:
     """
 
     def __init__(self, frames: Sequence[LabelledFrame], form: NepForm, weights: LossWeights | None = None,
-                 scaler: np.ndarray | None = None, *, precision: str = "mixed", threads: int = 1,
-                 device: str = "cpu") -> None:
-        self.frames, self.form, self.weights = list(frames), form, weights or LossWeights()
-        self.threads, self.device, self.precision = threads, device, precision
-        self.set = TrainingSet(self.frames, form, make_backend(device, precision), threads)
-        self.scaler = self.set.scaler() if scaler is None else np.asarray(scaler, dtype=np.float64)
-        self.l2 = self.weights.l2
+                 scaler: np.ndarray | None = None, *, precision: str = "mixed", crew: Crew | None = None) -> None:
+        self.form, self.weights, self.precision = form, weights or LossWeights(), precision
+        self.structures = Structures(frames, form)
         self.terms = self._terms()
-        self._double: Loss | None = self if precision == "double" else None
+        self.set = TrainingSet(self.structures, form, self.terms, precision, crew)
+        self.scaler = scaler_of([self.set]) if scaler is None else np.asarray(scaler, dtype=np.float64)
+        self.l2 = self.weights.l2
+        self._double: Loss | None = None
 
     def _terms(self) -> LossTerms:
-        geometry, w = self.set.geometry, self.weights
-        unknown = sorted(set(w.types) - set(self.form.elements))
-        if unknown:
-            raise InputError(f"type weights: expected elements of the model, got {', '.join(unknown)}")
-        known, sizes = geometry.labels.known, geometry.sizes
-        omega = np.array([[f.weight**2 * f.energy_weight, f.weight**2, f.weight**2] for f in self.frames])
+        structures, w = self.structures, self.weights
+        known, sizes = structures.labels.known, structures.sizes
+        omega = np.array([[f.weight**2 * f.energy_weight, f.weight**2, f.weight**2] for f in structures.frames])
         counts = np.array([known[:, 0].sum(), 3 * (known[:, 1] * sizes).sum(), 6 * known[:, 2].sum()])
         parts = np.array([w.energy, w.force, w.virial]) / np.maximum(counts, 1)
-        tau = np.array([w.types.get(element, 1.0) for element in self.form.elements])
-        return LossTerms(np.where(known, omega * parts, -1.0), tau[geometry.types])
+        tau = type_weights(w.types, self.form)
+        return LossTerms(np.where(known, omega * parts, -1.0), tau[structures.types])
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient by theta, (n_parameters,) float64."""
-        found = self.set.evaluate(theta, self.scaler, self.terms)
+        found = self.set.evaluate(theta, self.scaler)
         assert found.gradient is not None
         return (self._value(found) + self.regularisation(theta),
                 found.gradient + 2.0 * self.l2 * self._without_bias(theta))
 
     def gradient_of_part(self, theta: np.ndarray, part: int) -> np.ndarray:
-        """Gradient by one part of the set (`TrainingSet.n_parts`), as large as if it were the whole."""
-        found = self.set.evaluate(theta, self.scaler, self.terms, parts=[part])
+        """Gradient by one part of the set (`TrainingSet.partition`), as large as if it were the whole."""
+        found = self.set.evaluate(theta, self.scaler, parts=[part])
         assert found.gradient is not None
-        share = float(np.mean(self.set.part_of_structure == part))
+        share = float(np.mean(self.set.partition.part_of_structure == part))
         return found.gradient / share + 2.0 * self.l2 * self._without_bias(theta)
 
     def value(self, theta: np.ndarray) -> float:
@@ -138,24 +141,21 @@ class Loss:
 
     def data_value(self, theta: np.ndarray) -> float:
         """The loss without regularisation."""
-        return self._value(self.predict(theta))
+        return self._value(self.set.evaluate(theta, self.scaler, gradient=False))
 
     def regularisation(self, theta: np.ndarray) -> float:
         """l2 |theta|^2."""
         free = self._without_bias(theta)
         return self.l2 * float(free @ free)
 
-    def predict(self, theta: np.ndarray) -> Evaluation:
+    def predict(self, theta: np.ndarray) -> Predictions:
         """Energies, forces and virials of all frames, without the short-range repulsion, and their errors."""
-        return self.set.evaluate(theta, self.scaler, self.terms, gradient=False)
+        return self.set.predict(theta, self.scaler)
 
     def errors(self, theta: np.ndarray) -> Errors:
         """Root mean square errors."""
-        return self.errors_of(self.predict(theta))
-
-    def errors_of(self, found: Evaluation) -> Errors:
-        """Root mean square errors of an evaluation."""
-        known, sizes = self.set.geometry.labels.known, self.set.geometry.sizes
+        found = self.set.evaluate(theta, self.scaler, gradient=False)
+        known, sizes = self.structures.labels.known, self.structures.sizes
 
         def root_mean(total: float, count: int) -> float:
             return float(np.sqrt(total / count)) if count else float("nan")
@@ -175,9 +175,11 @@ class Loss:
 
     def double(self) -> Loss:
         """The same loss in double precision throughout; made when first asked for."""
+        if self.precision == "double":
+            return self
         if self._double is None:
-            self._double = Loss(self.frames, self.form, self.weights, self.scaler, precision="double",
-                                threads=self.threads, device=self.device)
+            self._double = Loss(self.structures.frames, self.form, self.weights, self.scaler, precision="double",
+                                crew=self.set.crew)
         self._double.l2 = self.l2
         return self._double
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcthermo.training.beginning import Beginning
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.loss import Errors, Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.parts import Parts
@@ -76,7 +77,7 @@ class GradientSearch:
     counts = "epochs"
     interval = 20
 
-    def __init__(self, job: TrainJob, form: NepForm, parts: Parts, beginning: Beginning, threads: int) -> None:
+    def __init__(self, job: TrainJob, form: NepForm, parts: Parts, beginning: Beginning, crew: Crew) -> None:
         from hpcthermo.training.settings import TrainingSettings
         from hpcthermo.training.train import start_training
 
@@ -89,9 +90,9 @@ class GradientSearch:
                                           validation_epochs=self._interval)
         weights = LossWeights(table.energy_weight, table.force_weight, table.virial_weight, table.l2,
                               {name: factor**2 for name, factor in table.element_weights.items()})
-        options: Any = {"precision": job.execution.precision, "threads": threads, "device": job.execution.device}
+        options: Any = {"precision": job.execution.precision, "crew": crew}
         self._loss: Loss = Loss(parts.training, form, weights, beginning.scaler, **options)
-        self.scaler, self.most_neighbors = self._loss.scaler, self._loss.set.geometry.most_neighbors
+        self.scaler, self.most_neighbors = self._loss.scaler, self._loss.set.most_neighbors
         self._validation = Loss(parts.validation, form, weights, self.scaler, **options) if parts.validation else None
         self._make_whole = partial(Loss, [*parts.training, *parts.validation], form, weights, self.scaler, **options)
         self._state = start_training(self._loss, self._settings, beginning.theta)
@@ -135,7 +136,7 @@ class GradientSearch:
         del self._loss
         self._validation = None
         self._loss = self._make_whole()
-        self.most_neighbors = self._loss.set.geometry.most_neighbors
+        self.most_neighbors = self._loss.set.most_neighbors
         if self._last is None:
             self._last = start_refit(self._loss, fitted, self._settings, self._state)
             self._looked = self._state.epoch
@@ -189,14 +190,14 @@ class SnesSearch:
     counts = "generations"
     interval = 100
 
-    def __init__(self, job: TrainJob, form: NepForm, parts: Parts, beginning: Beginning, threads: int) -> None:
+    def __init__(self, job: TrainJob, form: NepForm, parts: Parts, beginning: Beginning, crew: Crew) -> None:
         table: Any = job.optimiser
         self._interval = job.execution.look_interval or self.interval
         self.length = table.generations
         settings = SnesSettings(table.population, table.energy_weight, table.force_weight, table.virial_weight,
                                 table.shear_weight, table.l1, table.l2, table.force_delta_eV_per_A,
                                 table.element_weights, table.batch, job.seed)
-        options: Any = {"precision": job.execution.precision, "threads": threads, "device": job.execution.device}
+        options: Any = {"precision": job.execution.precision, "crew": crew}
         self._snes = Snes(parts.training, form, settings, beginning.scaler, **options)
         self.scaler, self.most_neighbors = self._snes.scaler, self._snes.most_neighbors
         self._validation = Loss(parts.validation, form, None, self.scaler, **options) if parts.validation else None
@@ -264,6 +265,6 @@ def _snes_state(form: NepForm, theta: np.ndarray | None, seed: int) -> SnesState
 Search = GradientSearch | SnesSearch
 
 #: name in the job file -> its search
-OPTIMISERS: dict[str, Callable[[TrainJob, NepForm, Parts, Beginning, int], Search]] = {
+OPTIMISERS: dict[str, Callable[[TrainJob, NepForm, Parts, Beginning, Crew], Search]] = {
     "gradient": GradientSearch, "snes": SnesSearch,
 }

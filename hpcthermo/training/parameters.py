@@ -126,6 +126,10 @@ class NepForm:
         descriptor : (n,) int
             Whose factor it holds, -1 for none.
         """
+        return self._kernel_order
+
+    @cached_property
+    def _kernel_order(self) -> tuple[np.ndarray, np.ndarray]:
         w0, b0, w1, radial, angular = self._parts
         places, descriptors = [], []
         for t in range(self.n_types):
@@ -134,6 +138,15 @@ class NepForm:
             rest = 2 * self.neurons + sum(len(c) for c in coefficients)
             descriptors += [np.tile(np.arange(self.n_descriptors), self.neurons), np.full(rest, -1)]
         return np.concatenate(places), np.concatenate(descriptors)
+
+    def kernel_factors(self, scaler: np.ndarray) -> np.ndarray:
+        """Factor that each number of the kernels holds, (n,) float64."""
+        descriptors = self._kernel_order[1]
+        return np.where(descriptors >= 0, scaler[descriptors], 1.0)
+
+    def kernel_numbers(self, theta: np.ndarray, scaler: np.ndarray) -> np.ndarray:
+        """Numbers in the order of the kernels, (n,) float64."""
+        return self.kernel_factors(scaler) * theta[self._kernel_order[0]]
 
     def start(self, seed: int) -> np.ndarray:
         """Random theta: arguments of tanh of order 1, b1 = 0."""

@@ -11,11 +11,10 @@ import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
 from hpcthermo.results import write_text
-from hpcthermo.training.geometry import VIRIAL_COMPONENTS
+from hpcthermo.training.crew import Crew
+from hpcthermo.training.labels import VIRIAL_COMPONENTS, repulsion_of
 from hpcthermo.training.loss import Loss
-from hpcthermo.training.neighbours import pairs_of
 from hpcthermo.training.parameters import NepForm
-from hpcthermo.training.repulsion import repulsion
 from hpcthermo.units import PRESSURE_GPA
 
 #: what GPUMD writes where there is no label
@@ -49,22 +48,17 @@ class Parity:
 
 
 def parity_of(frames: Sequence[LabelledFrame], form: NepForm, theta: np.ndarray, scaler: np.ndarray, *,
-              precision: str, threads: int, device: str) -> Parity:
+              precision: str, crew: Crew) -> Parity:
     """Predict all labels of frames, short-range repulsion and all."""
-    loss = Loss(frames, form, None, scaler, precision=precision, threads=threads, device=device)
-    found = loss.predict(theta)
-    n = loss.set.geometry.sizes
+    loss = Loss(frames, form, None, scaler, precision=precision, crew=crew)
+    found, first, n = loss.predict(theta), loss.structures.first_atoms, loss.structures.sizes
     energies, forces = found.energies.copy(), found.forces.copy()
     virials = np.full((len(frames), 6), np.nan) if found.virials is None else found.virials.copy()
-    if form.screening is not None:
-        first = loss.set.geometry.first_atoms
-        for s, frame in enumerate(frames):
-            types = loss.set.geometry.types[first[s] : first[s + 1]]
-            energy, force, virial = repulsion(pairs_of(frame, float(form.screening[..., 3].max())), types,
-                                              form.screening)
-            energies[s] += energy
-            forces[first[s] : first[s + 1]] += force
-            virials[s] += [virial[a, b] for a, b in VIRIAL_COMPONENTS]
+    for s, frame in enumerate(frames):
+        energy, force, virial = repulsion_of(frame, form)
+        energies[s] += energy
+        forces[first[s] : first[s + 1]] += force
+        virials[s] += [virial[a, b] for a, b in VIRIAL_COMPONENTS]
     unknown = np.full((3, 3), np.nan)
     labels = (
         np.array([np.nan if frame.energy is None else frame.energy for frame in frames]),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.log import get_logger
@@ -26,6 +27,7 @@ from hpcthermo.potentials.nep_writer import write_nep_file
 from hpcthermo.results import Quantity, Results, Table, entry, replaced_file, write_text
 from hpcthermo.task_run import TaskRun
 from hpcthermo.training.beginning import beginning_of
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.loss import Errors, Loss
 from hpcthermo.training.optimisers import OPTIMISERS, TIME_IS_OVER, Look, Search, SnesSearch
 from hpcthermo.training.parameters import NepForm
@@ -84,40 +86,51 @@ class _History:
 
 
 def run_train(job: Any, comm: Communicator, folder: Path, resume: bool, stop: Stop) -> None:
-    """Train the model of a job, to nep.txt and a report."""
-    with TrainRun(job, comm, folder, resume, stop) as run:
-        run.stage("data")
-        parts = read_parts(job)
-        form, beginning = beginning_of(job)
-        checks = prepare_checks(job.check, job.seed, form.elements)
-        options: Any = {"precision": job.execution.precision, "threads": run.threads, "device": job.execution.device}
-        search = OPTIMISERS[job.optimiser.name](job, form, parts, beginning, run.threads)
-        test = Loss(parts.test, form, None, search.scaler, **options) if parts.test else None
-        history = _History()
-        if resume:
-            _restore(run.campaign_folder / STATE_FILE, search, history)
-        run.keep_inputs()
-        own = parts.element_energies if job.dataset.element_energies == "own" else {}
-        ended = _train(run, search, lambda theta: trained_model(form, theta, search.scaler, own), test, history)
-        run.stage("errors")
-        theta, scaler = search.chosen, search.scaler
-        # frames of the validation set may have been trained on at last
-        parities = {name: parity_of(frames, form, search.validated if name == "validation" else theta, scaler,
-                                    **options) for name, frames in parts.named().items()}
-        for name, suffix in (("training", "train"), ("test", "test")):
-            if name in parities:
-                write_parity_files(parities[name], folder, suffix)
-        quantities = _loss_quantities(history, search.counts)
-        attributes: dict[str, dict[str, Any]] = {"loss": {"counts": search.counts, "ended": ended}}
-        for name, parity in parities.items():
-            quantities |= _parity_quantities(name, parity)
-            attributes[f"parity_{name}"] = {"groups": sorted(set(parity.groups))}
-        found = run_checks(run, checks, str((folder / MODEL_FILE).absolute()))
-        run.finish(quantities | found[0], attributes | found[1], {
-            "precision": job.execution.precision, "optimiser": job.optimiser.name, "ended": ended,
-            "parameters": form.n_parameters, "element_energies_eV": parts.element_energies,
-            "training_seconds": history.seconds,
-            **{f"frames_{name}": len(getattr(parts, name)) for name in PARTS}})
+    """Train the model of a job, to nep.txt and a report; structures are shared out over all ranks (collective)."""
+    table = job.execution
+    with Crew(comm, table.device, table.threads, table.memory_GiB) as crew:
+        if crew.leads:
+            with TrainRun(job, SingleProcess(), folder, resume, stop) as run:
+                _lead(run, crew, resume)
+        else:
+            crew.serve()
+
+
+def _lead(run: TrainRun, crew: Crew, resume: bool) -> None:
+    """Read, train and report."""
+    job = run.job
+    run.stage("data")
+    parts = read_parts(job)
+    form, beginning = beginning_of(job)
+    checks = prepare_checks(job.check, job.seed, form.elements)
+    options: Any = {"precision": job.execution.precision, "crew": crew}
+    search = OPTIMISERS[job.optimiser.name](job, form, parts, beginning, crew)
+    test = Loss(parts.test, form, None, search.scaler, **options) if parts.test else None
+    history = _History()
+    if resume:
+        _restore(run.campaign_folder / STATE_FILE, search, history)
+    run.keep_inputs()
+    own = parts.element_energies if job.dataset.element_energies == "own" else {}
+    ended = _train(run, search, lambda theta: trained_model(form, theta, search.scaler, own), test, history)
+    run.stage("errors")
+    theta, scaler = search.chosen, search.scaler
+    # frames of the validation set may have been trained on at last
+    parities = {name: parity_of(frames, form, search.validated if name == "validation" else theta, scaler, **options)
+                for name, frames in parts.named().items()}
+    for name, suffix in (("training", "train"), ("test", "test")):
+        if name in parities:
+            write_parity_files(parities[name], run.folder, suffix)
+    quantities = _loss_quantities(history, search.counts)
+    attributes: dict[str, dict[str, Any]] = {"loss": {"counts": search.counts, "ended": ended}}
+    for name, parity in parities.items():
+        quantities |= _parity_quantities(name, parity)
+        attributes[f"parity_{name}"] = {"groups": sorted(set(parity.groups))}
+    found = run_checks(run, checks, str((run.folder / MODEL_FILE).absolute()))
+    run.finish(quantities | found[0], attributes | found[1], {
+        "ranks": crew.size, "threads": crew.threads, "precision": job.execution.precision,
+        "optimiser": job.optimiser.name, "ended": ended, "parameters": form.n_parameters,
+        "element_energies_eV": parts.element_energies, "training_seconds": history.seconds,
+        **{f"frames_{name}": len(getattr(parts, name)) for name in PARTS}})
 
 
 def trained_model(form: NepForm, theta: np.ndarray, scaler: np.ndarray, energies: Mapping[str, float]) -> NepModel:

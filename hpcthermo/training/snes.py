@@ -29,9 +29,9 @@ import numpy as np
 
 from hpcthermo.datasets.frames import LabelledFrame
 from hpcthermo.errors import InputError
-from hpcthermo.gpu.backend import make_backend
 from hpcthermo.results import write_text
-from hpcthermo.training.evaluation import LossTerms, TrainingSet
+from hpcthermo.training.crew import Crew
+from hpcthermo.training.evaluation import LossTerms, Structures, TrainingSet, scaler_of, type_weights
 from hpcthermo.training.parameters import NepForm
 
 #: first deviation, and the largest
@@ -124,21 +124,20 @@ class _Batch:
     """Structures of a generation, and sums over those with each type."""
 
     def __init__(self, frames: Sequence[LabelledFrame], form: NepForm, settings: SnesSettings, precision: str,
-                 threads: int, device: str) -> None:
-        self.set = TrainingSet(frames, form, make_backend(device, precision), threads)
-        geometry = self.set.geometry
-        known, sizes, types = geometry.labels.known, geometry.sizes, geometry.types
+                 crew: Crew | None) -> None:
+        self.structures = structures = Structures(frames, form)
+        known, sizes, types = structures.labels.known, structures.sizes, structures.types
         self._shear = settings.shear
         self._weights = np.array([frame.weight for frame in frames]) ** 2
         self._energy_weights = self._weights * np.array([frame.energy_weight for frame in frames])
-        factor = np.array([settings.types.get(element, 1.0) for element in form.elements])[types] ** 2
+        factor = type_weights(settings.types, form)[types] ** 2
         if settings.force_delta > 0.0:
-            size = np.linalg.norm(geometry.labels.forces, axis=1)
+            size = np.linalg.norm(structures.labels.forces, axis=1)
             factor = factor * settings.force_delta / (settings.force_delta + size)
-        self.terms = LossTerms(np.where(known, 1.0, -1.0), factor)
+        self.set = TrainingSet(structures, form, LossTerms(np.where(known, 1.0, -1.0), factor), precision, crew)
         # the last row: all structures
         present = np.zeros((form.n_types + 1, len(frames)))
-        present[types, np.repeat(np.arange(len(frames)), sizes)] = 1.0
+        present[types, structures.structure_of_atom] = 1.0
         present[-1] = 1.0
         self._members = [present * known[:, k] for k in range(3)]
         self._counts = np.stack([self._members[0].sum(axis=1), 3.0 * self._members[1] @ sizes,
@@ -146,10 +145,14 @@ class _Batch:
 
     def errors(self, theta: np.ndarray, scaler: np.ndarray) -> tuple[np.ndarray, float]:
         """Root mean square errors (T + 1, 3) of energies, forces and virials, and the mean error of the energies."""
-        found = self.set.evaluate(theta, scaler, self.terms, gradient=False)
-        energy, force, virial = found.errors[:, 0], found.errors[:, 1], found.errors[:, 3]
-        if self._shear != 1.0 and found.virials is not None:
-            difference = (found.virials - self.set.geometry.labels.virials) / self.set.geometry.sizes[:, None]
+        if self._shear == 1.0:
+            errors, virials = self.set.evaluate(theta, scaler, gradient=False).errors, None
+        else:
+            predicted = self.set.predict(theta, scaler)
+            errors, virials = predicted.errors, predicted.virials
+        energy, force, virial = errors[:, 0], errors[:, 1], errors[:, 3]
+        if virials is not None:
+            difference = (virials - self.structures.labels.virials) / self.structures.sizes[:, None]
             virial = (difference**2) @ np.array([1.0, 1.0, 1.0, *[self._shear**2] * 3])
         weights = self._weights * self._members[0][-1]
         shift = float(weights @ energy / weights.sum()) if weights.any() else 0.0
@@ -174,8 +177,8 @@ class Snes:
     scaler : (D,) float64, optional
         Factors of the descriptors; found from these frames if not given.
     precision : {"mixed", "double"}
-    threads : int
-    device : {"cpu", "cuda"}
+    crew : Crew, optional
+        See `evaluation.TrainingSet`.
 
     Attributes
     ----------
@@ -188,18 +191,14 @@ class Snes:
     """
 
     def __init__(self, frames: Sequence[LabelledFrame], form: NepForm, settings: SnesSettings,
-                 scaler: np.ndarray | None = None, *, precision: str = "mixed", threads: int = 1,
-                 device: str = "cpu") -> None:
-        unknown = sorted(set(settings.types) - set(form.elements))
-        if unknown:
-            raise InputError(f"type weights: expected elements of the model, got {', '.join(unknown)}; remove them")
+                 scaler: np.ndarray | None = None, *, precision: str = "mixed", crew: Crew | None = None) -> None:
         self.form, self.settings = form, settings
         # as many batches as needed, of about the same size
         n = max(1, -(-len(frames) // settings.batch))
         bounds = np.linspace(0, len(frames), n + 1).astype(int)
-        self._batches = [_Batch(frames[a:b], form, settings, precision, threads, device)
-                         for a, b in pairwise(bounds)]
-        self.scaler = self._found_scaler() if scaler is None else np.asarray(scaler, dtype=np.float64)
+        self._batches = [_Batch(frames[a:b], form, settings, precision, crew) for a, b in pairwise(bounds)]
+        self.scaler = (scaler_of([batch.set for batch in self._batches]) if scaler is None
+                       else np.asarray(scaler, dtype=np.float64))
         per_type = form.n_parameters / form.n_types
         default = float(np.sqrt(1e-6 * per_type))
         self._l1 = default if settings.l1 is None else settings.l1
@@ -211,7 +210,7 @@ class Snes:
     @property
     def most_neighbors(self) -> tuple[int, int]:
         """Largest numbers of neighbours of an atom, radial and angular."""
-        counts = [batch.set.geometry.most_neighbors for batch in self._batches]
+        counts = [batch.set.most_neighbors for batch in self._batches]
         return max(radial for radial, _ in counts), max(angular for _, angular in counts)
 
     def evolve(self, state: SnesState) -> Iterator[Generation]:
@@ -261,13 +260,6 @@ class Snes:
         l1 = [self._l1 * np.abs(z).sum(axis=1) / n for z, n in groups]
         l2 = [self._l2 * np.sqrt((z**2).sum(axis=1) / n) for z, n in groups]
         return np.stack(l1, axis=1), np.stack(l2, axis=1)
-
-    def _found_scaler(self) -> np.ndarray:
-        """1/(max - min) over all batches, of the descriptors whose coefficients are 1."""
-        ones = np.ones(self.form.n_parameters)
-        found = [batch.set.descriptors(ones) for batch in self._batches]
-        spread = np.max([q.max(axis=0) for q in found], axis=0) - np.min([q.min(axis=0) for q in found], axis=0)
-        return np.where(spread > 0.0, 1.0 / np.where(spread > 0.0, spread, 1.0), 1.0)
 
 
 def utilities(population: int) -> np.ndarray:

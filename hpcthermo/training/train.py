@@ -28,6 +28,8 @@ _MOST_FAILURES, _MOST_MATRICES = 3, 2
 _NOISE_IN_DOUBLE = 1e-12
 #: training on all frames may make their loss this much smaller in any case
 _LEAST_GAIN = 0.9
+#: of a step that goes further
+_HALVINGS = 4
 
 
 @dataclass
@@ -189,7 +191,7 @@ def refit(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Itera
 
 
 def _adam(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Iterator[Progress]:
-    n = loss.set.n_parts
+    n = loss.set.partition.n_parts
     while state.epoch < settings.adam_epochs:
         order = np.random.default_rng([settings.seed, int(state.epoch)]).permutation(n)
         for k, part in enumerate(order):
@@ -232,6 +234,7 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
                 state.scale = state.pairs.scale(matrix)
         else:
             matrix = _after_failure(state, matrix)
+        before = state.theta
         state.theta, value, gradient = found.theta, found.value, found.gradient
         if state.in_double and not found.accepted:
             value, gradient = _evaluated(loss, state)
@@ -243,15 +246,33 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
                 if matrix is not None:
                     matrix.regularise(state.l2)
                 value, gradient = _evaluated(loss, state)
-        state.done = state.done or _end(loss, settings, state, value)
+        if not state.done:
+            value = _ended(loss, settings, before, state, value)
         yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
 
 
-def _end(loss: Loss, settings: TrainingSettings, state: TrainingState, value: float) -> str:
-    """Why training has come to its end, or ""."""
+def _ended(loss: Loss, settings: TrainingSettings, before: np.ndarray, state: TrainingState, value: float) -> float:
+    """See whether the end has come; the loss there."""
     if value - loss.regularisation(state.theta) <= state.target:
-        return "the loss is as small as more frames allow"
-    return "the number of epochs is reached" if state.epoch >= settings.most_epochs else ""
+        state.theta = _at_target(loss, before, state)
+        state.done = "the loss is as small as more frames allow"
+        return loss.value(state.theta)
+    if state.epoch >= settings.most_epochs:
+        state.done = "the number of epochs is reached"
+    return value
+
+
+def _at_target(loss: Loss, before: np.ndarray, state: TrainingState) -> np.ndarray:
+    """Theta between that of before and the present one whose loss without regularisation is the target; by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        state.epoch += 0.5
+        if loss.data_value(before + middle * (state.theta - before)) <= state.target:
+            high = middle
+        else:
+            low = middle
+    return np.asarray(before + high * (state.theta - before))
 
 
 def _direction(state: TrainingState, gradient: np.ndarray, matrix: GaussNewton) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpcthermo.datasets.frames import LabelledFrame
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.early_stopping import EarlyStopping, Verdict
 from hpcthermo.training.gauss_newton import GaussNewton, GaussNewtonSettings, gram_matrix
 from hpcthermo.training.lbfgs import Pairs, line_search
@@ -45,17 +46,17 @@ def pair_frames(n_frames, seed=0):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_rows_of_the_jacobian_give_gradient_and_matrix(threads):
     weights = LossWeights(energy=3.0, force=1.0, virial=2.0, types={"Kr": 0.3})
-    loss = Loss(pair_frames(40), FORM, weights, precision="double", threads=threads)
-    assert loss.set.geometry.n_chunks > 1
+    loss = Loss(pair_frames(40), FORM, weights, precision="double", crew=Crew(threads=threads))
+    assert loss.set.partition.n_parts > 1
     theta = loss.form.start(1)
     # d^T J^T J d is the weighted square of how fast energies, forces and virials change along d
     gram = gram_matrix(loss, theta, ALL_ROWS, 0)
-    order = np.append(loss.set.places, loss.form.bias_place)
+    order = np.append(loss.form.kernel_places()[0], loss.form.bias_place)
     direction = np.random.default_rng(3).normal(size=len(theta))
     direction /= np.linalg.norm(direction)
     h = 1e-4
     up, down = (loss.predict(theta + s * h * direction) for s in (1, -1))
-    labels, sizes = loss.set.geometry.labels, loss.set.geometry.sizes
+    labels, sizes = loss.structures.labels, loss.structures.sizes
     a, b, c = loss.terms.structures.T
     tau = loss.terms.atoms
     rate = {name: (getattr(up, name) - getattr(down, name)) / (2 * h) for name in ("energies", "forces", "virials")}
@@ -81,7 +82,7 @@ def test_the_inverse_is_that_of_the_matrix():
     theta = loss.form.start(1)
     settings = GaussNewtonSettings(damping=0.1, rows_per_parameter=1e9)
     inverse = GaussNewton(loss, theta, settings, 0)
-    order = np.append(loss.set.places, loss.form.bias_place)
+    order = np.append(loss.form.kernel_places()[0], loss.form.bias_place)
     gram = gram_matrix(loss, theta, settings, 0).astype(float)
     diagonal = gram.diagonal()
     matrix = 2.0 * (gram + np.diag(1e-4 + 0.1 * (diagonal + 1e-4 * diagonal.mean())))

@@ -10,6 +10,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.potentials.nep_file import EXTRA_INVARIANTS, read_nep_file
 from hpcthermo.potentials.nep_writer import write_nep_file
 from hpcthermo.potentials.zbl import UNIVERSAL_PHI, universal_screening
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm, form_of
 
@@ -92,9 +93,9 @@ def test_energies_forces_and_virials_are_those_of_the_engine(tmp_path, screening
     theta = loss.form.start(8)
     theta[loss.form.bias_place] = 0.7
     found = loss.predict(theta)
-    labels = loss.set.geometry.labels
-    write_nep_file(tmp_path / "nep.txt", loss.form.model(theta, loss.scaler), loss.set.geometry.most_neighbors)
-    first = loss.set.geometry.first_atoms
+    labels = loss.structures.labels
+    write_nep_file(tmp_path / "nep.txt", loss.form.model(theta, loss.scaler), loss.set.most_neighbors)
+    first = loss.structures.first_atoms
     for s, f in enumerate(structures):
         atoms = Atoms(f.symbols, f.positions, cell=f.cell if f.periodic.any() else None, pbc=f.periodic)
         atoms.calc = Calculator(tmp_path / "nep.txt")
@@ -132,9 +133,9 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     many = [f for seed in range(30) for f in frames(seed)]
     results = []
     for threads in (1, 3):
-        loss = Loss(many, form(), WEIGHTS, threads=threads)
+        loss = Loss(many, form(), WEIGHTS, crew=Crew(threads=threads))
         results.append(loss.value_and_gradient(loss.form.start(0)))
-    assert loss.set.geometry.n_chunks > 2
+    assert loss.set.partition.n_parts > 2
     assert results[0][0] == results[1][0]
     assert np.array_equal(results[0][1], results[1][1])
 

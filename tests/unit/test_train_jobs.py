@@ -21,6 +21,7 @@ from hpcthermo.errors import InputError
 from hpcthermo.potentials.nep_file import read_nep_file
 from hpcthermo.results import read_results
 from hpcthermo.training.beginning import beginning_of, model_of_elements, state_of_elements
+from hpcthermo.training.crew import Crew
 from hpcthermo.training.load import load_train_job
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.nep_in import read_nep_in
@@ -128,7 +129,7 @@ def test_gradients_do_better_and_stop_by_the_frames_held_out(by_snes, by_gradien
     assert errors[1] < 0.5 * errors[0]
     summary = json.loads((by_gradient / "summary.json").read_text())
     assert summary["run"]["frames_validation"] == 4
-    assert summary["results"]["epochs"]["value"] <= 410
+    assert summary["results"]["epochs"]["value"] <= 710
     assert summary["checks"]["forces_test"]["passed"]
 
 
@@ -346,7 +347,7 @@ def test_losses_of_types_are_those_of_their_structures():
 
 def test_the_search_does_not_depend_on_interruption_and_threads(tmp_path):
     frames, settings = pair_frames(6), SnesSettings(population=10, batch=4, seed=5)
-    one, two = (Snes(frames, FORM, settings, threads=threads) for threads in (1, 2))
+    one, two = (Snes(frames, FORM, settings, crew=Crew(threads=threads)) for threads in (1, 2))
     state, other = (SnesState.start(FORM.n_parameters, 5) for _ in range(2))
     for _ in range(6):
         last = one.step(state)
@@ -444,6 +445,8 @@ def test_check_counts_frames_and_numbers(folder, by_gradient):
     done = CliRunner().invoke(app, ["check", str(folder / "job.toml")])
     assert done.exit_code == 0
     assert "16 frames, 128 atoms" in done.stdout
+    assert "all is kept" in done.stdout
+    assert "for each of the epochs on 1 core" in done.stdout
     assert f"{form_of(read_nep_file(by_gradient / 'nep.txt')).n_parameters:,} numbers" in done.stdout
 
 
