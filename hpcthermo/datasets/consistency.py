@@ -59,8 +59,9 @@ _KEPT_NUMBERS = 40_000_000
 #: m of energies, and of virials
 _SECONDARY, _TERTIARY = 0.1, 0.01
 _RIDGE = 1e-7
-#: relative misfit from which labels have nothing to do with each other, and up to which a scale is known
-_UNRELATED, _KNOWN = 0.8, 0.5
+#: relative misfit from which labels have nothing to do with each other (0.95 to 0.99 if each frame's forces are in
+#: random order, 0.74 of small cells in which all are moved on by one atom), and up to which a scale is known
+_UNRELATED, _KNOWN = {"forces": 0.7, "energy": 0.8}, 0.5
 #: energies that differ less, eV/atom, do not vary
 _NO_VARIATION = 1e-6
 #: factors within this ratio of 1 pass: energies may be off by bohr/A only; units of virials differ by more, and frames
@@ -72,13 +73,18 @@ _SPOILT = 2.0
 _ITERATIONS = 10
 #: a factor within this ratio of a unit names it
 _SAME_UNIT = 1.15
-#: a frame's forces count as misfit if they are off by so many typical misfits
-_OUTLYING = 3.5
+#: a frame's forces count as misfit if they are off by so many typical misfits; the least typical one, eV/A (forces of
+#: layers far apart are as small as errors of the SCF)
+_OUTLYING, _LEAST_FORCE_MISFIT = 3.5, 0.01
 #: what is said of single frames needs others like them: at most so many times the usual leverage, and at least such a
 #: part of the usual number of neighbours (molecules among crystals have less)
 _UNLIKE, _SPARSE = 20.0, 0.25
 #: and energies or virials by so many, or by so many relative ones; the least typical one, eV/atom
 _FAR_OUT, _FAR_OUT_RELATIVE, _LEAST_MISFIT = 10.0, 6.0, 1e-3
+#: by so many if they fit with the other sign
+_FLIPPED, _FLIPPED_RELATIVE = 4.0, 2.0
+#: fewer others of its kind do not say what is usual of a frame
+_LEAST_OF_KIND = 4
 
 
 @dataclass
@@ -140,7 +146,7 @@ def examine_consistency(frames: Mapping[int, LabelledFrame]) -> Consistency:
     force_fit = _ForceFit(labels)
     left = force_fit.left
     result.facts["forces_left"] = left
-    if left > _UNRELATED:
+    if left > _UNRELATED["forces"]:
         result.add("refused", f"forces have nothing to do with the positions: a model fitted to them leaves {left:.0%} "
                               "(atoms or frames in another order?)")
         return result
@@ -241,7 +247,7 @@ class _ForceFit:
         sizes = np.array([_rms(F) for F in labels.forces])
         misfits = sizes
         for _ in range(_ITERATIONS):
-            weights = 1.0 / (misfits**2 + _typical(misfits) ** 2)
+            weights = 1.0 / (misfits**2 + max(_typical(misfits), _LEAST_FORCE_MISFIT) ** 2)
             total = sum(w * (F @ F) for w, F in zip(weights, labels.forces, strict=True))
             gram = sum(w * (A.T @ A) for w, A in zip(weights, rows, strict=True))
             right = sum(w * (A.T @ F) for w, A, F in zip(weights, rows, labels.forces, strict=True))
@@ -250,7 +256,7 @@ class _ForceFit:
             scaled = np.linalg.solve(self.gram, self.right)
             self.coefficients = scaled / self.scale
             misfits = np.array([_rms(F - A @ self.coefficients) for A, F in zip(rows, labels.forces, strict=True)])
-        self.typical = _typical(misfits)
+        self.typical = max(_typical(misfits), _LEAST_FORCE_MISFIT)
         self.of_kind = {kind: _typical(misfits[[other == kind for other in labels.kinds]])
                         for kind in set(labels.kinds)}
         self.left = _typical(misfits / sizes)
@@ -321,6 +327,7 @@ class _Secondary:
         self.rows = [labels.rows[k][index].reshape(-1, len(force_fit.scale)) / force_fit.scale / n
                      for k, n in zip(there, self.atoms, strict=True)]
         self.values, self.fractions = values[there], labels.fractions[there]
+        self.kinds = np.array([labels.kinds[k] for k in there])
 
     def examine(self, result: Consistency, energies: _Secondary | None) -> None:
         """Add what is found about the whole set and about single frames."""
@@ -340,18 +347,25 @@ class _Secondary:
             gram, right = gram + _SECONDARY * energies.gram, right + _SECONDARY * energies.right
             share = _TERTIARY
         factor = self._best(gram, right, share)
-        best, at_one = (self._left(self._solve(s, gram, right, share), s) for s in (factor, 1.0))
-        wrong = factor < 0.0 or abs(np.log(factor)) > np.log(_TOLERATED[self.name])
-        if wrong and best < _KNOWN and best < 0.5 * at_one:
-            result.add("refused", f"{self.plural} do not belong to the forces: {best:.1%} of them are left if they are "
-                                  f"multiplied by {factor:.3g}, {at_one:.1%} as they are{_named(factor, self.units)}")
-            result.facts[f"{self.name}_factor"] = factor
-            return
-        self._take_weight_from_misfits(gram, right, share)
+        # frames that no model fits must not hide a wrong factor: once by sizes of labels, once by misfits with it
+        for by_misfit in (False, True):
+            if not self._is_wrong(factor):
+                break
+            if by_misfit:
+                self._take_weight_from_misfits(factor, gram, right, share)
+                factor = self._best(gram, right, share)
+            best, at_one = (self._left(self._solve(s, gram, right, share), s) for s in (factor, 1.0))
+            if self._is_wrong(factor) and best < _KNOWN and best < 0.5 * at_one:
+                result.add("refused", f"{self.plural} do not belong to the forces: {best:.1%} of them are left if they "
+                                      f"are multiplied by {factor:.3g}, {at_one:.1%} as they are"
+                                      f"{_named(factor, self.units)}")
+                result.facts[f"{self.name}_factor"] = factor
+                return
+        self._take_weight_from_misfits(1.0, gram, right, share)
         factor = self._best(gram, right, share)
         best, at_one = (self._left(self._solve(s, gram, right, share), s) for s in (factor, 1.0))
         result.facts[f"{self.plural}_left"], result.facts[f"{self.name}_factor"] = at_one, factor
-        if min(best, at_one) > _UNRELATED and self.name == "energy":
+        if self.name == "energy" and min(best, at_one) > _UNRELATED["energy"]:
             result.add("refused", f"{self.plural} have nothing to do with forces and positions: {at_one:.0%} of them "
                                   "are left (frames in another order?)")
         elif at_one > _KNOWN:
@@ -378,12 +392,16 @@ class _Secondary:
         if _rms(self.centered) >= _NO_VARIATION:
             self._weigh(sizes, max(self.size, 1e-9))
 
-    def _take_weight_from_misfits(self, gram: np.ndarray, right: np.ndarray, share: float) -> None:
-        """Frames that do not fit lose their weight, if there are too many labels to fit all."""
+    def _is_wrong(self, factor: float) -> bool:
+        """Whether labels that need such a factor have another sign or unit."""
+        return factor < 0.0 or abs(np.log(factor)) > np.log(_TOLERATED[self.name])
+
+    def _take_weight_from_misfits(self, factor: float, gram: np.ndarray, right: np.ndarray, share: float) -> None:
+        """Frames that do not fit with a factor lose their weight, if there are too many labels to fit all."""
         if self.values.size < _COMPONENTS_PER_COEFFICIENT * len(gram):
             return
         for _ in range(_ITERATIONS):
-            misfits = self._misfits(self._solve(1.0, gram, right, share))
+            misfits = self._misfits(self._solve(factor, gram, right, share) / factor)
             self._weigh(misfits, max(_typical(misfits), _LEAST_MISFIT))
 
     def _misfits(self, coefficients: np.ndarray) -> np.ndarray:
@@ -425,22 +443,39 @@ class _Secondary:
         expected, misfits = self.design @ coefficients, self._misfits(coefficients)
         inverse = np.linalg.inv(gram + share * self.gram)
         leverages = np.einsum("fap,pq,faq->f", self.design, inverse, self.design, optimize=True)
-        typical = max(float(np.median(misfits)), _LEAST_MISFIT)
+        typical, of_kind = self._typical_of_others(misfits)
         sizes = np.sqrt(np.mean(expected**2, axis=1))
         left = _typical(misfits / np.maximum(sizes, 1e-9))
+        should_be = self.values - self.centered + expected
+        factors = np.sum(self.values * should_be, axis=1) / np.maximum(np.sum(self.values**2, axis=1), 1e-300)
+        unexplained = np.linalg.norm(factors[:, None] * self.values - should_be, axis=1)
+        parallel = unexplained < 0.5 * np.linalg.norm(should_be, axis=1)
+        explained = parallel & ((factors < 0.4) | (factors > 2.5))
+        flipped = parallel & (factors < -0.4) & (factors > -2.5)
         far = misfits > np.maximum(_FAR_OUT * typical, _FAR_OUT_RELATIVE * left * sizes)
+        far |= flipped & (misfits > np.maximum(_FLIPPED * of_kind, _FLIPPED_RELATIVE * left * sizes))
         unlike = far & (leverages > _UNLIKE * np.median(leverages))
         result.add_unlike(self.plural, [self.numbers[k] for k in np.flatnonzero(unlike)])
         for k in np.flatnonzero(far & ~unlike):
             reason = (f"{self.name} is {misfits[k]:.3g} eV/atom from what forces and the other frames say, "
-                      f"{typical:.2g} is typical")
-            should_be = self.values[k] - self.centered[k] + expected[k]
-            factor = float(self.values[k] @ should_be) / float(self.values[k] @ self.values[k])
-            parallel = np.linalg.norm(factor * self.values[k] - should_be) < 0.5 * np.linalg.norm(should_be)
-            if parallel and (factor < 0.0 or not 0.4 < factor < 2.5):
+                      f"{typical[k]:.2g} is typical")
+            if explained[k]:
                 units = self.units | {"per atom": float(self.atoms[k])}
-                result.add("refused", f"{reason}; it fits if multiplied by {factor:.3g}{_named(factor, units)}",
+                result.add("refused", f"{reason}; it fits if multiplied by {factors[k]:.3g}{_named(factors[k], units)}",
                            self.numbers[k])
             else:
                 severity: Severity = "refused" if misfits[k] > 0.5 + 3.0 * self.size else "warning"
                 result.add(severity, reason, self.numbers[k])
+
+    def _typical_of_others(self, misfits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Usual misfit of each frame: the larger median of all and of the others of its kind; of these alone."""
+        of_all = max(float(np.median(misfits)), _LEAST_MISFIT)
+        typical, of_kind = np.full((2, len(misfits)), of_all)
+        for k, kind in enumerate(self.kinds):
+            others = self.kinds == kind
+            others[k] = False
+            if others.any():
+                own = max(float(np.median(misfits[others])), _LEAST_MISFIT)
+                typical[k] = max(of_all, own)
+                of_kind[k] = own if others.sum() >= _LEAST_OF_KIND else typical[k]
+        return typical, of_kind

@@ -29,6 +29,22 @@ HARTREE, BOHR = 27.211386, 0.52917721
 needs_shelf = pytest.mark.skipif(not SHELF.is_dir(), reason="no data sets in ../shared beside this checkout")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def rows_are_kept():
+    """Damaged sets have the positions of the good one, so the rows of the linear model are made once."""
+    made, rows = {}, LinearModel.rows
+
+    def kept(model, frame):
+        key = model, frame.symbols, frame.positions.tobytes(), frame.cell.tobytes()
+        if key not in made:
+            made[key] = rows(model, frame)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinearModel, "rows", kept)
+        yield
+
+
 def labelled(cell: np.ndarray, positions: np.ndarray, symbols: tuple[str, ...], group: str = "") -> LabelledFrame:
     """E = sum_pairs D (x^2 - 2 x) - 0.3 sum_i sqrt(rho_i) + offsets, x = e^(-2(r-2.8)), rho = sum e^(-3(r-2.8))."""
     frame = LabelledFrame(cell, np.ones(3, dtype=bool), symbols, positions, group=group)
@@ -87,6 +103,48 @@ def test_a_good_set_passes(good):
     require_good(report, "set")
 
 
+@pytest.fixture(scope="module")
+def mixed(good) -> list[LabelledFrame]:
+    """With a group whose energies and virials no model fits, and one with hardly any forces, as exact as an SCF is."""
+    rng = np.random.default_rng(8)
+    hot = []
+    for f in good[:14]:
+        frame = labelled(f.cell, f.positions + rng.normal(0, 0.2, (8, 3)), f.symbols, "hot")
+        noise = rng.normal(0, 3, (3, 3))
+        hot.append(replace(frame, energy=frame.energy + noise[0, 0], virial=frame.virial + noise + noise.T))
+    perfect = labelled(good[0].cell, np.array([[0, 0, 0], [0.25, 0.5, 0], [0.25, 0, 0.5], [0, 0.5, 0.5], [0.5, 0, 0],
+                                               [0.75, 0.5, 0], [0.75, 0, 0.5], [0.5, 0.5, 0.5]]) @ good[0].cell,
+                       ("Si",) * 8, "cold")
+    cold = []
+    for k in range(30):
+        scale = 1.0 + 0.001 * k
+        frame = labelled(perfect.cell * scale, perfect.positions * scale, perfect.symbols, "cold")
+        noise = rng.normal(0, 0.0005 if k % 10 else 0.01, (8, 3))
+        cold.append(replace(frame, forces=frame.forces + noise - noise.mean(axis=0)))
+    return [*good, *hot, *cold]
+
+
+def test_frames_that_are_fitted_badly_or_have_hardly_any_forces_pass(mixed):
+    assert check_dataset(mixed).refused == ()
+
+
+@pytest.mark.parametrize("damage", ["energies in hartree", "sign of virials", "virials of GPa"])
+def test_frames_that_are_fitted_badly_do_not_hide_a_wrong_set(mixed, damage):
+    report = check_dataset([replace(frame, **OF_ALL[damage][0](frame)) for frame in mixed])
+    assert [finding.frame for finding in report.refused] == [None]
+    assert "do not belong to the forces" in report.refused[0].reason
+
+
+def test_signs_of_a_third_of_the_virials(mixed):
+    """Found where a virial is larger than what is usually left of it in its group."""
+    flipped = set(range(0, len(mixed), 3))
+    report = check_dataset([replace(frame, virial=-frame.virial) if k in flipped else frame
+                            for k, frame in enumerate(mixed)])
+    found = {finding.frame for finding in report.refused}
+    assert found <= flipped
+    assert len(found & set(range(24))) >= 6
+
+
 Change = Callable[[LabelledFrame], dict[str, Any]]
 _RANDOM = np.random.default_rng(2)
 
@@ -113,7 +171,12 @@ OF_ALL: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", OF_ALL)
+#: found by what finds others
+ALIKE = {"forces in rydberg/bohr", "energies in rydberg", "energies in kcal/mol", "virials of kbar"}
+
+
+@pytest.mark.parametrize("damage", [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ())
+                                    for name in OF_ALL])
 def test_a_set_that_is_damaged_as_a_whole(good, damage):
     change, reason = OF_ALL[damage]
     report = check_dataset([replace(frame, **change(frame)) for frame in good])
@@ -196,10 +259,10 @@ def test_zero_forces_of_a_perfect_crystal():
 
 @needs_shelf
 def test_sets_of_the_shelf_pass_and_their_zero_forces_are_found():
-    pbte = check_dataset(read_dataset(SHELF / "pbte" / "train.xyz"), ["Te", "Pb"])
+    pbte = check_dataset(read_dataset(SHELF / "pbte" / "train.xyz")[::2], ["Te", "Pb"])
     assert pbte.refused == ()
     assert pbte.facts["energy_factor"] == pytest.approx(1.0, abs=0.05)
-    silicon = check_dataset(read_dataset(SHELF / "si128_dft")[::20])
+    silicon = check_dataset(read_dataset(SHELF / "si128_dft")[::60])
     assert silicon.refused == ()
     assert silicon.findings[0].frame == 0
     assert silicon.findings[0].reason == "forces are all zero, as the symmetry of the structure demands"
