@@ -18,6 +18,7 @@ _Width = Annotated[float, Field(gt=0.0, le=5.0, strict=True)]
 _Moment = Annotated[float, Field(ge=-20.0, le=20.0, strict=True)]
 #: distance of neighbouring wave vectors, 1/A with 2 pi
 _KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
+GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
 _Steps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 _Keyword = Annotated[str, Field(pattern=r"^[A-Za-z][\w().%]{0,63}$")]
 _Value = bool | int | float | Annotated[str, Field(max_length=1024)]
@@ -43,7 +44,7 @@ class DynamicsSection(Section):
 class Recipe(Section):
     """Structures of one class."""
 
-    group: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
+    group: GroupName
     """Name of the class, by which costs and errors are reported."""
     structure: Structure
     """A file or a builder, with perturbations that make many frames of it."""

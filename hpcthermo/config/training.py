@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hpcthermo.config.base import Boolean, Element, Section
+from hpcthermo.config.labelling import GroupName
 from hpcthermo.config.lattice_dynamics import SingleProcessExecution
 from hpcthermo.config.structure import FileName
 
@@ -36,6 +37,9 @@ class DatasetSection(Section):
     """Blocks, from 0, for validation instead of a share."""
     test_blocks: tuple[_Block, ...] = ()
     """Blocks, from 0, for testing."""
+    group_energy_weights: dict[GroupName, _Weight] = Field(default={})
+    """Factor of the squared errors of the energies of all frames of a group, beside that of the file: where differences
+    of energies matter that are smaller than errors elsewhere (binding curves)."""
     element_energies: Literal["common", "own", "removed"] = "common"
     """Energies of atoms alone differ by many eV between elements in most DFT codes. "common": the network has to learn
     them, with one bias; "own": they are fitted to the training set and written as biases of the elements (nep5);

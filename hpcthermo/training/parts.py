@@ -64,6 +64,10 @@ def read_parts(job: TrainJob) -> Parts:
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
+    frames, validation = (_weighted(part, section.group_energy_weights) for part in (frames, validation))
+    unknown = sorted(set(section.group_energy_weights) - {frame.group for frame in frames + validation})
+    if unknown:
+        raise InputError(f"dataset.group_energy_weights: expected groups of the frames, got {unknown[0]!r}; correct it")
     if section.element_energies == "common":
         return Parts(frames, validation, test)
     energies = element_energies(frames)
@@ -92,6 +96,12 @@ def _without(frames: Sequence[LabelledFrame], energies: Mapping[str, float]) -> 
     return [frame if frame.energy is None else
             replace(frame, energy=frame.energy - sum(energies.get(symbol, 0.0) for symbol in frame.symbols))
             for frame in frames]
+
+
+def _weighted(frames: Sequence[LabelledFrame], factors: Mapping[str, float]) -> list[LabelledFrame]:
+    """Frames with the weights of the energies of their groups."""
+    return [replace(frame, energy_weight=frame.energy_weight * factors[frame.group]) if frame.group in factors
+            else frame for frame in frames]
 
 
 def _read(names: Sequence[str], job: TrainJob) -> list[LabelledFrame]:

@@ -184,6 +184,18 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path, opt
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_energies_of_a_group_count_more(folder):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"group_energy_weights": {"odd": 9.0}, "validation_share": 0.2}
+    parts = read_parts(parse_job(table))
+    for frames in (parts.training, parts.validation):
+        assert {(frame.group, frame.energy_weight) for frame in frames} == {("odd", 9.0), ("even", 1.0)}
+    assert {frame.energy_weight for frame in parts.test} == {1.0}
+    table["dataset"]["group_energy_weights"] = {"strange": 2.0}
+    with pytest.raises(InputError, match="expected groups of the frames, got 'strange'"):
+        read_parts(parse_job(table))
+
+
 @pytest.mark.usefixtures("without_figures")
 def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.training.train._LEAST_GAIN", 0.3)  # far from converged, one step would do
