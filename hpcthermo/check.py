@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcthermo.config import (
+    ActiveLearningJob,
     Job,
     LabelJob,
     LatticeDynamicsJob,
@@ -178,6 +179,10 @@ def _estimate_tasks(job: TaskJob, ranks: int, probe: bool) -> LatticeEstimate | 
         from hpcthermo.training.estimate import estimate_train_job
 
         return estimate_train_job(job, ranks, probe)
+    if isinstance(job, ActiveLearningJob):
+        from hpcthermo.active_learning.estimate import estimate_active_learning
+
+        return estimate_active_learning(job)
     if isinstance(job, ModelChecksJob):
         from hpcthermo.model_checks.estimate import estimate_model_checks
 

@@ -79,6 +79,8 @@ KINDS: dict[str, Kind] = {
                   ("force_rmse_test", "force_rmse_validation", "force_rmse_training")),
     "model_checks": Kind("model_checks.run:run_model_checks", "model_checks.run:analyze_checks",
                          ("lattice_constant_a*", "lowest_frequency*", "rms_difference*")),
+    "active_learning": Kind("active_learning.run:run_active_learning", "active_learning.run:analyze_active_learning",
+                            ("force_rmse_held_out_last",)),
     "bte_convergence": Kind("lattice_jobs.convergence:run_convergence", "lattice_jobs.convergence:analyze_convergence",
                             ("kappa_*_extrapolated", "kappa_*")),
 }

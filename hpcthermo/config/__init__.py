@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcthermo.config.job import (
+    ActiveLearningJob,
     ElasticJob,
     Job,
     LabelJob,
@@ -19,6 +20,6 @@ from hpcthermo.config.job import (
 from hpcthermo.config.load import JobFileError, load_job, parse_job
 
 __all__ = [
-    "ElasticJob", "Job", "JobFileError", "LabelJob", "LatticeDynamicsJob", "LatticeJob", "MdJob", "MinimizeJob",
-    "ModelChecksJob", "NemdJob", "StaticJob", "TaskJob", "TrainJob", "load_job", "parse_job",
+    "ActiveLearningJob", "ElasticJob", "Job", "JobFileError", "LabelJob", "LatticeDynamicsJob", "LatticeJob", "MdJob",
+    "MinimizeJob", "ModelChecksJob", "NemdJob", "StaticJob", "TaskJob", "TrainJob", "load_job", "parse_job",
 ]

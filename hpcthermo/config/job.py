@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hpcthermo.config.active_learning import ActiveLearningSection, Explorations
 from hpcthermo.config.base import Section, Text
 from hpcthermo.config.campaign import CampaignSection
 from hpcthermo.config.execution import Execution, Output
@@ -408,6 +409,37 @@ class ModelChecksJob(TaskJob):
         return specs_of(self.potential)
 
 
+class ActiveLearningJob(TaskJob):
+    """Training, molecular dynamics by the model, labels of what is new to it, and again."""
+
+    kind: Literal["active_learning"]
+    """Kind of job."""
+    dataset: DatasetSection
+    """Frames to begin with, as in a train job."""
+    model: NepSection
+    """Form of the model."""
+    optimiser: Optimiser = GradientOptimiser(name="gradient")
+    """How the loss is made small."""
+    execution: TrainingExecution = TrainingExecution()
+    """Device, threads, precision and time of each training."""
+    exploration: Explorations
+    """Runs of molecular dynamics."""
+    engine: Engine
+    """The code that labels, as in a label job."""
+    active_learning: ActiveLearningSection = ActiveLearningSection()
+    """Criterion, thresholds and number of iterations."""
+    check: Checks = ()
+    """What the last model has to reproduce."""
+
+    @model_validator(mode="after")
+    def _no_blocks(self) -> Any:
+        if self.dataset.block_frames is not None:
+            raise ValueError("expected [dataset] without blocks; give validation_files and test_files")
+        if getattr(self.optimiser, "restart_file", None) is not None:
+            raise ValueError("optimiser.restart_file: belongs to one training; remove it")
+        return self
+
+
 #: jobs that move atoms
 Job = (NemdJob | MdJob | MinimizeJob | LatticeJob | ElasticJob | BindingCurveJob | SlidingSurfaceJob
        | MoireMapJob)
@@ -429,4 +461,5 @@ JOB_KINDS: dict[str, type[Job | TaskJob]] = {
     "label": LabelJob,
     "train": TrainJob,
     "model_checks": ModelChecksJob,
+    "active_learning": ActiveLearningJob,
 }

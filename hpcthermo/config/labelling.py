@@ -17,18 +17,16 @@ _ElectronVolt = Annotated[float, Field(gt=0.0, le=1e5, strict=True)]
 _Width = Annotated[float, Field(gt=0.0, le=5.0, strict=True)]
 _Moment = Annotated[float, Field(ge=-20.0, le=20.0, strict=True)]
 #: distance of neighbouring wave vectors, 1/A with 2 pi
-_KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
+KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
 GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
 _Steps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 _Keyword = Annotated[str, Field(pattern=r"^[A-Za-z][\w().%]{0,63}$")]
 _Value = bool | int | float | Annotated[str, Field(max_length=1024)]
 
 
-class DynamicsSection(Section):
+class RampSection(Section):
     """Snapshots of molecular dynamics at constant cell, whose temperature rises from one value to another."""
 
-    potential: Potential
-    """What moves the atoms; any potential or calculator, its labels are not used."""
     temperature_K: tuple[Kelvin, Kelvin]
     """At the beginning and at the end."""
     duration_ps: Picoseconds
@@ -39,6 +37,13 @@ class DynamicsSection(Section):
     """Time step."""
     friction_per_ps: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 10.0
     """Of the Langevin thermostat."""
+
+
+class DynamicsSection(RampSection):
+    """The same with what moves the atoms."""
+
+    potential: Potential
+    """Any potential or calculator, its labels are not used."""
 
 
 class Recipe(Section):
@@ -52,7 +57,7 @@ class Recipe(Section):
     """Instead of the frames themselves: snapshots of a run that begins from each."""
     keep: _Count | None = None
     """Frames kept, the most different ones ([selection]); without it all."""
-    k_spacing_per_A: _KSpacing | None = None
+    k_spacing_per_A: KSpacing | None = None
     """Instead of that of the engine: larger for classes of insulators only."""
     always: Boolean = False
     """Keep all frames of this recipe whatever [selection] says (reference cells, binding curves)."""
@@ -74,7 +79,7 @@ class SelectionSection(Section):
 class KPoints(Section):
     """Wave vectors of the electrons; the mesh contains zero."""
 
-    k_spacing_per_A: _KSpacing
+    k_spacing_per_A: KSpacing
     """Largest distance of neighbouring points of the mesh, with 2 pi; one point across a vacuum."""
     vacuum_A: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 8.0
     """An empty gap of this height or more across the cell counts as vacuum."""
@@ -225,12 +230,13 @@ Engine = Annotated[EspressoEngine | VaspEngine | GpawEngine | Cp2kEngine | Tblit
                    Field(discriminator="name")]
 
 
-def _different_groups(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
+def different_groups(recipes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse tables of which two have the same group."""
     names = [recipe.group for recipe in recipes]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"group {repeated[0]!r} is given twice; give each recipe a name of its own")
+        raise ValueError(f"group {repeated[0]!r} is given twice; give each table a name of its own")
     return recipes
 
 
-Recipes = Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=10_000), AfterValidator(_different_groups)]
+Recipes = Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=10_000), AfterValidator(different_groups)]

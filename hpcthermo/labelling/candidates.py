@@ -127,16 +127,16 @@ def _of_recipe(recipe: Recipe, seed: int) -> Iterator[Candidate]:
     frames = build_frames(recipe.structure, seed)
     if recipe.dynamics is None:
         for frame in frames:
-            yield Candidate(recipe.group, _with_volume(frame.snapshot), recipe.always)
+            yield Candidate(recipe.group, with_volume(frame.snapshot), recipe.always)
         return
     potential = load_potential(specs_of(recipe.dynamics.potential), Path.cwd())
     for number, frame in enumerate(frames):
         random = np.random.default_rng([seed, number])
-        for snapshot in thermal_snapshots(frame.snapshot, recipe.dynamics, potential, random):
-            yield Candidate(recipe.group, _with_volume(snapshot), recipe.always)
+        for _, snapshot in thermal_snapshots(frame.snapshot, recipe.dynamics, potential, random):
+            yield Candidate(recipe.group, with_volume(snapshot), recipe.always)
 
 
-def _with_volume(snapshot: Snapshot) -> Snapshot:
+def with_volume(snapshot: Snapshot) -> Snapshot:
     """The structure as plane-wave codes see it: periodic along all three cell vectors.
 
     Raises

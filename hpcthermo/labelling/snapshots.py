@@ -5,6 +5,7 @@ The target rises as T(t) = T_0 + (T_1 - T_0) t / t_end; snapshots are taken at t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from hpcthermo.structure.perturb import replaced
 from hpcthermo.structure.write import snapshot_atoms
 
 if TYPE_CHECKING:
-    from hpcthermo.config.labelling import DynamicsSection
+    from hpcthermo.config.labelling import RampSection
 
 #: steps at one temperature of the thermostat
 _STRETCH = 10
@@ -27,9 +28,9 @@ _STRETCH = 10
 _FLYING = 20.0
 
 
-def thermal_snapshots(snapshot: Snapshot, settings: DynamicsSection, potential: Any,
-                      random: np.random.Generator) -> list[Snapshot]:
-    """Snapshots of a run that begins from a structure, at constant cell.
+def thermal_snapshots(snapshot: Snapshot, settings: RampSection, potential: Any,
+                      random: np.random.Generator) -> Iterator[tuple[float, Snapshot]]:
+    """Times (ps) and snapshots of a run that begins from a structure, at constant cell.
 
     Parameters
     ----------
@@ -49,7 +50,6 @@ def thermal_snapshots(snapshot: Snapshot, settings: DynamicsSection, potential: 
     steps = count_steps(settings.duration_ps, settings.timestep_fs)
     dynamics = Langevin(atoms, settings.timestep_fs * units.fs, temperature_K=start,
                         friction=settings.friction_per_ps / (1e3 * units.fs), rng=random, fixcm=False)
-    found = []
     done = 0
     for number in range(1, settings.snapshots + 1):
         until = round(steps * number / settings.snapshots)
@@ -59,7 +59,6 @@ def thermal_snapshots(snapshot: Snapshot, settings: DynamicsSection, potential: 
             dynamics.run(stretch)
             done += stretch
         if not np.isfinite(atoms.positions).all() or atoms.get_temperature() > _FLYING * max(start, end):
-            raise PhysicsError(f"recipe.dynamics: atoms flew apart after {done * settings.timestep_fs:g} fs; shorten "
+            raise PhysicsError(f"dynamics: atoms flew apart after {done * settings.timestep_fs:g} fs; shorten "
                                "timestep_fs, or take another potential")
-        found.append(replaced(snapshot, positions=atoms.positions.copy()))
-    return found
+        yield 1e-3 * done * settings.timestep_fs, replaced(snapshot, positions=atoms.positions.copy())

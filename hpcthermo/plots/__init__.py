@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcthermo.plots.active_learning import learning_drawings
 from hpcthermo.plots.bte import bte_drawings, convergence_drawings
 from hpcthermo.plots.dataset import DATASET_FIGURE, draw_dataset
 from hpcthermo.plots.model_checks import check_drawings
@@ -26,6 +27,7 @@ _KINDS: dict[str, Callable[[Results], Drawings]] = {
     "sliding_surface": sliding_drawings, "moire_map": moire_drawings,
     "fc": phonon_drawings, "phonon": phonon_drawings, "bte": bte_drawings, "bte_convergence": convergence_drawings,
     "train": lambda results: {**training_drawings(results), **check_drawings(results)}, "model_checks": check_drawings,
+    "active_learning": lambda results: {**learning_drawings(results), **check_drawings(results)},
 }
 
 

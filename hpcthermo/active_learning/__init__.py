@@ -1,0 +1,1 @@
+"""Training, exploring, labelling what is new, and training again."""
