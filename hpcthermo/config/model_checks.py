@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from hpcthermo.config.base import Angstrom, Boolean, Section, Text
+from hpcthermo.config.labelling import GroupName
 from hpcthermo.config.lattice_dynamics import ForceConstantsSection, Multiples, PhononSection, TightRelaxation
 from hpcthermo.config.relaxation import CellCount, CrystalRelaxation
 from hpcthermo.config.structure import FileName, Structure
 
 _Length = Annotated[float, Field(gt=0.0, le=10.0, strict=True)]
 _Percent = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
+#: one group of a data set, or several whose frames belong together
+_Groups = GroupName | Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=100)]
 _Files = Annotated[tuple[FileName, ...], Field(max_length=10_000)]
 
 
@@ -46,11 +49,12 @@ class LatticeCheck(_Check):
     """Reference of the mean distance of neighbouring layers."""
     reference_files: _Files = ()
     """Instead of numbers: data sets with the labelled frames of the groups below."""
-    equation_of_state_group: Text | None = None
+    equation_of_state_group: _Groups | None = None
     """Frames of the crystal with its first cell vector stretched, all else alike: the reference is the minimum of their
-    energies."""
-    interlayer_spacing_group: Text | None = None
-    """Frames with two layers at several distances: the reference is the minimum of their energies."""
+    energies. Of several groups those frames count whose third cell vector is the same as that of most."""
+    interlayer_spacing_group: _Groups | None = None
+    """Frames with two layers at several distances: the reference is the minimum of their energies. Of several groups
+    those frames count whose first cell vector is the same as that of most."""
     lattice_constant_tolerance_A: _Length = 0.01
     """Largest deviation from the reference."""
     interlayer_spacing_tolerance_A: _Length = 0.05
@@ -113,8 +117,8 @@ class BindingCurveCheck(_Check):
     """Two layers with a perturbation of kind spacing, where there are no labelled frames."""
     reference_files: _Files = ()
     """Instead: data sets with the labelled frames that are compared with."""
-    group: Text | None = None
-    """Group of these frames."""
+    group: _Groups | None = None
+    """Group of these frames, or several."""
     rms_tolerance_meV_per_atom: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] = 2.0
     """Root mean square difference of the curves, both zero at the largest distance."""
     distance_tolerance_A: _Length = 0.05

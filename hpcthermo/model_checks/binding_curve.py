@@ -47,7 +47,7 @@ class BindingCurveMeasurement:
             atoms = [snapshot_atoms(frame.snapshot) for frame in build_frames(section.structure, seed)]
         else:
             assert section.group is not None
-            frames = frames_of_group(section.reference_files, section.group, what)
+            frames = frames_of_group(section.reference_files, section.group, what, 0)
             atoms, reference = [atoms_of_frame(frame) for frame in frames], energies_per_atom(frames)
         found = [two_layers(image.cell.array, image.positions, what) for image in atoms]
         for image, (layers, _) in zip(atoms, found, strict=True):

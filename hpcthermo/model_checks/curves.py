@@ -26,21 +26,34 @@ _LAYER_GAP_A = 2.2
 _SMOOTH_EV = 1e-3
 
 
-def frames_of_group(files: Sequence[str], group: str, what: str) -> list[LabelledFrame]:
-    """Frames of one group of data sets that have energies and the same atoms.
+def frames_of_group(files: Sequence[str], group: str | Sequence[str], what: str, held: int) -> list[LabelledFrame]:
+    """Frames of a group of data sets that have energies and the same atoms.
+
+    Parameters
+    ----------
+    group : str or sequence of str
+        Of several groups those frames are taken that agree with most in the cell vector `held`.
+    held : int
+        0, 1 or 2.
 
     Raises
     ------
     InputError
         If they are fewer than `LEAST_POINTS`.
     """
+    groups = (group,) if isinstance(group, str) else tuple(group)
     frames = [frame for name in files for frame in read_dataset(Path(name))
-              if frame.group == group and frame.energy is not None]
+              if frame.group in groups and frame.energy is not None]
+    if len(groups) > 1 and frames:
+        vectors = np.round([frame.cell[held] for frame in frames], 4)
+        kinds = np.unique(vectors, axis=0, return_inverse=True)[1].ravel()
+        frames = [frame for frame, kind in zip(frames, kinds, strict=True) if kind == np.bincount(kinds).argmax()]
+    name = " and ".join(map(repr, groups))
     if len(frames) < LEAST_POINTS:
-        raise InputError(f"{what}: expected at least {LEAST_POINTS} frames of group {group!r} with energies in "
+        raise InputError(f"{what}: expected at least {LEAST_POINTS} frames of group {name} with energies in "
                          f"{', '.join(files)}, got {len(frames)}; correct the group or the files")
     if len({frame.symbols for frame in frames}) > 1:
-        raise InputError(f"{what}: expected frames of the same atoms in group {group!r}, got "
+        raise InputError(f"{what}: expected frames of the same atoms in group {name}, got "
                          f"{len({frame.symbols for frame in frames})} different ones; correct the group")
     return frames
 

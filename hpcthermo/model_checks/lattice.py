@@ -46,10 +46,10 @@ class LatticeMeasurement:
         self._references = {"lattice_constant_a": section.lattice_constant_A,
                             "interlayer_spacing": section.interlayer_spacing_A}
         if section.equation_of_state_group is not None:
-            frames = frames_of_group(files, section.equation_of_state_group, what)
+            frames = frames_of_group(files, section.equation_of_state_group, what, 2)
             self._references["lattice_constant_a"] = equation_of_state_minimum(frames, section.unit_cells[0], what)
         if section.interlayer_spacing_group is not None:
-            frames = frames_of_group(files, section.interlayer_spacing_group, what)
+            frames = frames_of_group(files, section.interlayer_spacing_group, what, 0)
             self._references["interlayer_spacing"] = spacing_minimum(frames, what)
 
     def measure(self, potential: Any, run: TaskRun) -> Measured:

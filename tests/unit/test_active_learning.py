@@ -117,7 +117,7 @@ def test_a_direction_that_the_training_set_does_not_have_is_far():
     plane = np.hstack([random.normal(size=(30, 2)), np.full((30, 1), 4.0)])
     known = ActiveSet(plane)
     assert known.grades(plane).max() <= 1.01
-    assert known.grades(plane + [0.0, 0.0, 0.5]).min() > 4.0
+    assert known.grades(plane + np.array([0.0, 0.0, 0.5])).min() > 4.0
     # fewer atoms than descriptors
     assert ActiveSet(plane[:2]).grades(plane[:2]).max() <= 1.01
 

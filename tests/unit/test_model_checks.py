@@ -62,8 +62,8 @@ def labels(tmp_path_factory):
 
     for distance in (2.9, 3.1, 3.25, 3.4, 3.55, 3.8, 4.3, 5.0, 6.5):
         label(2.53, distance, "binding")
-    for a in np.linspace(2.48, 2.58, 7):
-        label(a, 3.4, "stretched")
+    for a in (2.48, 2.5, 2.515, 2.53, 2.545, 2.56, 2.58):
+        label(a, 3.45, "stretched")
     path = tmp_path_factory.mktemp("labels") / "labels.xyz"
     write_dataset(frames, path)
     return path
@@ -261,6 +261,17 @@ def test_two_checks_of_one_name_are_refused(tmp_path, capsys):
     told = refusal('kind = "model_checks"\npotential = "tersoff_graphene"\n' + check % "a b" + check % "A-B", capsys,
                    tmp_path, "run")
     assert "expected different names" in told
+
+
+def test_scans_that_share_a_frame_belong_together(labels):
+    """Of both groups the frames with the cell of most: those of the binding curve."""
+    from hpcthermo.model_checks.curves import frames_of_group, spacing_minimum
+
+    alone = frames_of_group([str(labels)], "binding", "it", 0)
+    both = frames_of_group([str(labels)], ("binding", "stretched"), "it", 0)
+    assert len(both) - len(alone) == 1  # stretched, at the same lattice constant
+    assert {frame.group for frame in both} == {"binding", "stretched"}
+    assert spacing_minimum(alone, "it") == pytest.approx(3.35, abs=0.1)
 
 
 def test_layers_are_found_across_the_boundary():
