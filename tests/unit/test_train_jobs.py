@@ -288,6 +288,16 @@ def test_energies_of_elements_are_fitted_and_written_as_biases(folder, tmp_path)
     atoms = atoms_of_frame(shifted[1])
     atoms.calc = Calculator(str(tmp_path / "nep.txt"), precision="double")
     assert atoms.get_potential_energy() == pytest.approx(shifted[1].energy, abs=2.0)
+    # training goes on from this nep5, whose energies of the elements are found anew
+    table["fine_tune"] = str(tmp_path / "nep.txt")
+    del table["model"]
+    form, beginning = beginning_of(parse_job(table))
+    model = form.model(beginning.theta, beginning.scaler)
+    np.testing.assert_array_equal(model.input_weights, read_nep_file(tmp_path / "nep.txt").input_weights)
+    assert not model.output_biases.any()
+    table["dataset"]["element_energies"] = "common"
+    with pytest.raises(InputError, match="got a nep5 model"):
+        beginning_of(parse_job(table))
 
 
 def test_weights_of_energies_count_in_the_loss():
