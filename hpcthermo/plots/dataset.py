@@ -57,14 +57,13 @@ def _shown_groups(statistics: DatasetStatistics) -> list[tuple[str, str]]:
 
 def _draw_counts(axes: Axes, statistics: DatasetStatistics) -> None:
     counts = Counter(statistics.groups)
+    others = sum(count for _, count in counts.most_common()[len(_COLORS):])
     for row, (name, color) in enumerate(_shown_groups(statistics)):
-        others = sum(count for _, count in counts.most_common()[len(_COLORS):])
         own = counts.get(name, others)
-        axes.barh(row, own, color=color)
-        axes.text(own, row, f" {name or 'no group'}: {own}", va="center", fontsize=7)
+        axes.barh(row, own, height=0.4, color=color)
+        axes.text(0.0, row - 0.25, f" {name or 'no group'}: {own}", va="bottom", fontsize=7)
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=4)
-    axes.set_xlim(0, 1.6 * max(counts.values()))
     axes.invert_yaxis()
     axes.set_xlabel("frames")
 
@@ -82,12 +81,13 @@ def _draw_histogram(axes: Axes, values: np.ndarray, statistics: DatasetStatistic
              for name in own]
     bins = np.histogram_bin_edges(values[known], bins=30)
     axes.locator_params(axis="x", nbins=5)
-    axes.hist(parts, bins=bins, stacked=True, color=[color for _, color in groups])
+    # one outline for each group: bars are drawn one by one
+    axes.hist(parts, bins=bins, stacked=True, histtype="stepfilled", color=[color for _, color in groups])
 
 
 def _draw_forces(axes: Axes, magnitudes: np.ndarray) -> None:
     axes.set_xlabel("force on an atom (eV/Å)")
     axes.set_ylabel("atoms")
     if len(magnitudes):
-        axes.hist(magnitudes, bins=60, color=BLUE)
+        axes.hist(magnitudes, bins=60, histtype="stepfilled", color=BLUE)
         axes.set_yscale("log")

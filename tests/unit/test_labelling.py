@@ -367,7 +367,8 @@ def test_a_job_gives_a_data_set_with_what_the_engine_says(labelled):
     assert cost["tungsten"]["core_seconds_per_frame"] == ""
 
 
-def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, capfd):
+def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
     folder = tmp_path / "again"
     shutil.copytree(labelled, folder)
     before = (folder / "out" / "dataset.xyz").read_bytes()
