@@ -154,9 +154,9 @@ def examine_consistency(frames: Mapping[int, LabelledFrame]) -> Consistency:
                        for rows, F in zip(labels.rows, labels.forces, strict=True)])
     outliers, unlike = {}, []
     for number, rows in _all_rows(frames, usable, labels, model):
-        reason = force_fit.objection(frames[number], rows[1], _kind(frames[number]))
+        reason, has_unit = force_fit.objection(frames[number], rows[1], _kind(frames[number]))
         sparse = model.coordination(rows[0], frames[number].n_atoms) < _SPARSE * usual
-        if sparse or (reason and force_fit.leverage(rows[1]) > _UNLIKE * force_fit.usual):
+        if sparse or (reason and not has_unit and force_fit.leverage(rows[1]) > _UNLIKE * force_fit.usual):
             unlike.append(number)
         elif reason:
             outliers[number] = reason
@@ -274,23 +274,25 @@ class _ForceFit:
         square = 1.0 - 2.0 * coefficients @ self.right + coefficients @ self.gram @ coefficients
         return float(np.sqrt(max(square, 0.0)))
 
-    def objection(self, frame: LabelledFrame, rows: np.ndarray, kind: str) -> str | None:
-        """What speaks against the forces of a frame."""
+    def objection(self, frame: LabelledFrame, rows: np.ndarray, kind: str) -> tuple[str, bool]:
+        """What speaks against the forces of a frame, if anything, and whether a unit explains it."""
         F = np.ravel(frame.forces)  # type: ignore[arg-type]
         expected = rows @ self.coefficients
         size, expected_size, misfit = _rms(F), _rms(expected), _rms(F - expected)
         typical = max(self.typical, self.of_kind.get(kind, 0.0))
         if max(size, expected_size) < _OUTLYING * typical:
-            return None
+            return "", False
         cosine = float(F @ expected) / max(float(np.linalg.norm(F) * np.linalg.norm(expected)), 1e-300)
         factor = float(F @ expected) / max(float(expected @ expected), 1e-300)
         if abs(cosine) > 0.7 and not 0.4 < factor < 2.5:
-            return f"forces are {factor:.3g} times what those of the other frames say{_named(1.0 / factor, _FORCES_IN)}"
+            cause = _named(1.0 / factor, _FORCES_IN)
+            return (f"forces are {factor:.3g} times what those of the other frames say{cause}",
+                    bool(cause) and factor > 0.0)
         unusual = misfit > _OUTLYING * max(typical, self.left * size)
         if cosine < 0.3 and unusual:
             return (f"forces have nothing to do with its positions: {misfit:.2g} eV/A from what those of the other "
-                    f"frames say, {typical:.2g} is typical (atoms in another order?)")
-        return None
+                    f"frames say, {typical:.2g} is typical (atoms in another order?)"), False
+        return "", False
 
 
 def _named(factor: float, units: dict[str, float]) -> str:
@@ -454,14 +456,16 @@ class _Secondary:
         flipped = parallel & (factors < -0.4) & (factors > -2.5)
         far = misfits > np.maximum(_FAR_OUT * typical, _FAR_OUT_RELATIVE * left * sizes)
         far |= flipped & (misfits > np.maximum(_FLIPPED * of_kind, _FLIPPED_RELATIVE * left * sizes))
-        unlike = far & (leverages > _UNLIKE * np.median(leverages))
+        causes = [_named(factor, self.units | {"per atom": float(n)})
+                  for factor, n in zip(factors, self.atoms, strict=True)]
+        has_unit = explained & (factors > 0.0) & np.array([bool(cause) for cause in causes])
+        unlike = far & ~has_unit & (leverages > _UNLIKE * np.median(leverages))
         result.add_unlike(self.plural, [self.numbers[k] for k in np.flatnonzero(unlike)])
         for k in np.flatnonzero(far & ~unlike):
             reason = (f"{self.name} is {misfits[k]:.3g} eV/atom from what forces and the other frames say, "
                       f"{typical[k]:.2g} is typical")
             if explained[k]:
-                units = self.units | {"per atom": float(self.atoms[k])}
-                result.add("refused", f"{reason}; it fits if multiplied by {factors[k]:.3g}{_named(factors[k], units)}",
+                result.add("refused", f"{reason}; it fits if multiplied by {factors[k]:.3g}{causes[k]}",
                            self.numbers[k])
             else:
                 severity: Severity = "refused" if misfits[k] > 0.5 + 3.0 * self.size else "warning"

@@ -135,6 +135,16 @@ def test_frames_that_are_fitted_badly_do_not_hide_a_wrong_set(mixed, damage):
     assert "do not belong to the forces" in report.refused[0].reason
 
 
+def test_a_frame_unlike_the_others_is_judged_only_by_units(good):
+    compressed = labelled(0.75 * good[0].cell, 0.75 * good[0].positions, good[0].symbols, "compressed")
+    report = check_dataset([*good, compressed])
+    assert report.refused == ()
+    assert any("energies of 1 frames that are unlike" in finding.reason for finding in report.findings)
+    report = check_dataset([*good, replace(compressed, energy=compressed.energy / HARTREE)])
+    assert [finding.frame for finding in report.refused] == [24]
+    assert "energies in hartree" in report.refused[0].reason
+
+
 def test_signs_of_a_third_of_the_virials(mixed):
     """Found where a virial is larger than what is usually left of it in its group."""
     flipped = set(range(0, len(mixed), 3))
