@@ -293,9 +293,10 @@ def _held_out_errors(run: ActiveLearningRun, last: int) -> dict[str, Quantity]:
         for frame in frames:
             atoms = atoms_of_frame(frame)
             atoms.calc = None
+            assert frame.energy is not None
             found = calculator.get_forces(atoms)
             squares.append(((found - frame.forces) ** 2).ravel())
-            offsets.append((calculator.get_potential_energy(atoms) - (frame.energy or np.nan)) / frame.n_atoms)
+            offsets.append((calculator.get_potential_energy(atoms) - frame.energy) / frame.n_atoms)
         forces.append(np.sqrt(np.concatenate(squares).mean()))
         # models may leave out energies of the elements
         energies.append(np.std(offsets))
