@@ -1,6 +1,7 @@
 """How fast and how well NEP training fits two sets of ../shared/data/training: speed of a gradient, and errors.
 
-    python benchmarks/nep_training.py speed            atoms/s of a full gradient on one core, and two cores against one
+    python benchmarks/nep_training.py speed [COPIES]   atoms/s of a full gradient on one core, and two cores against one
+    mpiexec -n 2 python benchmarks/nep_training.py speed [COPIES]
     python benchmarks/nep_training.py pbte [SEEDS]     PbTe, all 25 structures: time to the errors that SNES ends with
     python benchmarks/nep_training.py split [K ...]    PbTe, structures k, k + 5, ... unseen (k = 2: 2, 7, 12, 17, 22)
     python benchmarks/nep_training.py si               si128_dft, blocks 2, 7, 12, 17 of 40 frames unseen
@@ -19,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from hpcthermo.datasets.files import read_dataset
+from hpcthermo.domain.comm import world_communicator
 from hpcthermo.training.crew import Crew
-from hpcthermo.training.gauss_newton import GaussNewtonSettings
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.settings import TrainingSettings
@@ -47,8 +48,7 @@ class Case:
 PBTE = Case(DATA / "pbte" / "train.xyz", NepForm(("Te", "Pb"), (8.0, 8.0), (4.0, 4.0), (6, 6), (6, 6), 4, ("222",), 30),
             LossWeights(1000.0, 1.0, 0.0))
 SILICON = Case(DATA / "si128_dft", NepForm(("Si",), (6.0,), (5.0,), (6, 6), (6, 6), 4, ("222",), 30),
-               LossWeights(1000.0, 1.0, 5.0),
-               TrainingSettings(rebuild_epochs=150, gauss_newton=GaussNewtonSettings(rows_per_parameter=3.0)))
+               LossWeights(1000.0, 1.0, 5.0))
 
 
 def say(*words):
@@ -64,21 +64,27 @@ def in_milli(errors, shift=None):
     return f"{1e3 * energy:.3f} meV/atom, {1e3 * errors.force:.2f} meV/A"
 
 
-def speed():
-    frames = PBTE.frames()
+def speed(copies):
+    """Times of ranks or, without a launcher, of one and two threads."""
+    frames, comm = copies * PBTE.frames(), world_communicator()
     theta = None
-    for precision, threads in (("mixed", 1), ("mixed", 2), ("double", 1)):
-        loss = Loss(frames, PBTE.form, PBTE.weights, precision=precision, crew=Crew(threads=threads))
-        theta = loss.with_mean_energy(PBTE.form.start(0)) if theta is None else theta
-        times = []
-        for _ in range(60):
-            start = time.process_time(), time.perf_counter()
-            loss.value_and_gradient(theta)
-            times.append((time.process_time() - start[0], time.perf_counter() - start[1]))
-        process, wall = np.min(times, axis=0)
-        n = len(loss.structures.types)
-        say(f"PbTe, {precision}, {threads} thread(s): best of 60: {1e6 * process / n:.2f} us of processor and "
-            f"{1e6 * wall / n:.2f} us of wall time per atom and gradient, {n / process / 1e6:.2f} M atoms/s")
+    for precision, threads in (("mixed", 1), ("mixed", 2), ("double", 1)) if comm.size == 1 else (("mixed", 1),):
+        with Crew(comm, threads=threads) as crew:
+            if not crew.leads:
+                crew.serve()
+                return
+            loss = Loss(frames, PBTE.form, PBTE.weights, precision=precision, crew=crew)
+            theta = loss.with_mean_energy(PBTE.form.start(0)) if theta is None else theta
+            times = []
+            for _ in range(-(-200 // copies)):
+                start = time.process_time(), time.perf_counter()
+                loss.value_and_gradient(theta)
+                times.append((time.process_time() - start[0], time.perf_counter() - start[1]))
+            process, wall = np.min(times, axis=0)
+            n = len(loss.structures.types)
+        say(f"PbTe, {precision}, {comm.size} rank(s), {threads} thread(s): {n:,} atoms: "
+            f"{1e6 * wall / n:.3f} us of wall time and {1e6 * process / n:.3f} us of rank 0's processor time per atom "
+            f"and gradient, {n / wall / 1e6:.3f} M atoms/s")
 
 
 def pbte(seeds):
@@ -151,7 +157,7 @@ def silicon():
 if __name__ == "__main__":
     what, numbers = sys.argv[1] if len(sys.argv) > 1 else "speed", [int(word) for word in sys.argv[2:]]
     if what == "speed":
-        speed()
+        speed(numbers[0] if numbers else 1)
     elif what == "pbte":
         pbte(numbers[0] if numbers else 5)
     elif what == "split":

@@ -147,6 +147,10 @@ class Backend:
     def _launch(self, module: str, kernel: str, begin: int, end: int, arguments: tuple[Any, ...], per: str) -> None:
         raise NotImplementedError
 
+    def bound(self, *arguments: Any) -> tuple[Any, ...]:
+        """The arguments in a form that `launch` takes faster; arrays have to be kept by whoever calls this."""
+        return arguments
+
     def repeat(self, key: Hashable, work: Callable[[], None]) -> None:
         """Do work that launches the same kernels on the same memory each time it comes with this key.
 
@@ -220,6 +224,9 @@ class CpuBackend(Backend):
         function = _cpu_function(module, kernel, self.instruction_set, self.precision)
         function(int(begin), int(end), *[_cpu_argument(a) for a in arguments])
 
+    def bound(self, *arguments: Any) -> tuple[Any, ...]:
+        return tuple(_cpu_argument(argument) for argument in arguments)
+
     def to_host(self, array: Any) -> np.ndarray:
         return np.asarray(array)
 
@@ -266,6 +273,8 @@ def _cpu_function(module: str, kernel: str, instruction_set: str, precision: str
 
 
 def _cpu_argument(value: Any) -> Any:
+    if isinstance(value, ctypes.c_void_p):
+        return value
     if isinstance(value, np.ndarray):
         known = _Address.of.get(id(value))
         # most arrays come again in every step

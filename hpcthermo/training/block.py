@@ -72,6 +72,9 @@ class Block:
         self._seeds = (zeros(g.n_structures, dtype=real), zeros((g.n_atoms, 4), dtype=real),
                        zeros((6, g.n_structures), dtype=real))
         self._errors = zeros((g.n_structures, 4))
+        # threads hold each other up while they prepare launches
+        self._bound_geometry, self._bound_labels = backend.bound(*g.arguments), backend.bound(*self._labels)
+        self._bound_results = backend.bound(*self._sums, *self._seeds, self._errors)
 
     @property
     def n_bytes(self) -> int:
@@ -105,11 +108,11 @@ class Block:
         space : Workspace
         """
         g, backend = self.geometry, self.backend
-        labels = (*self._labels, bias, g.n_structures)
+        labels = (*self._bound_labels, bias, g.n_structures)
         if backend.device == "cpu":
-            backend.launch(self.module, "loss_and_gradient", 0, g.n_chunks, *model, *g.arguments,
-                           space.memory(g.most_batches_of_chunk), space.scratch, *labels, *self._sums, *self._seeds,
-                           self._errors, None if total is None else space.gradient_by_lane, total)
+            backend.launch(self.module, "loss_and_gradient", 0, g.n_chunks, *model, *self._bound_geometry,
+                           space.memory(g.most_batches_of_chunk), space.scratch, *labels, *self._bound_results,
+                           None if total is None else space.gradient_by_lane, total)
             return
         memory, size = space.memory(g.n_batches), space.scratch_rows * backend.lanes
         for array in self._sums:

@@ -25,6 +25,10 @@ from hpcthermo.transport.bte.linear_algebra import one_thread
 #: rows that are in memory at the same time
 _ROWS_TOGETHER = 2048
 _GOLDEN_RATIO = 0.6180339887498949
+#: of a core in the time of one atom's gradient; AVX2, float32
+_OPERATIONS_OF_GRADIENT, _NUMBERS_OF_GRADIENT = 1e5, 5e3
+#: range of rows_per_parameter, and what may be spent on more than the fewest
+_ROWS_PER_PARAMETER, _EPOCHS_OF_ROWS = (1.0, 3.0), 60.0
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,38 @@ class GaussNewtonSettings:
     ----------
     damping : float
         mu.
-    rows_per_parameter : float
-        Rows of forces in all, divided by the number of parameters; at most all of them.
+    rows_per_parameter : float or None
+        Rows of forces in all, divided by the number of parameters; at most all of them. None: 1 to 3, by what a matrix
+        costs beside an iteration.
     """
 
     damping: float = 5e-3
-    rows_per_parameter: float = 1.0
+    rows_per_parameter: float | None = None
+
+
+def rows_per_parameter(loss: Loss, settings: GaussNewtonSettings) -> float:
+    """As stated; or as many, from 1 to 3, as make a matrix cost `_EPOCHS_OF_ROWS` gradients at most."""
+    if settings.rows_per_parameter is not None:
+        return settings.rows_per_parameter
+    fewest, most = (cost_in_epochs(loss, rows) for rows in _ROWS_PER_PARAMETER)
+    low, high = _ROWS_PER_PARAMETER
+    return float(np.clip(low + (high - low) * (_EPOCHS_OF_ROWS - fewest) / max(most - fewest, 1e-9), low, high))
+
+
+def cost_in_epochs(loss: Loss, per_parameter: float) -> float:
+    """Time of a matrix, in iterations of L-BFGS, by counting operations; so runs can be repeated.
+
+    A row of a structure costs half a gradient of it; besides R rows of n columns R n^2 operations and n^3/3 for the
+    factor. An iteration is a gradient of the whole set and a product with M^-1, which reads n^2 numbers. In the time of
+    an atom's gradient a core does `_OPERATIONS_OF_GRADIENT`, or reads `_NUMBERS_OF_GRADIENT`.
+    """
+    sizes, known = loss.structures.sizes, loss.terms.structures > 0.0
+    n, n_atoms = loss.form.n_parameters, int(sizes.sum())
+    components = 3 * int(sizes[known[:, 1]].sum())
+    rows = min(components, per_parameter * n) + known[:, 0].sum() + 6 * known[:, 2].sum()
+    atoms = (rows / max(components, 1) * 3 * (sizes[known[:, 1]] ** 2).sum()) if components else rows * sizes.mean()
+    matrix = 0.5 * atoms + (rows * n**2 + n**3 / 3) / _OPERATIONS_OF_GRADIENT
+    return float(matrix / (n_atoms + n**2 / _NUMBERS_OF_GRADIENT))
 
 
 class GaussNewton:
@@ -96,9 +126,11 @@ def gram_matrix(loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, se
     partition = loss.set.partition
     # neighbouring parts belong to one rank: parts that are far apart come together
     order = np.argsort(np.arange(partition.n_parts) * _GOLDEN_RATIO % 1.0, kind="stable")
+    sizes, of_forces = loss.structures.sizes, loss.terms.structures[:, 1] > 0.0
+    share = min(1.0, rows_per_parameter(loss, settings) * loss.form.n_parameters / max(1, 3 * sizes[of_forces].sum()))
     groups: list[dict[int, tuple[np.ndarray, np.ndarray]]] = [{}]
     for part in order.tolist():
-        requests = _requests(loss, range(*partition.parts[part : part + 2]), settings, seed)
+        requests = _requests(loss, range(*partition.parts[part : part + 2]), share, seed)
         rows = sum(len(weights) for _, weights in groups[-1].values())
         if rows and rows + len(requests[1]) > _ROWS_TOGETHER:
             groups.append({})
@@ -106,12 +138,10 @@ def gram_matrix(loss: Loss, theta: np.ndarray, settings: GaussNewtonSettings, se
     return loss.set.gram(theta, loss.scaler, groups)
 
 
-def _requests(loss: Loss, structures: range, settings: GaussNewtonSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of some structures as the kernel takes them, and the roots of their weights."""
+def _requests(loss: Loss, structures: range, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of some structures as the kernel takes them, with a share of the forces, and the roots of their weights."""
     sizes, first_atoms = loss.structures.sizes, loss.structures.first_atoms
     known = np.maximum(loss.terms.structures, 0.0)
-    of_forces = 3 * int(sizes[known[:, 1] > 0.0].sum())
-    share = min(1.0, settings.rows_per_parameter * loss.form.n_parameters / max(1, of_forces))
     requests: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     for s in structures:

@@ -85,7 +85,6 @@ class GradientSearch:
         self._interval = job.execution.look_interval or self.interval
         self._settings = TrainingSettings(seed=job.seed, most_epochs=table.epochs,
                                           patience=table.patience or TrainingSettings.patience,
-                                          adam_epochs=min(TrainingSettings.adam_epochs, table.epochs),
                                           refit_epochs=min(TrainingSettings.refit_epochs, table.epochs),
                                           validation_epochs=self._interval)
         weights = LossWeights(table.energy_weight, table.force_weight, table.virial_weight, table.l2,
@@ -147,7 +146,7 @@ class GradientSearch:
         for progress in training:
             state, epoch = progress.state, before + progress.epoch
             due = progress.validation is not None or (
-                (self._validation is None or progress.phase == "adam") and epoch - self._looked >= self._interval)
+                self._validation is None and epoch - self._looked >= self._interval)
             look = None
             if due or state.done:
                 self._looked = epoch

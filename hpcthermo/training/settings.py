@@ -15,12 +15,12 @@ class TrainingSettings:
     ----------
     seed : int
         Of the start, of Adam's order and of the Gauss-Newton rows.
-    adam_epochs : int
-        Of Adam at the beginning, on parts of the set.
+    adam_epochs, adam_steps : int
+        Of Adam at the beginning, on parts of the set: epochs, but at least that many steps.
     adam_rate : float
         Largest rate of Adam; it falls to 0 as a cosine.
-    rebuild_epochs : int
-        Epochs between Gauss-Newton matrices.
+    rebuild_epochs : int or None
+        Epochs between Gauss-Newton matrices; None: from 100 to 400, so that matrices take a smaller part of the time.
     pairs : int
         That L-BFGS keeps.
     most_epochs : int
@@ -41,8 +41,9 @@ class TrainingSettings:
 
     seed: int = 0
     adam_epochs: int = 40
+    adam_steps: int = 400
     adam_rate: float = 1e-2
-    rebuild_epochs: int = 300
+    rebuild_epochs: int | None = None
     pairs: int = 100
     most_epochs: int = 10000
     refit_epochs: int = 300

@@ -64,7 +64,7 @@ class Share:
         self._budget, self._blocks = budget, dict[int, Block]()
         self._threads = threads if backend.device == "cpu" else 1
         self._spaces = [Workspace(form, backend) for _ in range(self._threads)]
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
         self._known_bytes = 0
         self._most_neighbors = np.zeros((len(self._parts), 2), dtype=np.int64)
         for k in range(len(self._parts)):
@@ -92,16 +92,18 @@ class Share:
         return self._blocks.get(k) or self._made(k)
 
     def _for_all(self, items: Sequence[int], work: Callable[[int, Workspace], None]) -> None:
-        """Work on items, dealt out to the threads."""
+        """Work on items; a thread that has done one takes the next."""
+        left = iter(items)
+
         def of_thread(thread: int) -> None:
-            for item in items[thread :: self._threads]:
+            for item in left:
                 work(item, self._spaces[thread])
 
-        if self._pool is None or len(items) == 1:
-            for item in items:
-                work(item, self._spaces[0])
-        else:
-            list(self._pool.map(of_thread, range(self._threads)))
+        others = [] if self._pool is None or len(items) == 1 else [
+            self._pool.submit(of_thread, thread) for thread in range(1, self._threads)]
+        of_thread(0)
+        for other in others:
+            other.result()
 
     # ---- what crews call ---------------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class Share:
         """
         form, backend = self._form, self._backend
         model = model_arguments(form, backend, form.kernel_numbers(theta, scaler), with_virial)
+        bound_model = backend.bound(*model)
         chosen = [k for k, part in enumerate(self._parts) if parts is None or part in parts]
         n, n_atoms = len(self._frames), int(self._atoms[-1])
         errors, numbers = np.zeros((n, 4)), len(form.kernel_places()[0])
@@ -133,8 +136,8 @@ class Share:
         def work(item: int, space: Workspace) -> None:
             k = chosen[item]
             block = self._block(k)
-            block.evaluate(model, float(theta[form.bias_place]), with_virial, None if total is None else total[item],
-                           space)
+            block.evaluate(bound_model, float(theta[form.bias_place]), with_virial,
+                           None if total is None else total[item], space)
             if k in self._blocks:
                 blocks[k] = block
             else:

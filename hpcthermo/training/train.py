@@ -10,13 +10,13 @@ The state is made of plain arrays and numbers; `train(..., state=state)` goes on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hpcthermo.training.adam import Adam
 from hpcthermo.training.early_stopping import EarlyStopping, Verdict
-from hpcthermo.training.gauss_newton import GaussNewton
+from hpcthermo.training.gauss_newton import GaussNewton, cost_in_epochs, rows_per_parameter
 from hpcthermo.training.lbfgs import Pairs, line_search
 from hpcthermo.training.loss import Loss
 from hpcthermo.training.settings import TrainingSettings
@@ -26,6 +26,8 @@ _SCALE_EVERY = 10
 #: line searches in a row that may fail before a new matrix is made, and new matrices in a row without a step
 _MOST_FAILURES, _MOST_MATRICES = 3, 2
 _NOISE_IN_DOUBLE = 1e-12
+#: epochs between matrices, in units of what one costs, and their range
+_EPOCHS_PER_COST, _REBUILD_EPOCHS = 2.5, (100, 400)
 #: training on all frames may make their loss this much smaller in any case
 _LEAST_GAIN = 0.9
 #: of a step that goes further
@@ -62,6 +64,8 @@ class TrainingState:
     stopping : EarlyStopping
     looked_at : float
         Epoch of the last look at the validation set.
+    of_adam : EarlyStopping
+        Looks during Adam: what follows begins from the best theta of them.
     target : float
         Loss without regularisation at which training ends.
     done : str
@@ -85,6 +89,7 @@ class TrainingState:
     fruitless: int = 0
     looked_at: float = 0.0
     target: float = -np.inf
+    of_adam: EarlyStopping = field(default_factory=lambda: EarlyStopping(0))
     done: str = ""
 
     @property
@@ -124,7 +129,7 @@ def start_training(loss: Loss, settings: TrainingSettings, theta: np.ndarray | N
     n = loss.form.n_parameters
     fresh = theta is None
     begin = loss.with_mean_energy(loss.form.start(settings.seed) if theta is None else theta)
-    epoch = 0.0 if fresh else float(settings.adam_epochs)
+    epoch = 0.0 if fresh else float(_adam_epochs(loss, settings))
     return TrainingState(begin, epoch, Adam.start(n), Pairs.none(settings.pairs, n), EarlyStopping(settings.patience),
                          np.nan)
 
@@ -146,11 +151,13 @@ def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None
     state = start_training(loss, settings) if state is None else state
     if validation is not None:
         validation.l2 = 0.0
-    yield from _adam(loss, settings, state)
+    yield from _adam(loss, settings, validation, state)
     if np.isnan(state.l2):
         if validation is None:
             state.l2 = loss.l2
         else:
+            if state.of_adam.theta is not None:
+                state.theta = state.of_adam.theta
             state.l2 = settings.l2_start * loss.data_value(state.theta) / loss.form.n_parameters
     loss.l2 = state.l2
     yield from _lbfgs(loss, settings, validation, state)
@@ -190,28 +197,40 @@ def refit(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Itera
     yield from _lbfgs(loss, replace(settings, most_epochs=settings.refit_epochs), None, state)
 
 
-def _adam(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Iterator[Progress]:
-    n = loss.set.partition.n_parts
-    while state.epoch < settings.adam_epochs:
+def _adam(loss: Loss, settings: TrainingSettings, validation: Loss | None,
+          state: TrainingState) -> Iterator[Progress]:
+    n, epochs = loss.set.partition.n_parts, _adam_epochs(loss, settings)
+    while state.epoch < epochs:
         order = np.random.default_rng([settings.seed, int(state.epoch)]).permutation(n)
         for k, part in enumerate(order):
-            done = (state.epoch + k / n) / settings.adam_epochs
+            done = (state.epoch + k / n) / epochs
             rate = settings.adam_rate * 0.5 * (1.0 + np.cos(np.pi * done)) * min(1.0, (state.adam.steps + 1) / 50)
             step = state.adam.step(loss.gradient_of_part(state.theta, int(part)), rate)
             step[loss.form.bias_place] *= 0.1
             state.theta = state.theta + step
         state.epoch += 1.0
-        yield Progress(state.epoch, "adam", np.nan, loss.l2, None, state)
+        looked = None
+        if validation is not None and (state.epoch % settings.validation_epochs == 0 or state.epoch >= epochs):
+            looked = validation.value(state.theta)
+            state.of_adam.look(looked, state.theta, state.epoch)
+        yield Progress(state.epoch, "adam", np.nan, loss.l2, looked, state)
+
+
+def _adam_epochs(loss: Loss, settings: TrainingSettings) -> int:
+    """Small sets have few parts; half of all epochs at most."""
+    wanted = max(settings.adam_epochs, -(-settings.adam_steps // loss.set.partition.n_parts))
+    return min(wanted, -(-settings.most_epochs // 2))
 
 
 def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
            state: TrainingState) -> Iterator[Progress]:
     matrix: GaussNewton | None = None
+    rebuild_epochs = settings.rebuild_epochs or _rebuild_epochs(loss, settings)
     if state.matrix_at is not None:
         matrix = GaussNewton(loss, state.matrix_at, settings.gauss_newton, settings.seed + state.matrices)
     value, gradient = (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
     while not state.done:
-        if matrix is None or state.epoch - state.matrix_epoch >= settings.rebuild_epochs:
+        if matrix is None or state.epoch - state.matrix_epoch >= rebuild_epochs:
             state.matrices += 1
             state.matrix_at, state.matrix_epoch = state.theta.copy(), state.epoch
             matrix = GaussNewton(loss, state.theta, settings.gauss_newton, settings.seed + state.matrices)
@@ -249,6 +268,11 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
         if not state.done:
             value = _ended(loss, settings, before, state, value)
         yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
+
+
+def _rebuild_epochs(loss: Loss, settings: TrainingSettings) -> int:
+    cost = cost_in_epochs(loss, rows_per_parameter(loss, settings.gauss_newton))
+    return int(np.clip(_EPOCHS_PER_COST * cost, *_REBUILD_EPOCHS))
 
 
 def _ended(loss: Loss, settings: TrainingSettings, before: np.ndarray, state: TrainingState, value: float) -> float:

@@ -138,7 +138,8 @@ def test_regularisation_falls_while_that_helps_and_the_best_is_kept():
     assert (stopping.best, stopping.theta[0], stopping.epoch) == (3.0, 4.0, 4)
 
 
-SETTINGS = TrainingSettings(adam_epochs=20, rebuild_epochs=30, most_epochs=120, validation_epochs=5, patience=5)
+SETTINGS = TrainingSettings(adam_epochs=20, adam_steps=0, rebuild_epochs=30, most_epochs=120, validation_epochs=5,
+                            patience=5)
 
 
 def test_training_fits_a_set_and_stops_by_the_validation_set():
