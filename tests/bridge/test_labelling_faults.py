@@ -164,6 +164,12 @@ def test_all_faults_are_reported_and_all_else_is_labelled(folder, first):
     assert labelled(folder) == ["molecules", "killed_once", *MORE]
 
 
+def test_check_tells_of_a_missing_pseudopotential_before_hours_are_spent(folder, first):
+    done = CliRunner().invoke(app, ["check", str(folder / "job.toml")])
+    assert done.exit_code == 0
+    assert f"1 of 12 structures: pseudopotential for C is missing: {CARBON}" in " ".join(done.output.split())
+
+
 def test_labels_are_those_of_undisturbed_calculations(folder, first, tmp_path):
     engine = Espresso(EspressoEngine(
         name="espresso", pseudopotential_folder=str(PSEUDOPOTENTIALS), pseudopotentials={"H": HYDROGEN},

@@ -367,6 +367,14 @@ def test_a_job_gives_a_data_set_with_what_the_engine_says(labelled):
     assert cost["tungsten"]["core_seconds_per_frame"] == ""
 
 
+def test_a_job_without_any_label_says_why(tmp_path):
+    start, end = JOB.index("[[recipe]]"), JOB.index('[[recipe]]\ngroup = "tungsten"')
+    assert run(tmp_path, JOB[:start] + JOB[end:]).exit_code != 0
+    rejected = list(csv.DictReader((tmp_path / "out" / "rejected.csv").open()))
+    assert [row["formula"] for row in rejected] == ["W2"]
+    assert not (tmp_path / "out" / "dataset.xyz").exists()
+
+
 def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
     folder = tmp_path / "again"
