@@ -3,6 +3,7 @@
     python benchmarks/nep_training.py speed [COPIES]   atoms/s of a full gradient on one core, and two cores against one
     mpiexec -n 2 python benchmarks/nep_training.py speed [COPIES]
     python benchmarks/nep_training.py pbte [SEEDS]     PbTe, all 25 structures: time to the errors that SNES ends with
+    python benchmarks/nep_training.py snes [SECONDS]   the same set by SNES, one thread
     python benchmarks/nep_training.py split [K ...]    PbTe, structures k, k + 5, ... unseen (k = 2: 2, 7, 12, 17, 22)
     python benchmarks/nep_training.py si               si128_dft, blocks 2, 7, 12, 17 of 40 frames unseen
 
@@ -25,6 +26,7 @@ from hpcthermo.training.crew import Crew
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.settings import TrainingSettings
+from hpcthermo.training.snes import Snes, SnesSettings, SnesState
 from hpcthermo.training.train import refit, start_refit, start_training, train
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "training"
@@ -111,6 +113,15 @@ def pbte(seeds):
     say(f"PbTe, all 25: median of {seeds} seeds {np.median(times):.1f} s")
 
 
+def by_snes(seconds):
+    frames, start = PBTE.frames(), time.process_time()
+    search, state = Snes(frames, PBTE.form, SnesSettings(virial=0.0)), SnesState.start(PBTE.form.n_parameters, 0)
+    while time.process_time() - start < seconds:
+        best = search.step(state)
+    say(f"PbTe, all 25, SNES: {state.generation} generations in {seconds} s ({state.generation / seconds:.2f}/s): "
+        f"{1e3 * best.energy:.3f} meV/atom, {1e3 * best.force:.2f} meV/A")
+
+
 def held_out(name, case, frames, unseen, validated, trained, seed=0):
     start = time.process_time()
     loss = Loss([frames[k] for k in trained], case.form, case.weights)
@@ -160,6 +171,8 @@ if __name__ == "__main__":
         speed(numbers[0] if numbers else 1)
     elif what == "pbte":
         pbte(numbers[0] if numbers else 5)
+    elif what == "snes":
+        by_snes(numbers[0] if numbers else 60)
     elif what == "split":
         split(numbers or [2, 0, 4])
     elif what == "si":

@@ -14,6 +14,8 @@ import numpy as np
 
 #: relative improvement of the validation loss that counts
 _COUNTS = 1e-2
+#: and that which a weaker regularisation has to bring: frames of a validation set are few
+_WORTH = 3e-2
 
 
 class Verdict(Enum):
@@ -59,8 +61,7 @@ class EarlyStopping:
 
     def look(self, value: float, theta: np.ndarray, epoch: float, l2: float = 0.0) -> Verdict:
         """Tell it the validation loss of a theta."""
-        # a weaker regularisation has to be worth it
-        if value < self.best * (1.0 - _COUNTS if l2 < self.l2 else 1.0):
+        if value < self.best * (1.0 - _WORTH if l2 < self.l2 else 1.0):
             self.best, self.theta, self.epoch, self.l2 = value, theta.copy(), epoch, l2
         if value < self.mark * (1.0 - _COUNTS):
             self.mark, self.looks, self.improved = value, 0, True

@@ -27,7 +27,7 @@ _SCALE_EVERY = 10
 _MOST_FAILURES, _MOST_MATRICES = 3, 2
 _NOISE_IN_DOUBLE = 1e-12
 #: epochs between matrices, in units of what one costs, and their range
-_EPOCHS_PER_COST, _REBUILD_EPOCHS = 2.5, (100, 400)
+_EPOCHS_PER_COST, _REBUILD_EPOCHS = 3.2, (100, 400)
 #: training on all frames may make their loss this much smaller in any case
 _LEAST_GAIN = 0.9
 #: of a step that goes further

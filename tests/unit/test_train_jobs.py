@@ -94,7 +94,7 @@ l_max = 2
 neurons = 4
 [optimiser]
 name = "gradient"
-epochs = 400
+epochs = 200
 [execution]
 threads = 1
 """)
@@ -129,7 +129,7 @@ def test_gradients_do_better_and_stop_by_the_frames_held_out(by_snes, by_gradien
     assert errors[1] < 0.5 * errors[0]
     summary = json.loads((by_gradient / "summary.json").read_text())
     assert summary["run"]["frames_validation"] == 4
-    assert summary["results"]["epochs"]["value"] <= 710
+    assert summary["results"]["epochs"]["value"] <= 420
     assert summary["checks"]["forces_test"]["passed"]
 
 
@@ -201,8 +201,8 @@ def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder
     monkeypatch.setattr("hpcthermo.training.train._LEAST_GAIN", 0.3)  # far from converged, one step would do
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
     table["dataset"]["validation_share"] = 0.3
-    table["optimiser"] |= {"epochs": 60}
-    table["execution"] = {"threads": 1, "look_interval": 5}
+    table["optimiser"] |= {"epochs": 40}
+    table["execution"] = {"threads": 1, "look_interval": 4}
     job, calls, outs = parse_job(table), [], [tmp_path / name for name in ("whole", "parts", "without")]
     for out in outs:
         out.mkdir()
