@@ -127,7 +127,7 @@ class TaskRun:
         return self.folder / self.RECORDS_FOLDER
 
     def records(self, function: TaskFunction, tasks: Sequence[Inputs], place: str = "",
-                workers: Workers | None = None, former_keys: Sequence[str] = ()) -> Records:
+                workers: Workers | None = None) -> Records:
         """Records of tasks, on the workers of [campaign].
 
         Parameters
@@ -136,8 +136,6 @@ class TaskRun:
             Folder within that of the campaign.
         workers : Workers, optional
             Instead of those of [campaign].
-        former_keys : sequence of str
-            See `hpcthermo.campaign.run.run_campaign`.
 
         Raises
         ------
@@ -159,8 +157,7 @@ class TaskRun:
         self.keep_inputs()
         try:
             return run_campaign(function, tasks, folder, workers, retry_failed=section.retry_failed,
-                                attempts=section.attempts, progress=self.progress, stop=self.stop,
-                                former_keys=former_keys)
+                                attempts=section.attempts, progress=self.progress, stop=self.stop)
         finally:
             if started is not None:
                 started.close()

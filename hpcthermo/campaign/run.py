@@ -96,8 +96,8 @@ class Records:
 
 def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path | None = None,
                  workers: Workers | None = None, *, retry_failed: bool = False, attempts: int = 3,
-                 progress: Progress | None = None, stop: Callable[[], int] | None = None,
-                 former_keys: Sequence[str] = ()) -> Records:
+                 progress: Progress | None = None, stop: Callable[[], int] | None = None
+                 ) -> Records:
     """Compute all tasks that have no record yet.
 
     Parameters
@@ -117,8 +117,6 @@ def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path |
         the folder shows them.
     stop : callable, optional
         Asked between batches; anything but 0 ends the campaign, which can be resumed.
-    former_keys : sequence of str
-        Keys of the tasks by an earlier rule, under which the folder may have them.
 
     Raises
     ------
@@ -141,8 +139,6 @@ def run_campaign(function: TaskFunction, tasks: Sequence[Inputs], folder: Path |
         if begun:  # processes start while tasks are hashed
             workers.begin(function)
         keys = task_keys(function, tasks)
-        if former_keys and isinstance(store, Store):
-            store.adopt(dict(zip(keys, former_keys, strict=True)))
         waiting = {key: task for key, task in zip(keys, tasks, strict=True)
                    if key not in store or (retry_failed and key in store.failures)}
         computed = len(waiting)

@@ -129,13 +129,6 @@ class Store:
         if self._journal.length > _SHARD_BYTES:
             self.compact()
 
-    def adopt(self, former: Mapping[str, str]) -> None:
-        """Keep results also under new keys: key -> the key under which the same task was kept before."""
-        for key, before in former.items():
-            if key not in self._places and before in self._places:
-                arrays = {name: np.asarray(array)[None, ...] for name, array in self.read(before).arrays.items()}
-                self.add([Block([key], arrays, checksums([key], arrays))], {})
-
     def _append(self, head: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> None:
         text = json.dumps(head).encode()
         pieces = [np.ascontiguousarray(array).data for array in arrays]

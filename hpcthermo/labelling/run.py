@@ -173,13 +173,13 @@ def _scratch(job: LabelJob, folder: Path) -> Iterator[Any]:
 
 def _labelled(run: LabelRun, function: LabelStructures, tasks: Sequence[Any]) -> Records:
     """Records, on as many workers as calculations fit on the machine unless [campaign] says otherwise."""
-    section, former = run.job.campaign, function.former_keys(tasks)
+    section = run.job.campaign
     if section.where not in ON_THIS_MACHINE or section.workers != "auto":
-        return run.records(function, tasks, former_keys=former)
+        return run.records(function, tasks)
     count = max(1, len(os.sched_getaffinity(0)) // function.engine.cores)
     workers = start_workers(section.model_copy(update={"workers": count}), function, run.campaign_folder)
     try:
-        return run.records(function, tasks, workers=workers, former_keys=former)
+        return run.records(function, tasks, workers=workers)
     finally:
         workers.close()
 

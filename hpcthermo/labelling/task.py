@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from hpcthermo.campaign.task import Inputs, task_keys
+from hpcthermo.campaign.task import Inputs
 from hpcthermo.errors import PhysicsError
 from hpcthermo.labelling.engines import make_engine
 from hpcthermo.labelling.labels import LabellingEngine, Labels
@@ -89,13 +89,6 @@ class LabelStructures:
         """Settings of the engine with the content of all its files, by which a data set says where it comes from."""
         return Inputs({}, self.shared.parameters, self._engine.files(self._engine.elements))
 
-    def former_keys(self, tasks: Sequence[Inputs]) -> list[str]:
-        """Keys of tasks as they were when scf_steps and the files of all elements counted for every structure."""
-        now = self.settings_and_files
-        steps = {"scf_steps": self.engine.scf_steps} if hasattr(self.engine, "scf_steps") else {}
-        then = Inputs({}, {"settings": {**now.parameters["settings"], **steps}}, now.files)
-        return task_keys(_FormerKeys(self.name, self.version, then), [Inputs(task.arrays) for task in tasks])
-
     def prepare(self) -> LabellingEngine:
         """The engine.
 
@@ -152,14 +145,6 @@ class LabelStructures:
                 "virial": -atoms.get_volume() * 0.5 * (labels.stress + labels.stress.T),
                 "seconds": np.array(seconds), "processor_seconds": np.array(used),
                 "program": np.array(labels.version.encode()[:_VERSION_BYTES], dtype=f"S{_VERSION_BYTES}"), **facts}
-
-
-class _FormerKeys(NamedTuple):
-    """What `task_keys` asks of a function."""
-
-    name: str
-    version: int
-    shared: Inputs
 
 
 def _require_sound(labels: Labels, n_atoms: int) -> None:

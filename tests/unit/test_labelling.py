@@ -19,9 +19,7 @@ from ase.units import Bohr, Rydberg
 from typer.testing import CliRunner
 
 from hpcthermo.calculator import snapshot_of
-from hpcthermo.campaign.block import Block, checksums
 from hpcthermo.campaign.run import run_campaign
-from hpcthermo.campaign.store import Store
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
 from hpcthermo.config.labelling import EspressoEngine, VaspEngine
@@ -239,20 +237,6 @@ def test_settings_count_and_places_do_not(tmp_path):
     (tmp_path / "C2.UPF").write_text("another one")
     others.append(key(pseudopotentials={"C": "C2.UPF"}))
     assert len({first, *others}) == 6
-
-
-def test_records_by_the_former_rule_of_keys_are_found(tmp_path):
-    """All pseudopotentials and scf_steps were in the keys of the first campaigns."""
-    function = LabelStructures(espresso(tmp_path, "crash"))
-    tasks = [function.task(carbon(n), (1, 1, 1)) for n in (1, 2)]
-    former = function.former_keys(tasks)
-    arrays = {"energy": np.array([1.0, 2.0])}
-    store = Store(tmp_path / "campaign", {})
-    store.add([Block(former, arrays, checksums(former, arrays))], {})
-    store.close()
-    for _ in range(2):
-        records = run_campaign(function, tasks, tmp_path / "campaign", former_keys=former)
-        assert (records.computed, [float(record.arrays["energy"]) for record in records]) == (0, [1.0, 2.0])
 
 
 def test_a_program_that_is_not_there_is_one_line(tmp_path):
