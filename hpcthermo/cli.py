@@ -48,8 +48,11 @@ def run(job: JobFile, out: Out = None, ranks: Ranks = None, resume: Resume = Fal
     raise typer.Exit(run_job(job, folder, resume))
 
 
-def _run_kind(job: Path, kinds: tuple[str, ...], out: Path | None, resume: bool) -> NoReturn:
+def _run_kind(job: Path, kinds: tuple[str, ...], out: Path | None, resume: bool,
+              retry_failed: bool = False) -> NoReturn:
     """Run a job after a look at its kind."""
+    from functools import partial
+
     from hpcthermo.config import load_job
     from hpcthermo.errors import InputError
     from hpcthermo.run import run_job
@@ -57,7 +60,8 @@ def _run_kind(job: Path, kinds: tuple[str, ...], out: Path | None, resume: bool)
     kind = load_job(job).kind
     if kind not in kinds:
         raise InputError(f"{job}: expected kind {' or '.join(kinds)}, got {kind}; use `hpcthermo run`")
-    raise typer.Exit(run_job(job, out if out is not None else Path("runs") / job.stem, resume))
+    raise typer.Exit(run_job(job, out if out is not None else Path("runs") / job.stem, resume,
+                             partial(load_job, retry_failed=retry_failed)))
 
 
 @app.command()
@@ -79,9 +83,15 @@ def bte(job: JobFile, out: Out = None, resume: Resume = False) -> None:
 
 
 @app.command()
-def label(job: JobFile, out: Out = None, resume: Resume = False) -> None:
+def label(
+    job: JobFile,
+    out: Out = None,
+    resume: Resume = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rejected structures again, as "
+                                               "campaign.retry_failed = true.")] = False,
+) -> None:
     """Energies, forces and virials of structures by an electronic-structure code (kind label)."""
-    _run_kind(job, ("label",), out, resume)
+    _run_kind(job, ("label",), out, resume, retry_failed)
 
 
 @app.command()

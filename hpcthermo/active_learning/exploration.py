@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from hpcthermo.active_learning.committee import Committee
 from hpcthermo.active_learning.extrapolation import ExtrapolationGrade, load_nep, training_snapshot
@@ -156,11 +155,10 @@ def _most_different(candidates: Sequence[Candidate], frames: Sequence[LabelledFr
     """Places of the candidates that are farthest from the training set and from each other."""
     if not candidates:
         return []
-    known = [training_snapshot(frame) for frame in frames]
-    snapshots = [*known, *(candidate.snapshot for candidate in candidates)]
-    numbers = [np.array([atomic_numbers[symbol] for symbol in snapshot.species])[snapshot.types]
-               for snapshot in snapshots]
-    sampler = FarthestFrames([site_descriptors(snapshot, potential) for snapshot in snapshots], numbers)
+    known = [Candidate(frame.group, training_snapshot(frame)) for frame in frames]
+    everything = [*known, *candidates]
+    sampler = FarthestFrames([site_descriptors(one.snapshot, potential) for one in everything],
+                             [one.numbers for one in everything])
     for row in range(len(known)):
         sampler.take(row)
-    return [row - len(known) for row in sampler.take_farthest(range(len(known), len(snapshots)), count, least)]
+    return [row - len(known) for row in sampler.take_farthest(range(len(known), len(everything)), count, least)]

@@ -115,7 +115,7 @@ def run_active_learning(job: Any, comm: Communicator, folder: Path, resume: bool
                     "held_out": len(_frames(run.iteration(number) / HELD_OUT_FILE))}
             _write_table(run.folder / ITERATIONS_FILE, rows)
         _write_table(run.folder / ITERATIONS_FILE, rows)
-        last = len(rows) if ended.startswith("the number") else len(rows) - 1
+        last = len(rows) - (not rows[-1]["taken"])  # an iteration without labels changes nothing
         models = _train(run, last, comm, stop)
         get_logger().info("active learning ended: %s", ended)
         with replaced_file(folder / MODEL_FILE) as temporary:

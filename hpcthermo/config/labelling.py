@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,12 +17,26 @@ _Rydberg = Annotated[float, Field(ge=1.0, le=10_000.0, strict=True)]
 _ElectronVolt = Annotated[float, Field(gt=0.0, le=1e5, strict=True)]
 _Width = Annotated[float, Field(gt=0.0, le=5.0, strict=True)]
 _Moment = Annotated[float, Field(ge=-20.0, le=20.0, strict=True)]
+_Polarisation = Annotated[float, Field(ge=-1.0, le=1.0, strict=True)]
 #: distance of neighbouring wave vectors, 1/A with 2 pi
 KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
 GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
 _Steps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 _Keyword = Annotated[str, Field(pattern=r"^[A-Za-z][\w().%]{0,63}$")]
 _Value = bool | int | float | Annotated[str, Field(max_length=1024)]
+
+
+def _is_command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"expected a command as one would type it, got {text!r} ({str(error).lower()})") from None
+    if not words:
+        raise ValueError("expected a command, got nothing")
+    return text
+
+
+_Command = Annotated[Text, AfterValidator(_is_command)]
 
 
 class RampSection(Section):
@@ -93,7 +108,7 @@ class _Engine(Section):
     time_limit_h: Annotated[float, Field(gt=0.0, le=1000.0, strict=True)] = 24.0
     """A calculation that takes longer is ended and rejected."""
     scratch_folder: FileName | None = None
-    """Where calculations write; by default a folder for temporary files."""
+    """Where calculations write; by default a folder scratch in the results folder."""
 
 
 class EspressoEngine(_Engine):
@@ -101,7 +116,7 @@ class EspressoEngine(_Engine):
 
     name: Literal["espresso"]
     """Name of the engine."""
-    command: Text = "pw.x"
+    command: _Command = "pw.x"
     """How pw.x is started; with several cores for example "mpirun -np 4 pw.x -nk 4"."""
     pseudopotential_folder: FileName
     """Folder of the UPF files."""
@@ -120,8 +135,9 @@ class EspressoEngine(_Engine):
     """Width of the smearing."""
     dispersion: Literal["none", "d2", "d3", "d3bj", "xdm"] = "none"
     """Dispersion correction; the output has to show that it was applied."""
-    starting_magnetization: dict[Element, _Moment] | None = None
-    """Spin-polarised from these (-1 to 1 for each element); without it without spin."""
+    starting_magnetization: dict[Element, _Polarisation] | None = None
+    """Spin-polarised from these, from -1 to 1: (up - down)/(up + down) of each element's valence electrons; without it
+    without spin."""
     scf_tolerance_eV: _ElectronVolt = 1e-7
     """Estimated error of the energy of the cell at which the density has converged."""
     scf_steps: _Steps = 100
@@ -144,7 +160,7 @@ class VaspEngine(_Engine):
 
     name: Literal["vasp"]
     """Name of the engine."""
-    command: Text = "vasp_std"
+    command: _Command = "vasp_std"
     """How VASP is started."""
     potcar_folder: FileName
     """Folder with a folder for each name below, which holds its POTCAR."""
@@ -154,6 +170,12 @@ class VaspEngine(_Engine):
     """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
     k_points: KPoints
     """Wave vectors of the electrons."""
+
+    @model_validator(mode="after")
+    def _dispersion_is_a_number(self) -> VaspEngine:
+        if not isinstance(self.incar.get("IVDW", 0), int):
+            raise ValueError(f"incar.IVDW: expected a whole number, got {self.incar['IVDW']!r}; correct it")
+        return self
 
 
 class GpawEngine(_Engine):
@@ -184,7 +206,7 @@ class Cp2kEngine(_Engine):
 
     name: Literal["cp2k"]
     """Name of the engine."""
-    command: Text = "cp2k_shell"
+    command: _Command = "cp2k_shell"
     """How the shell of CP2K is started."""
     basis_set: Text = "DZVP-MOLOPT-SR-GTH"
     """Of all elements."""

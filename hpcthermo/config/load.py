@@ -47,8 +47,13 @@ class JobFileError(InputError):
         return type(self), (self.source, self.problems)  # rank 0 sends it to the others
 
 
-def load_job(path: Path) -> Job | TaskJob:
+def load_job(path: Path, retry_failed: bool = False) -> Job | TaskJob:
     """Job of a TOML file.
+
+    Parameters
+    ----------
+    retry_failed : bool
+        Try failed tasks again whatever the file says.
 
     Raises
     ------
@@ -60,6 +65,8 @@ def load_job(path: Path) -> Job | TaskJob:
     data = read_job_table(path)
     job = parse_job(_resolved(data, path.parent), str(path))
     _require_files(job, str(path))
+    if retry_failed and isinstance(job, TaskJob):
+        job = job.model_copy(update={"campaign": job.campaign.model_copy(update={"retry_failed": True})})
     return job
 
 

@@ -66,9 +66,9 @@ class _Calculator:
     def label(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Labels:
         """See `LabellingEngine.label`."""
         atoms = atoms.copy()
-        atoms.calc = self.calculator(atoms, mesh, folder)
         try:
-            energy = _energy(atoms)
+            atoms.calc = self.calculator(atoms, mesh, folder)
+            energy = free_energy(atoms)
             forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
         except (InputError, PhysicsError, ResourceError):
             raise
@@ -86,12 +86,23 @@ class _Calculator:
         raise NotImplementedError
 
 
-def _energy(atoms: Atoms) -> float:
-    """The energy whose derivatives forces are; codes with one energy only call it energy, eV."""
+def free_energy(atoms: Atoms) -> float:
+    """The energy whose derivatives the forces of the calculator of atoms are, eV.
+
+    A sum of calculators (DFT and its dispersion correction) gives it only part by part.
+    """
+    mixer = getattr(atoms.calc, "mixer", None)
+    if mixer is None:
+        return _of_calculator(atoms.calc, atoms)
+    return sum(weight * _of_calculator(part, atoms) for weight, part in zip(mixer.weights, mixer.calcs, strict=True))
+
+
+def _of_calculator(calculator: Any, atoms: Atoms) -> float:
+    """Codes with one energy only call it energy."""
     try:
-        return float(atoms.get_potential_energy(force_consistent=True))
+        return float(calculator.get_potential_energy(atoms, force_consistent=True))
     except PropertyNotImplementedError:
-        return float(atoms.get_potential_energy())
+        return float(calculator.get_potential_energy(atoms))
 
 
 def _require_package(package: str, module: str, install: str) -> None:
@@ -239,6 +250,8 @@ class AnyCalculator(_Calculator):
         module, _, name = self.table.calculator.partition(":")
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+            if not callable(found):
+                raise ValueError("is no class")
         except (ImportError, AttributeError, ValueError) as error:
             raise ResourceError(f"engine.calculator: expected module:Class of an ASE calculator, got "
                                 f"{self.table.calculator!r} ({error})") from None

@@ -147,7 +147,7 @@ def with_volume(snapshot: Snapshot) -> Snapshot:
     from hpcthermo.structure.perturb import replaced
 
     if abs(np.linalg.det(snapshot.cell)) < 1e-6:
-        raise InputError("recipe.structure: expected a cell with a volume, got none along an open direction; give "
+        raise InputError("structure: expected a cell with a volume, got none along an open direction; give "
                          "vacuum_A, or a file with a cell")
     periodic = replaced(snapshot)
     periodic.periodic = np.ones(3, dtype=bool)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _OUTPUT = "vasp.out"
 #: what makes it a single point with stress
 _SINGLE_POINT = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
-#: IVDW -> words of OUTCAR that show that the correction was computed
-_DISPERSION_WORDS = ("IVDW", r"vdW|dispersion|DFTD")
+#: words of OUTCAR that show that a correction (IVDW) was computed
+_DISPERSION_WORDS = r"vdW|dispersion|DFTD"
 _PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "potcar_folder", "k_points"}
 
 
@@ -130,9 +130,8 @@ class Vasp:
                                f"{complaint(folder, _OUTPUT)})") from None
         if "aborting loop because EDIFF is reached" not in outcar:
             raise PhysicsError("SCF did not converge (NELM, EDIFF)")
-        tag, words = _DISPERSION_WORDS
-        if int(self.table.incar.get(tag, 0)) and not re.search(words, outcar):
-            raise PhysicsError(f"INCAR asks for {tag} = {self.table.incar[tag]}, but OUTCAR shows no dispersion "
+        if self.table.incar.get("IVDW", 0) and not re.search(_DISPERSION_WORDS, outcar):
+            raise PhysicsError(f"INCAR asks for IVDW = {self.table.incar['IVDW']}, but OUTCAR shows no dispersion "
                                "correction")
         version = re.search(r"vasp\.(\S+)", outcar)
         steps = len(re.findall(r"Iteration\s+1\(", outcar))

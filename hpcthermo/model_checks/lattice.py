@@ -11,6 +11,7 @@ from hpcthermo.config.potential import specs_of
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.relax import relax
 from hpcthermo.engine import make_engine
+from hpcthermo.errors import InputError
 from hpcthermo.gpu.backend import make_backend
 from hpcthermo.model_checks.curves import equation_of_state_minimum, frames_of_group, spacing_minimum
 from hpcthermo.model_checks.measured import Measured
@@ -45,6 +46,10 @@ class LatticeMeasurement:
         files = section.reference_files
         self._references = {"lattice_constant_a": section.lattice_constant_A,
                             "interlayer_spacing": section.interlayer_spacing_A}
+        wanted = section.interlayer_spacing_A is not None or section.interlayer_spacing_group is not None
+        if wanted and not len(layer_spacings(self.snapshot)[1]):
+            raise InputError(f"{what}: expected a structure of two layers or more for an interlayer spacing; give one "
+                             "of a builder of layers, or remove the reference")
         if section.equation_of_state_group is not None:
             frames = frames_of_group(files, section.equation_of_state_group, what, 2)
             self._references["lattice_constant_a"] = equation_of_state_minimum(frames, section.unit_cells[0], what)

@@ -5,10 +5,13 @@ import shutil
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.units import GPa
 
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.config.labelling import Cp2kEngine, GpawEngine, TbliteEngine
+from hpcthermo.labelling.calculators import free_energy
 from hpcthermo.labelling.task import LabelStructures
 
 STEP = 0.01
@@ -42,6 +45,27 @@ def check(engine, mesh, program, relative, virial_tolerance):
 def test_tblite():
     pytest.importorskip("tblite.ase", reason="tblite is not installed")
     check(TbliteEngine(name="tblite"), (1, 1, 1), "tblite ", 1e-3, 0.05)
+
+
+class SmearedCopper(EMT):
+    """Its free energy is below its energy, as with smeared electrons."""
+
+    implemented_properties = (*EMT.implemented_properties, "free_energy")
+
+    def calculate(self, *arguments, **keywords):
+        super().calculate(*arguments, **keywords)
+        self.results["free_energy"] = self.results["energy"] - 0.25
+
+
+def test_the_energy_with_a_dispersion_correction_is_the_free_energy():
+    dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 is not installed")
+    atoms = bulk("Cu")
+    atoms.calc = dftd3.DFTD3(method="PBE", damping="d3bj")
+    dispersion = atoms.get_potential_energy()
+    atoms.calc = SmearedCopper()
+    alone = atoms.get_potential_energy()
+    atoms.calc = dftd3.DFTD3(method="PBE", damping="d3bj").add_calculator(SmearedCopper())
+    assert free_energy(atoms) == pytest.approx(alone - 0.25 + dispersion, abs=1e-9)
 
 
 @pytest.mark.slow

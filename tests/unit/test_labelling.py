@@ -364,10 +364,10 @@ def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, ca
     folder = tmp_path / "again"
     shutil.copytree(labelled, folder)
     before = (folder / "out" / "dataset.xyz").read_bytes()
-    for options in ((), ("--resume",)):
+    for options, computed in (((), 0), (("--resume",), 0), (("--resume", "--retry-failed"), 1)):  # tungsten
         assert run(folder, JOB, *options).exit_code == 0
         summary = json.loads((folder / "out" / "summary.json").read_text())
-        assert summary["run"]["computed_now"] == 0
+        assert summary["run"]["computed_now"] == computed
         assert (folder / "out" / "dataset.xyz").read_bytes() == before
     result = run(folder, JOB.replace("seed = 3", "seed = 4"))
     assert result.exit_code == 2
@@ -380,6 +380,10 @@ def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, ca
     ('calculator = "ase.calculators.emt:EMT"', 'calculator = "ase.calculators.emt:Nothing"', "expected module:Class"),
     ('crystal = "W"', 'file = "absent.xyz"', "recipe[2].structure.file"),
     ('keep = 3', 'keep = 0', "recipe[0].keep"),
+    ('name = "ase"\ncalculator = "ase.calculators.emt:EMT"',
+     'name = "cp2k"\ncommand = "cp2k_shell \'"\ncutoff_Ry = 300.0\nk_points = { k_spacing_per_A = 0.3 }',
+     "engine.command: expected a command"),
+    ('calculator = "ase.calculators.emt:EMT"', 'calculator = "os.path:sep"', "expected module:Class"),
 ])
 def test_bad_jobs_are_refused(tmp_path, old, new, message, capfd):
     result = run(tmp_path, JOB.replace(old, new).replace('builder = "crystal", file', "file"))

@@ -245,6 +245,8 @@ structure.file = "chain.xyz"
      "expected different distances"),
     ('kind = "binding_curve"\nreference_files = ["labels.xyz"]', "expected either reference_files with group"),
     ('kind = "binding_curve"' + BILAYER, "expected at least 5 distances, got 1"),
+    ('kind = "lattice"\ninterlayer_spacing_A = 3.3' + BILAYER.replace('count = 2', 'count = 1').replace(
+        ', stacking = "AB"', "").replace("spacing_A = 3.35\n", ""), "two layers or more"),
     ('kind = "dispersion"\nsupercell = [2, 2, 1]\npath = "GAMMA-Q"' + BILAYER, "expected names of points"),
     ('kind = "lattice"' + BILAYER.replace("graphene", "MoS2").replace("3.35", "6.5"), "got Mo S"),
     ('kind = "lattice"\nlattice_constant_tolerance_A = 0.0' + BILAYER, "lattice_constant_tolerance_A"),
