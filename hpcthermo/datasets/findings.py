@@ -1,8 +1,9 @@
-"""What a check of a data set finds."""
+"""What checks of a data set find."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["refused", "warning", "note"]
@@ -27,3 +28,30 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{'data set' if self.frame is None else f'frame {self.frame}'}: {self.reason}"
+
+
+@dataclass
+class Consistency:
+    """What a comparison of labels with each other finds.
+
+    Attributes
+    ----------
+    findings : list of Finding
+    facts : dict of str to float
+        ``forces_left``, ``energies_left``, ``virials_left``: relative misfit; ``energy_factor``, ``virial_factor``: the
+        s that fits best.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, severity: Severity, reason: str, frame: int | None = None) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(frame, severity, reason))
+
+    def add_unlike(self, plural: str, numbers: Sequence[int]) -> None:
+        """Note frames of which nothing can be said."""
+        if numbers:
+            named = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+            self.add("note", f"{plural} of {len(numbers)} frames that are unlike the others are not examined (frames "
+                             f"{named})")
