@@ -13,9 +13,8 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
@@ -23,6 +22,9 @@ from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
 from hpcthermo.labelling.labels import Labels
 from hpcthermo.labelling.programs import guarded_command, require_program
+
+if TYPE_CHECKING:
+    from hpcthermo.config.labelling import Cp2kEngine
 
 _PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "k_points", "scf_steps"}
 
@@ -75,7 +77,7 @@ class _Calculator:
         except Exception as error:  # a calculator raises what it likes
             raise PhysicsError(f"{self.table.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                                ) from None
-        return Labels(energy, forces, stress, self.version(), {"k_points": float(np.prod(mesh))})
+        return Labels(energy, forces, stress, self.version())
 
     def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
         """A new ASE calculator for the atoms."""
@@ -173,6 +175,7 @@ _CP2K_INPUT = """
       SYMMETRY FALSE
     &END KPOINTS
     &SCF
+      EPS_SCF {tolerance:g}
       {smearing}
       &MIXING
         METHOD BROYDEN_MIXING
@@ -195,6 +198,19 @@ _CP2K_DISPERSION = """&XC
     &END XC"""
 
 
+def cp2k_input(table: Cp2kEngine, mesh: tuple[int, int, int], n_atoms: int) -> str:
+    """What is added to the input that ASE writes."""
+    from ase.units import kB
+
+    smearing = ""
+    if table.smearing_width_eV is not None:
+        smearing = (f"ADDED_MOS {4 * n_atoms}\n      &SMEAR ON\n        METHOD FERMI_DIRAC\n"
+                    f"        ELECTRONIC_TEMPERATURE [K] {table.smearing_width_eV / kB:.6f}\n      &END SMEAR")
+    dispersion = "" if table.dispersion == "none" else _CP2K_DISPERSION.format(functional=table.functional)
+    return _CP2K_INPUT.format(mesh=" ".join(map(str, mesh)), tolerance=table.scf_tolerance, smearing=smearing,
+                              dispersion=dispersion)
+
+
 class Cp2k(_Calculator):
     """CP2K through its shell; an SCF that does not converge ends it, and is rejected."""
 
@@ -205,21 +221,15 @@ class Cp2k(_Calculator):
     def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
         """See `_Calculator.calculator`."""
         from ase.calculators.cp2k import CP2K
-        from ase.units import Rydberg, kB
+        from ase.units import Rydberg
 
         table = self.table
-        smearing = ""
-        if table.smearing_width_eV is not None:
-            kelvin = table.smearing_width_eV / kB
-            smearing = (f"ADDED_MOS {4 * len(atoms)}\n      &SMEAR ON\n        METHOD FERMI_DIRAC\n"
-                        f"        ELECTRONIC_TEMPERATURE [K] {kelvin:.6f}\n      &END SMEAR")
-        dispersion = "" if table.dispersion == "none" else _CP2K_DISPERSION.format(functional=table.functional)
-        text = _CP2K_INPUT.format(mesh=" ".join(map(str, mesh)), smearing=smearing, dispersion=dispersion)
         # ASE starts a shell, which becomes the guardian
         command = "exec " + shlex.join(guarded_command(shlex.split(table.command), 3600.0 * table.time_limit_h))
         return CP2K(command=command, directory=str(folder), label="cp2k", basis_set=table.basis_set,
                     basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
-                    cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True, inp=text,
+                    cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True,
+                    inp=cp2k_input(table, mesh, len(atoms)),
                     print_level="LOW")
 
     def version(self) -> str:

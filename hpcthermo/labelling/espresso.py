@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase import Atoms
 from ase.units import Rydberg
 
@@ -100,8 +99,7 @@ class Espresso:
         text = (folder / _OUTPUT).read_text(errors="replace")
         self._require_converged(text, folder)
         facts = {"scf_steps": _number(text, r"convergence has been achieved in\s+(\d+)", "number of SCF steps"),
-                 "k_points": float(np.prod(mesh)), "dispersion_energy": self._dispersion(text),
-                 "processor_seconds": seconds}
+                 "dispersion_energy": self._dispersion(text), "processor_seconds": seconds}
         if self.table.starting_magnetization is not None:
             facts["magnetization"] = _number(text, r"total magnetization\s+=\s+(\S+)", "magnetization")
         return self._read(folder, atoms, text, facts)

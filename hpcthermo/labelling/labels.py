@@ -28,7 +28,7 @@ class Labels:
     version : str
         Of the program.
     facts : dict of str to float
-        dispersion_energy (eV), scf_steps, k_points, magnetization (Bohr magnetons), as far as they apply, and
+        dispersion_energy (eV), scf_steps, magnetization (Bohr magnetons), as far as they apply, and
         processor_seconds of a program, as far as they are known.
     """
 

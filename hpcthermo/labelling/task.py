@@ -140,7 +140,8 @@ class LabelStructures:
         used = labels.facts.get("processor_seconds", time.thread_time() - own if self.engine.cores == 1 else np.nan)
         if used < _LEAST_SHARE * seconds:
             used = np.nan
-        facts = {name: np.array(float(labels.facts.get(name, 0.0))) for name in FACTS}
+        known = {"k_points": float(first * second * third), **labels.facts}
+        facts = {name: np.array(float(known.get(name, 0.0))) for name in FACTS}
         return {"energy": np.array(labels.energy), "forces": labels.forces,
                 "virial": -atoms.get_volume() * 0.5 * (labels.stress + labels.stress.T),
                 "seconds": np.array(seconds), "processor_seconds": np.array(used),

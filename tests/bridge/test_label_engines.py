@@ -11,7 +11,7 @@ from ase.units import GPa
 
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.config.labelling import Cp2kEngine, GpawEngine, TbliteEngine
-from hpcthermo.labelling.calculators import free_energy
+from hpcthermo.labelling.calculators import cp2k_input, free_energy
 from hpcthermo.labelling.task import LabelStructures
 
 STEP = 0.01
@@ -66,6 +66,17 @@ def test_the_energy_with_a_dispersion_correction_is_the_free_energy():
     alone = atoms.get_potential_energy()
     atoms.calc = dftd3.DFTD3(method="PBE", damping="d3bj").add_calculator(SmearedCopper())
     assert free_energy(atoms) == pytest.approx(alone - 0.25 + dispersion, abs=1e-9)
+
+
+def test_input_of_cp2k_says_all_settings():
+    table = Cp2kEngine(name="cp2k", cutoff_Ry=300.0, k_points={"k_spacing_per_A": 1.0}, dispersion="d3bj",
+                       smearing_width_eV=0.1, scf_tolerance=3e-7)
+    lines = [line.strip() for line in cp2k_input(table, (3, 2, 1), 2).splitlines()]
+    for wanted in ("SCHEME GAMMA 3 2 1", "EPS_SCF 3e-07", "ADDED_MOS 8",
+                   "TYPE DFTD3(BJ)", "REFERENCE_FUNCTIONAL PBE"):
+        assert wanted in lines, wanted
+    kelvin = next(float(line.split()[-1]) for line in lines if line.startswith("ELECTRONIC_TEMPERATURE [K]"))
+    assert kelvin == pytest.approx(1160.45, abs=0.01)  # 0.1 eV
 
 
 @pytest.mark.slow
