@@ -17,9 +17,9 @@ import numpy as np
 
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError
+from hpcthermo.gpumd_keywords import keyword_lines
 from hpcthermo.tensors import VOIGT
 
-_LARGEST_FILE_BYTES = 256 * 1024
 #: GPUMD's thermostat -> ours, and what differs
 _THERMOSTATS: dict[str, tuple[str, str | None]] = {
     "ber": ("velocity_rescaling", "Berendsen's thermostat samples no ensemble; stochastic velocity rescaling instead"),
@@ -128,20 +128,7 @@ def convert_run_in(path: Path, structure_file: str, snapshot: Snapshot | None) -
     InputError
         If a line is not understood or no ``run`` can be converted.
     """
-    return _Converter(path, structure_file, snapshot).convert(_lines(path))
-
-
-def _lines(path: Path) -> list[_Line]:
-    try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise InputError(f"{path}: expected a run.in of at most {_LARGEST_FILE_BYTES} bytes; check the file")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected text, got other bytes; check the file") from None
-    split = [_Line(i, line.split("#", 1)[0].split()) for i, line in enumerate(text.splitlines(), 1)]
-    return [line for line in split if line.words]
+    return _Converter(path, structure_file, snapshot).convert([_Line(*line) for line in keyword_lines(path, "run.in")])
 
 
 class _Converter:

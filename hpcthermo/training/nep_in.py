@@ -16,10 +16,10 @@ from typing import Any
 
 from hpcthermo.config.training import GradientOptimiser, SnesOptimiser
 from hpcthermo.errors import InputError
+from hpcthermo.gpumd_keywords import keyword_lines
 from hpcthermo.potentials.nep_file import EXTRA_INVARIANTS
 
 TRAIN_FILE, TEST_FILE = "train.xyz", "test.xyz"
-_LARGEST_FILE_BYTES = 256 * 1024
 #: keywords that may have one value only, since the rest is not trained here
 _ONLY = {
     "version": (4, "NEP4 models"),
@@ -185,19 +185,8 @@ def read_nep_in(path: Path) -> NepInput:
     InputError
         If it cannot be read, or names the first line that has no equivalent.
     """
-    try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise InputError(f"{path}: expected a nep.in, got a file of more than {_LARGEST_FILE_BYTES // 1024} KiB")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text; expected a nep.in") from None
     found, seen = NepInput(), set()
-    for number, row in enumerate(text.splitlines(), start=1):
-        words = row.split("#")[0].split()
-        if not words:
-            continue
+    for number, words in keyword_lines(path, "nep.in"):
         line = _Line(str(path), number, words)
         if line.keyword in seen:
             raise InputError(f"{path} line {number}: {line.keyword} is given twice; remove one")
