@@ -91,7 +91,7 @@ def emulated(monkeypatch, request):
 
 
 def test_every_ensemble(emulated, tmp_path):
-    same_results(run_md, SingleProcess(), tmp_path, kind="md", stage=stages(12))
+    same_results(run_md, SingleProcess(), tmp_path, kind="md", stage=stages(8))
 
 
 def test_relaxation(emulated, tmp_path):

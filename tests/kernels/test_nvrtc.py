@@ -24,8 +24,10 @@ NEP_MODULES = {
         N_NEURONS=30, N_PRODUCTS=8, FIVE_BODY=-1, REPULSION=0, ANGULAR_SLOTS=64, LIST_SLOTS=8192, GATHER=1,
         FIXED_POINT=1, SHARED_SCRATCH=1, STAGE_CLOCK=0),
 }
-#: the first is compiled by the test of its registers
-NOT_QUICK = ("nep", "nep of degree 8", "nep_training", "nep_training of degree 8")
+#: the first is compiled by the test of its registers; the others take longest (`make kernels` compiles them), and
+#: the emulator of warps runs most of them in quick tests
+NOT_QUICK = ("nep", "nep of degree 8", "nep with long lists", "nep_training", "nep_training of degree 8", "tersoff",
+             "meam", "ilp", "cubic_strength", "linewidths")
 #: by degree of the angular functions
 TRAINING_MODULES = {"nep_training": specialised("nep_training_kernels", DEGREE=4),
                     "nep_training of degree 8": specialised("nep_training_kernels", DEGREE=8)}

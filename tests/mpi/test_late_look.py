@@ -49,7 +49,7 @@ def test_same_bits_on_one_rank(bound_class):
 
 
 @pytest.mark.parallel(3)
-@pytest.mark.parametrize("bound_class", [None, BoundDensity])
+@pytest.mark.parametrize("bound_class", [pytest.param(None, marks=pytest.mark.slow), BoundDensity])
 def test_same_bits_on_three_ranks(bound_class):
     flights_agree(world_communicator(), bound_class)
 

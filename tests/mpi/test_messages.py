@@ -73,7 +73,7 @@ def live_exchanges():
 
 
 @pytest.mark.parallel(3)
-@pytest.mark.parametrize("bound_class", [None, BoundDensity])
+@pytest.mark.parametrize("bound_class", [pytest.param(None, marks=pytest.mark.slow), BoundDensity])
 def test_prepared_messages_follow_rebuilds_cells_and_virials(bound_class):
     """A run in which everything that a prepared message holds on to is replaced, against one rank."""
     comm = world_communicator()

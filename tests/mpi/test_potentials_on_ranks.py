@@ -95,7 +95,10 @@ def test_potentials_by_triplet_same_as_one_rank(style, tilted, layout):
 
 
 @pytest.mark.parametrize(("name", "tilted", "layout"),
-                         [pytest.param(name, tilted, layout, marks=pytest.mark.parallel(ranks))
+                         [pytest.param(name, tilted, layout,
+                                       # on eight ranks the potentials of two species are in the overlay
+                                       marks=[pytest.mark.parallel(ranks),
+                                              *([pytest.mark.slow] if ranks == 8 and name != "overlay" else [])])
                           for ranks, tilted, layout in LAYOUTS for name in ("eam_zhou", "meam_al_si", "overlay")])
 def test_alloy_same_as_one_rank(name, tilted, layout):
     symbols = ("Al", "Si") if name == "meam_al_si" else ("Al", "Cu", "Zr")

@@ -101,7 +101,7 @@ def check_npt(isotropic, steps, every, limit):
 @pytest.mark.parametrize("name", THERMOSTATS)
 def test_thermostats_quick(name):
     # short: a gross fault shows; four standard errors, since the run may differ between processors
-    data = simulation_data(sampled(120.0, THERMOSTATS[name], None, 5000, 20), 120.0, name != "langevin")
+    data = simulation_data(sampled(120.0, THERMOSTATS[name], None, 3000, 20), 120.0, name != "langevin")
     assert max(np.abs(kinetic_deviations(data))) < 4.0
 
 
@@ -132,7 +132,7 @@ class IdealGas:
 
 
 @pytest.mark.parametrize(("options", "share", "steps"), [
-    ({"isotropic": True}, 1.0, 6_000), ({"free_components": ("xx", "yy", "zz")}, 1.0, 6_000),
+    ({"isotropic": True}, 1.0, 3_000), ({"free_components": ("xx", "yy", "zz")}, 1.0, 3_000),
     pytest.param({"free_components": ("zz", "xy", "xz")}, 1.0 / 3.0, 30_000, marks=pytest.mark.slow),
 ])
 def test_volume_of_an_ideal_gas(options, share, steps, monkeypatch):

@@ -131,7 +131,7 @@ def test_conserved_quantities_stay_within_the_error_of_verlet():
     state = equilibrated()
     fluctuation = conserved_series(state, "nve", 400).std()
     for name in ENSEMBLES:
-        conserved = conserved_series(state, name, 1500)
+        conserved = conserved_series(state, name, 800)
         assert np.ptp(conserved) < 40.0 * fluctuation, name
 
 

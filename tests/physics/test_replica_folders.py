@@ -56,9 +56,10 @@ def test_a_new_start_keeps_what_is_finished(half_done, job):
 SIGNALLED = """
 import os, signal, sys
 from pathlib import Path
-from hpcthermo import run
+from hpcthermo import plots, run
 from hpcthermo.domain.comm import launcher_rank
 from hpcthermo.progress import Progress
+plots.draw_figures = lambda folder: []
 update = Progress.update
 def with_signal(self, step):
     update(self, step)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from hpcthermo.bench.case import make_case, make_network
+from hpcthermo.bench.measured_engine import prepare
 from hpcthermo.bench.stages import STAGES, STAGES_FROM, Timing, stage_seconds
 from hpcthermo.cli import main
-from hpcthermo.domain.comm import SingleProcess
+from hpcthermo.domain.comm import SingleProcess, world_communicator
 from hpcthermo.errors import InputError
 from hpcthermo.performance_model import Network
 from hpcthermo.skin import DEFAULT_SKIN
@@ -231,13 +232,14 @@ def test_bad_input_is_one_line_and_exit_code_2(words, reason, capsys):
     assert reason in refusal(words, capsys)
 
 
+@pytest.mark.parallel(2)
 def test_more_ranks_than_atoms_are_refused(tmp_path):
-    path = tmp_path / "atom.xyz"
-    ase.io.write(path, ase.Atoms("Si", cell=[9, 9, 9], pbc=True), format="extxyz")
-    done = bench("--potential", "tersoff_si", "--structure", str(path), "-n", "2")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "2 ranks for 1 atoms" in done.stderr
+    comm = world_communicator()
+    path = comm.bcast(tmp_path / "atom.xyz")
+    if comm.rank == 0:
+        path.write_text('1\nLattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3\nSi 0 0 0\n')
+    with pytest.raises(InputError, match="2 ranks for 1 atoms"):
+        prepare(make_case(None, "tersoff_si", str(path), None, None, "auto"), comm)
 
 
 def test_options_become_a_case():

@@ -118,6 +118,7 @@ def test_a_shell_of_one_slurm_task_starts_its_own_ranks(monkeypatch):
         launch.needs_launcher(4)
 
 
+@pytest.mark.slow
 def test_bench_on_ranks_refuses_a_wrong_species_with_one_line(tmp_path):
     path = tmp_path / "job.toml"
     path.write_text(NEMD_JOB.replace("tersoff_bnc", "tersoff_si"))
