@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import shlex
-import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,14 +77,30 @@ class _Calculator:
         except Exception as error:  # a calculator raises what it likes
             raise PhysicsError(f"{self.table.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                                ) from None
-        return Labels(energy, forces, stress, self.version())
+        facts = {} if self._dispersion == "none" else {"dispersion_energy": self.dispersion_energy(atoms, folder)}
+        return Labels(energy, forces, stress, self.version(folder), facts)
+
+    @property
+    def _dispersion(self) -> str:
+        """Correction that the table asks for."""
+        return str(getattr(self.table, "dispersion", "none"))
 
     def calculator(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> Any:
         """A new ASE calculator for the atoms."""
         raise NotImplementedError
 
-    def version(self) -> str:
-        """Of the code."""
+    def version(self, folder: Path) -> str:
+        """Of the code that has computed in the folder."""
+        raise NotImplementedError
+
+    def dispersion_energy(self, atoms: Atoms, folder: Path) -> float:
+        """Energy of the correction that was applied, eV.
+
+        Raises
+        ------
+        PhysicsError
+            If the code shows none.
+        """
         raise NotImplementedError
 
 
@@ -93,10 +109,15 @@ def free_energy(atoms: Atoms) -> float:
 
     A sum of calculators (DFT and its dispersion correction) gives it only part by part.
     """
+    return sum(_energies_of_parts(atoms))
+
+
+def _energies_of_parts(atoms: Atoms) -> list[float]:
+    """Of the calculators that a sum has, or of the only one, eV."""
     mixer = getattr(atoms.calc, "mixer", None)
     if mixer is None:
-        return _of_calculator(atoms.calc, atoms)
-    return sum(weight * _of_calculator(part, atoms) for weight, part in zip(mixer.weights, mixer.calcs, strict=True))
+        return [_of_calculator(atoms.calc, atoms)]
+    return [weight * _of_calculator(part, atoms) for weight, part in zip(mixer.weights, mixer.calcs, strict=True)]
 
 
 def _of_calculator(calculator: Any, atoms: Atoms) -> float:
@@ -128,7 +149,7 @@ class Tblite(_Calculator):
 
         return TBLite(method=self.table.method, verbosity=0)
 
-    def version(self) -> str:
+    def version(self, folder: Path) -> str:
         """See `_Calculator.version`."""
         return f"tblite {importlib.metadata.version('tblite')}"
 
@@ -160,11 +181,18 @@ class Gpaw(_Calculator):
 
         return DFTD3(method=table.functional, damping="d3bj").add_calculator(calculator)
 
-    def version(self) -> str:
+    def version(self, folder: Path) -> str:
         """See `_Calculator.version`."""
         return f"GPAW {importlib.metadata.version('gpaw')}"
 
+    def dispersion_energy(self, atoms: Atoms, folder: Path) -> float:
+        """See `_Calculator.dispersion_energy`."""
+        dispersion, _ = _energies_of_parts(atoms)
+        return dispersion
 
+
+#: name of its files
+_CP2K_LABEL = "cp2k"
 #: input of CP2K that ASE has no keywords for
 _CP2K_INPUT = """
 &FORCE_EVAL
@@ -226,15 +254,30 @@ class Cp2k(_Calculator):
         table = self.table
         # ASE starts a shell, which becomes the guardian
         command = "exec " + shlex.join(guarded_command(shlex.split(table.command), 3600.0 * table.time_limit_h))
-        return CP2K(command=command, directory=str(folder), label="cp2k", basis_set=table.basis_set,
+        return CP2K(command=command, directory=str(folder), label=_CP2K_LABEL, basis_set=table.basis_set,
                     basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
                     cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True,
                     inp=cp2k_input(table, mesh, len(atoms)),
                     print_level="LOW")
 
-    def version(self) -> str:
+    def version(self, folder: Path) -> str:
         """See `_Calculator.version`."""
-        return f"CP2K ({Path(shutil.which(self.table.command.split()[0]) or '').name})"
+        found = re.search(r"CP2K\| version string:\s+(CP2K version )?(\S+)", _output_of_cp2k(folder))
+        return "CP2K" if found is None else f"CP2K {found[2]}"
+
+    def dispersion_energy(self, atoms: Atoms, folder: Path) -> float:
+        """See `_Calculator.dispersion_energy`."""
+        from ase.units import Hartree
+
+        found = re.findall(r"Dispersion energy:\s+(\S+)", _output_of_cp2k(folder))
+        if not found:
+            raise PhysicsError(f"engine.dispersion: {self._dispersion} was not applied: the output of CP2K shows no "
+                               "energy of it; choose another version")
+        return float(found[-1]) * Hartree
+
+
+def _output_of_cp2k(folder: Path) -> str:
+    return (folder / f"{_CP2K_LABEL}.out").read_text(errors="replace")
 
 
 class AnyCalculator(_Calculator):
@@ -248,7 +291,7 @@ class AnyCalculator(_Calculator):
         """See `_Calculator.calculator`."""
         return self._factory()(**self.table.arguments)
 
-    def version(self) -> str:
+    def version(self, folder: Path) -> str:
         """See `_Calculator.version`."""
         package = self.table.calculator.partition(".")[0].partition(":")[0]
         try:

@@ -1,17 +1,20 @@
 """Labels by calculators of other codes: forces and stress are derivatives of the energy, and the version is known."""
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import GPa
+from ase.units import GPa, Hartree
 
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.config.labelling import Cp2kEngine, GpawEngine, TbliteEngine
-from hpcthermo.labelling.calculators import cp2k_input, free_energy
+from hpcthermo.errors import PhysicsError
+from hpcthermo.labelling.calculators import Cp2k, Gpaw, cp2k_input, free_energy
 from hpcthermo.labelling.task import LabelStructures
 
 STEP = 0.01
@@ -40,6 +43,7 @@ def check(engine, mesh, program, relative, virial_tolerance):
     assert first["forces"][1, 0] == pytest.approx(-(energies[1] - energies[2]) / (2 * STEP), rel=relative)
     assert first["virial"][0, 0] == pytest.approx(-(energies[3] - energies[4]) / (2 * STEP), abs=virial_tolerance)
     assert first["program"].item().decode().startswith(program)
+    return first
 
 
 def test_tblite():
@@ -66,6 +70,8 @@ def test_the_energy_with_a_dispersion_correction_is_the_free_energy():
     alone = atoms.get_potential_energy()
     atoms.calc = dftd3.DFTD3(method="PBE", damping="d3bj").add_calculator(SmearedCopper())
     assert free_energy(atoms) == pytest.approx(alone - 0.25 + dispersion, abs=1e-9)
+    table = GpawEngine(name="gpaw", cutoff_eV=500.0, k_points={"k_spacing_per_A": 1.0}, smearing_width_eV=0.1)
+    assert Gpaw(table).dispersion_energy(atoms, Path()) == pytest.approx(dispersion, abs=1e-9)
 
 
 def test_input_of_cp2k_says_all_settings():
@@ -84,7 +90,23 @@ def test_cp2k():
     if shutil.which("cp2k_shell") is None:
         pytest.skip("cp2k_shell is absent: apt-get install cp2k cp2k-data")
     engine = Cp2kEngine(name="cp2k", cutoff_Ry=500.0, k_points={"k_spacing_per_A": 1.0}, dispersion="d3bj")
-    check(engine, (3, 3, 1), "CP2K ", 0.01, 20.0 * GPa * boron_nitride().get_volume())
+    first = check(engine, (3, 3, 1), "CP2K ", 0.01, 20.0 * GPa * boron_nitride().get_volume())
+    assert re.fullmatch(r"CP2K \d+\.\d+\S*", first["program"].item().decode())
+    dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 is not installed")
+    atoms = boron_nitride()
+    atoms.calc = dftd3.DFTD3(method="PBE", damping="d3bj")
+    assert first["dispersion_energy"] == pytest.approx(atoms.get_potential_energy(), abs=0.01)
+
+
+def test_a_dispersion_correction_that_cp2k_does_not_show_is_refused(tmp_path):
+    table = Cp2kEngine(name="cp2k", cutoff_Ry=300.0, k_points={"k_spacing_per_A": 1.0}, dispersion="d3bj")
+    (tmp_path / "cp2k.out").write_text(" CP2K| version string:   CP2K version 2023.1\n  Core Hamiltonian energy: 1.0\n")
+    with pytest.raises(PhysicsError, match="d3bj was not applied"):
+        Cp2k(table).dispersion_energy(boron_nitride(), tmp_path)
+    with (tmp_path / "cp2k.out").open("a") as output:
+        output.write("  Dispersion energy:        -0.01\n")
+    assert Cp2k(table).dispersion_energy(boron_nitride(), tmp_path) == pytest.approx(-0.01 * Hartree)
+    assert Cp2k(table).version(tmp_path) == "CP2K 2023.1"
 
 
 @pytest.mark.slow
