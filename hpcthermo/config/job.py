@@ -27,7 +27,14 @@ from hpcthermo.config.potential import Potential, specs_of
 from hpcthermo.config.relaxation import ElasticSection, LatticeSection, Relaxation
 from hpcthermo.config.stage import MinimizeStage, Stage
 from hpcthermo.config.structure import FileName, Structure
-from hpcthermo.config.training import DatasetSection, GradientOptimiser, NepSection, Optimiser, TrainingExecution
+from hpcthermo.config.training import (
+    DatasetSection,
+    GradientOptimiser,
+    NepSection,
+    Optimiser,
+    TrainingExecution,
+    require_elements,
+)
 
 Stages = Annotated[tuple[Stage, ...], Field(max_length=1000)]
 
@@ -388,6 +395,8 @@ class TrainJob(TaskJob):
         if restart is not None and self.fine_tune is None:
             raise ValueError("optimiser.restart_file: expected with fine_tune, the nep.txt beside it, whose q_scaler "
                              "belongs to the numbers; add it")
+        if self.model is not None:
+            require_elements(self.optimiser, self.model)
         return self
 
 
@@ -437,6 +446,7 @@ class ActiveLearningJob(TaskJob):
             raise ValueError("expected [dataset] without blocks; give validation_files and test_files")
         if getattr(self.optimiser, "restart_file", None) is not None:
             raise ValueError("optimiser.restart_file: belongs to one training; remove it")
+        require_elements(self.optimiser, self.model)
         return self
 
 

@@ -11,10 +11,10 @@ from hpcthermo.config.labelling import GroupName
 from hpcthermo.config.lattice_dynamics import SingleProcessExecution
 from hpcthermo.config.structure import FileName
 
-#: of NEP models
+#: of NEP models: what nep.txt may state
 _Cutoff = Annotated[float, Field(ge=1.0, le=20.0, strict=True)]
-_NMax = Annotated[int, Field(ge=0, le=19, strict=True)]
-_Basis = Annotated[int, Field(ge=0, le=19, strict=True)]
+_NMax = Annotated[int, Field(ge=0, le=12, strict=True)]
+_Basis = Annotated[int, Field(ge=0, le=16, strict=True)]
 _Weight = Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
 _Block = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
@@ -74,10 +74,10 @@ class NepSection(Section):
     """Largest degree of the three-body invariants."""
     extra_invariants: tuple[Literal["222", "1111", "112", "123", "233", "134"], ...] = ("222",)
     """Four- and five-body invariants by their degrees."""
-    neurons: Annotated[int, Field(ge=1, le=200, strict=True)] = 30
+    neurons: Annotated[int, Field(ge=1, le=120, strict=True)] = 30
     """Of the hidden layer."""
     repulsion_cutoff_A: Annotated[float, Field(ge=0.1, le=5.0, strict=True)] | None = None
-    """Short-range repulsion (ZBL), switched off between half of this and this."""
+    """Short-range repulsion (ZBL), switched off between half of this and this; at most angular_cutoff_A."""
     repulsion_radius_factor: Annotated[float, Field(ge=0.1, le=5.0, strict=True)] | None = None
     """It ends for each pair at this times the sum of the covalent radii, at most at repulsion_cutoff_A."""
 
@@ -94,6 +94,9 @@ class NepSection(Section):
             raise ValueError("angular_cutoff_A: expected at most radial_cutoff_A; lower it")
         if self.repulsion_radius_factor is not None and self.repulsion_cutoff_A is None:
             raise ValueError("repulsion_radius_factor: expected with repulsion_cutoff_A; add it")
+        if self.repulsion_cutoff_A is not None and self.repulsion_cutoff_A > min(angular):
+            raise ValueError("repulsion_cutoff_A: expected at most angular_cutoff_A, for GPUMD adds it up over the "
+                             "angular neighbours; lower it")
         return self
 
     @property
@@ -164,6 +167,14 @@ class SnesOptimiser(_Optimiser):
 
 
 Optimiser = Annotated[GradientOptimiser | SnesOptimiser, Field(discriminator="name")]
+
+
+def require_elements(optimiser: GradientOptimiser | SnesOptimiser, model: NepSection) -> None:
+    """Refuse weights of elements that the model does not have."""
+    unknown = sorted(set(optimiser.element_weights) - set(model.elements))
+    if unknown:
+        raise ValueError(f"optimiser.element_weights: expected elements of the model ({' '.join(model.elements)}), got "
+                         f"{unknown[0]}; remove it")
 
 
 class TrainingExecution(SingleProcessExecution):

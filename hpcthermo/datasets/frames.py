@@ -39,7 +39,7 @@ class LabelledFrame:
     virial : (3, 3) float64 or None
         eV; symmetric.
     weight : float
-        Of the frame in a loss.
+        Of the frame in a loss, 0 or more.
     group : str
         Class of structures it belongs to, by which errors are reported ("bilayer, twisted").
     provenance : dict of str to str
@@ -50,7 +50,7 @@ class LabelledFrame:
     Raises
     ------
     InputError
-        For wrong shapes or numbers that are not finite.
+        For wrong shapes, numbers that are not finite, and weights below 0.
     """
 
     cell: np.ndarray
@@ -82,6 +82,10 @@ class LabelledFrame:
         object.__setattr__(self, "periodic", np.array(self.periodic, dtype=bool))
         if self.energy is not None and not np.isfinite(self.energy):
             raise InputError("energy: expected a finite number, got NaN or infinity; correct or remove the frame")
+        for name in ("weight", "energy_weight"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise InputError(f"{name}: expected a finite number of 0 or more, got {getattr(self, name):g}; correct "
+                                 "the frame")
 
     @property
     def n_atoms(self) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-from hpcthermo.errors import InputError
 from hpcthermo.potentials.nep_file import EXTRA_INVARIANTS, NepModel
 from hpcthermo.potentials.zbl import UNIVERSAL_PHI
+from hpcthermo.results import write_text
 
 #: what the l_max line says of an invariant that is on; GPUMD writes the degree for the first
 _SWITCHED_ON = {"222": "2"}
@@ -28,17 +27,11 @@ def write_nep_file(path: str | Path, model: NepModel, most_neighbors: tuple[int,
 
     Raises
     ------
-    InputError
-        If the file cannot be written.
+    ResourceError
+        If the disk refuses.
     """
     text = "\n".join([*_header(model, most_neighbors), *(repr(number) for number in _numbers(model).tolist())]) + "\n"
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write the potential ({error.strerror}); choose another folder") from None
+    write_text(text, Path(path))
 
 
 def _own_biases(model: NepModel) -> bool:

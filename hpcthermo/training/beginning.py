@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcthermo.errors import InputError
+from hpcthermo.log import get_logger
 from hpcthermo.potentials.zbl import UNIVERSAL_PHI, universal_screening
 from hpcthermo.training.parameters import NepForm, form_of
 from hpcthermo.training.snes import SnesState, read_restart
@@ -86,6 +87,9 @@ def beginning_of(job: TrainJob) -> tuple[NepForm, Beginning]:
             name = different[0]
             raise InputError(f"{job.fine_tune}: expected {name} {getattr(wanted, name)} as the job says, got "
                              f"{getattr(form, name)}; make them the same, or leave out [model]")
+        if form.screening is not None and wanted.screening is None:
+            get_logger().warning("%s: its short-range repulsion is left out, for [model] has none; give "
+                                 "repulsion_cutoff_A to keep one", job.fine_tune)
         form = wanted
     restart, state = getattr(job.optimiser, "restart_file", None), None
     if restart is not None:

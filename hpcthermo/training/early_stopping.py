@@ -67,8 +67,10 @@ class EarlyStopping:
             self.mark, self.looks, self.improved = value, 0, True
             return Verdict.GO_ON
         self.looks += 1
-        if self.looks < self.patience:
-            return Verdict.GO_ON
+        return Verdict.GO_ON if self.looks < self.patience else self.end_stage()
+
+    def end_stage(self) -> Verdict:
+        """Lower the regularisation if this stage has brought anything, else stop."""
         if not self.improved:
             return Verdict.STOP
         self.looks, self.improved = 0, False

@@ -20,6 +20,9 @@ from hpcthermo.training.labels import Labels, labels_of, types_of
 from hpcthermo.training.parameters import NepForm
 from hpcthermo.training.partition import Partition
 
+#: relative differences of equal descriptors in float32, and descriptors that are 0 beside the largest (squares of sums)
+_SAME, _NONE = 1e-6, 1e-12
+
 
 @dataclass(frozen=True)
 class LossTerms:
@@ -191,11 +194,16 @@ class TrainingSet:
 
 
 def scaler_of(sets: Sequence[TrainingSet]) -> np.ndarray:
-    """Factors 1/(max - min) of the descriptors when all coefficients are 1, as SNES trainers do, (D,) float64."""
+    """Factors 1/(max - min) of the descriptors when all coefficients are 1, as SNES trainers do, (D,) float64.
+
+    They are 1/max where all atoms have the same value, and 1 where that is 0.
+    """
     ranges = [single.descriptor_range() for single in sets]
-    spread = np.max([high for _, high in ranges], axis=0) - np.min([low for low, _ in ranges], axis=0)
-    # a descriptor that no structure has stays as it is
-    return np.where(spread > 0.0, 1.0 / np.where(spread > 0.0, spread, 1.0), 1.0)
+    low, high = np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    # where atoms are equivalent a descriptor is the same for all, or 0 by symmetry; what differs is rounding
+    spread = np.where(high - low > _SAME * size, high - low, size)
+    return 1.0 / np.where(spread > _NONE * size.max(), spread, 1.0)
 
 
 def type_weights(weights: Mapping[str, float], form: NepForm) -> np.ndarray:

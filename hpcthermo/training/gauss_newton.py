@@ -22,6 +22,7 @@ from scipy.linalg.blas import strsv
 from hpcthermo.training.loss import Loss
 from hpcthermo.transport.bte.linear_algebra import one_thread
 
+_TINY = 1e-200
 #: rows that are in memory at the same time
 _ROWS_TOGETHER = 2048
 _GOLDEN_RATIO = 0.6180339887498949
@@ -97,8 +98,8 @@ class GaussNewton:
         damping = self._settings.damping
         while True:
             added = l2 + damping * (diagonal + 1e-4 * diagonal.mean())
-            # a diagonal of 1 keeps what float32 rounds small
-            scale = 1.0 / np.sqrt(2.0 * (diagonal + added))
+            # a diagonal of 1 keeps what float32 rounds small; nothing may depend on a number, and l2 be 0
+            scale = 1.0 / np.sqrt(np.maximum(2.0 * (diagonal + added), _TINY))
             matrix = 2.0 * scale[:, None] * self._gram * scale
             matrix[np.diag_indices_from(matrix)] = 1.0
             try:

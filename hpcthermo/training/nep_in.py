@@ -28,9 +28,14 @@ _ONLY = {
     "prediction": (0, "training"),
     "atomic_v": (0, "virials of whole structures"),
     "use_typewise_cutoff": (0, "cutoffs that the cutoff line gives"),
+    "import_q_scaler": (0, "models with factors of their own data or of fine_tune"),
+    "loss_mode": (0, "root mean square errors"),
+    "lambda_d": (0, "energies, not their differences,"),
 }
-#: keywords about output that a job always writes or never needs
-_WITHOUT_EFFECT = ("save_potential", "output_descriptor")
+#: keywords about output that a job always writes or never needs, and of models with charges
+_WITHOUT_EFFECT = ("save_potential", "checkpoint", "output_descriptor", "lambda_q", "lambda_z")
+#: of use_typewise_cutoff_zbl without a number
+_TYPEWISE_FACTOR = 0.65
 
 
 @dataclass
@@ -59,6 +64,7 @@ class NepInput:
     population: int | None = None
     generations: int | None = None
     interval: int | None = None
+    seed: int | None = None
     fine_tune: list[str] = field(default_factory=list)
 
 
@@ -114,7 +120,8 @@ def _zbl(found: NepInput, line: _Line) -> None:
 
 
 def _zbl_factor(found: NepInput, line: _Line) -> None:
-    found.repulsion_factor = line.numbers(0.1, 5.0, (1,), "one factor of 0.1 to 5")[0]
+    found.repulsion_factor = next(iter(line.numbers(0.1, 5.0, (0, 1), "one factor of 0.1 to 5, or none")),
+                                  _TYPEWISE_FACTOR)
 
 
 def _cutoff(found: NepInput, line: _Line) -> None:
@@ -173,7 +180,7 @@ _KEYWORDS: dict[str, Callable[[NepInput, _Line], None]] = {
     **dict.fromkeys(("lambda_1", "lambda_2", "lambda_e", "lambda_f", "lambda_v", "lambda_shear"), _weight),
     "force_delta": _force_delta, "type_weight": _type_weight, "batch": _one("batch", 1, 10_000_000),
     "population": _one("population", 10, 1000), "generation": _one("generations", 1, 10_000_000),
-    "output_interval": _one("interval", 1, 1_000_000), "fine_tune": _fine_tune,
+    "output_interval": _one("interval", 1, 1_000_000), "seed": _one("seed", 0, 2**31 - 1), "fine_tune": _fine_tune,
 }
 
 
@@ -243,6 +250,8 @@ def job_of_nep_in(path: Path, optimiser: str) -> dict[str, Any]:
         dataset["validation_share"] = 0.0  # as GPUMD: all frames are trained on
     job: dict[str, Any] = {"kind": "train", "title": f"{path.name}: {' '.join(found.elements)}", "dataset": dataset,
                            "model": _model(found)}
+    if found.seed is not None:
+        job["seed"] = found.seed
     if found.fine_tune:
         job["fine_tune"] = str(folder / found.fine_tune[0])
     job["optimiser"] = _snes(found, folder) if optimiser == "snes" else _gradient(found, path)

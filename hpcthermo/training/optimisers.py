@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcthermo.errors import InputError
 from hpcthermo.training.beginning import Beginning
 from hpcthermo.training.crew import Crew
 from hpcthermo.training.loss import Errors, Loss, LossWeights
@@ -93,6 +94,10 @@ class GradientSearch:
         self._loss: Loss = Loss(parts.training, form, weights, beginning.scaler, **options)
         self.scaler, self.most_neighbors = self._loss.scaler, self._loss.set.most_neighbors
         self._validation = Loss(parts.validation, form, weights, self.scaler, **options) if parts.validation else None
+        for name, single in (("training", self._loss), ("validation", self._validation)):
+            if single is not None and not np.any(single.terms.structures > 0.0):
+                raise InputError(f"{name}: expected labels that count in the loss, got none; check the weights of "
+                                 "[optimiser] and of the frames, and what the frames are labelled with")
         self._make_whole = partial(Loss, [*parts.training, *parts.validation], form, weights, self.scaler, **options)
         self._state = start_training(self._loss, self._settings, beginning.theta)
         self._with_all = bool(parts.validation) and table.finish_with_all_frames
@@ -130,7 +135,7 @@ class GradientSearch:
             yield from self._looks(train(self._loss, self._settings, self._validation, self._state), 0.0)
         if not self._with_all or self._state.stopping.theta is None:
             return
-        fitted = self._loss.data_value(self.validated)
+        fitted = self._loss.data_value(self.validated) if self._last is None else math.nan
         # the sets need not be in memory at the same time
         del self._loss
         self._validation = None
@@ -202,13 +207,12 @@ class SnesSearch:
         self._validation = Loss(parts.validation, form, None, self.scaler, **options) if parts.validation else None
         self._weights = np.array([table.energy_weight, table.force_weight, table.virial_weight])
         self.state = beginning.state or _snes_state(form, beginning.theta, job.seed)
-        # the means are the model until a generation was looked at
-        self._best, self._best_value, self._first = self.state.mean.copy(), math.inf, self.state.generation
+        self._best, self._best_value = self.state.mean.copy(), math.inf
         self.done = ""
 
     @property
     def chosen(self) -> np.ndarray:
-        """The best model on the validation set so far; without one the last that was looked at."""
+        """The best model on the validation set so far; without one the last that was looked at, or is there at all."""
         return self._best
 
     @property
@@ -226,11 +230,12 @@ class SnesSearch:
             if self.state.generation >= self.length:
                 self.done = "the number of generations is reached"
             look = None
+            if found.number < self._interval:
+                self._best = found.theta
             if found.number % self._interval == 0 or self.done:
                 value = self._validated(found.theta)
-                if not value >= self._best_value:
-                    self._best = found.theta
-                    self._best_value = value if math.isfinite(value) else math.inf
+                if self._validation is None or value < self._best_value:
+                    self._best, self._best_value = found.theta, value
                 look = Look(found.number, found.total, found.l1, found.l2,
                             Errors(found.energy, found.force, found.virial, 0.0), value, found.theta)
             yield found.number, look
@@ -239,8 +244,8 @@ class SnesSearch:
         """Errors of the validation set with the weights of the loss; NaN without one."""
         if self._validation is None:
             return math.nan
-        errors = self._validation.errors(theta)
-        return float(np.nansum(self._weights * [errors.energy, errors.force, errors.virial]))
+        errors, known = self._validation.errors(theta), self._validation.structures.labels.known.any(axis=0)
+        return float(self._weights[known] @ np.array([errors.energy, errors.force, errors.virial])[known])
 
     def arrays(self) -> Arrays:
         """The state."""

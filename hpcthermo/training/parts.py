@@ -123,6 +123,14 @@ def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split | None:
     section = job.dataset
     if section.block_frames is not None:
         return block_split(len(frames), section.block_frames, section.validation_blocks, section.test_blocks)
-    if section.validation_files or section.validation_share == 0.0:
+    share, n = section.validation_share, len(frames)
+    if section.validation_files or share == 0.0:
         return None
-    return random_split([frame.group for frame in frames], section.validation_share, 0.0, job.seed)
+    split = random_split([frame.group for frame in frames], share, 0.0, job.seed)
+    if len(split.validation):
+        return split
+    if n == 1:
+        get_logger().warning("validation: there is one frame only: training goes on to its end and fits its noise, too")
+        return None
+    get_logger().warning("validation: no group can spare a frame: some of all frames together are held out")
+    return random_split([""] * n, max(share, 1.0 / n), 0.0, job.seed)

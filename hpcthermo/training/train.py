@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hpcthermo.errors import InputError
 from hpcthermo.training.adam import Adam
 from hpcthermo.training.early_stopping import EarlyStopping, Verdict
 from hpcthermo.training.gauss_newton import GaussNewton, cost_in_epochs, rows_per_parameter
@@ -32,6 +33,8 @@ _EPOCHS_PER_COST, _REBUILD_EPOCHS = 3.2, (100, 400)
 _LEAST_GAIN = 0.9
 #: of a step that goes further
 _HALVINGS = 4
+#: why training ended
+_NO_STEP = "no step makes the loss smaller"
 
 
 @dataclass
@@ -43,6 +46,8 @@ class TrainingState:
     theta : (n,) float64
     epoch : float
         Gradients of the whole set computed so far.
+    with_adam : bool
+        Whether Adam comes first.
     adam : Adam
     pairs : Pairs
     matrix_at : (n,) float64 or None
@@ -74,6 +79,7 @@ class TrainingState:
 
     theta: np.ndarray
     epoch: float
+    with_adam: bool
     adam: Adam
     pairs: Pairs
     stopping: EarlyStopping
@@ -94,8 +100,9 @@ class TrainingState:
 
     @property
     def chosen(self) -> np.ndarray:
-        """The best theta on the validation set; the last one if there is none."""
-        return self.theta if self.stopping.theta is None else self.stopping.theta
+        """The best theta on the validation set; the last one if there is none, or was no look yet."""
+        looks = (self.stopping.theta, self.of_adam.theta)
+        return next((theta for theta in looks if theta is not None), self.theta)
 
 
 @dataclass(frozen=True)
@@ -127,11 +134,9 @@ class Progress:
 def start_training(loss: Loss, settings: TrainingSettings, theta: np.ndarray | None = None) -> TrainingState:
     """State before the first step: from a random theta, or from a given one, which Adam does not touch."""
     n = loss.form.n_parameters
-    fresh = theta is None
     begin = loss.with_mean_energy(loss.form.start(settings.seed) if theta is None else theta)
-    epoch = 0.0 if fresh else float(_adam_epochs(loss, settings))
-    return TrainingState(begin, epoch, Adam.start(n), Pairs.none(settings.pairs, n), EarlyStopping(settings.patience),
-                         np.nan)
+    return TrainingState(begin, 0.0, theta is None, Adam.start(n), Pairs.none(settings.pairs, n),
+                         EarlyStopping(settings.patience), np.nan)
 
 
 def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None,
@@ -147,6 +152,11 @@ def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None
         Of frames that are not trained on, with the scaler of `loss`.
     state : TrainingState, optional
         To go on from; it is changed.
+
+    Raises
+    ------
+    InputError
+        If the loss is no finite number where L-BFGS begins.
     """
     state = start_training(loss, settings) if state is None else state
     if validation is not None:
@@ -156,11 +166,10 @@ def train(loss: Loss, settings: TrainingSettings, validation: Loss | None = None
         if validation is None:
             state.l2 = loss.l2
         else:
-            if state.of_adam.theta is not None:
-                state.theta = state.of_adam.theta
-            state.l2 = settings.l2_start * loss.data_value(state.theta) / loss.form.n_parameters
+            _begin_stages(loss, settings, validation, state)
     loss.l2 = state.l2
-    yield from _lbfgs(loss, settings, validation, state)
+    if not state.done:
+        yield from _lbfgs(loss, settings, validation, state)
 
 
 def start_refit(loss: Loss, fitted: float, settings: TrainingSettings, chosen: TrainingState) -> TrainingState:
@@ -181,7 +190,7 @@ def start_refit(loss: Loss, fitted: float, settings: TrainingSettings, chosen: T
         Of training with a validation set.
     """
     state = start_training(loss, settings, chosen.chosen)
-    state.epoch, state.l2 = 0.0, chosen.stopping.l2
+    state.l2 = chosen.stopping.l2
     whole = loss.data_value(chosen.chosen)
     # by chance the frames held out may be the easier ones
     state.target = min(0.5 * (fitted + whole), _LEAST_GAIN * whole)
@@ -194,13 +203,25 @@ def refit(loss: Loss, settings: TrainingSettings, state: TrainingState) -> Itera
     It ends at the loss that `start_refit` states, or after `settings.refit_epochs`; the regularisation stays.
     """
     loss.l2 = state.l2
-    yield from _lbfgs(loss, replace(settings, most_epochs=settings.refit_epochs), None, state)
+    if not state.done:
+        yield from _lbfgs(loss, replace(settings, most_epochs=settings.refit_epochs), None, state)
+
+
+def _begin_stages(loss: Loss, settings: TrainingSettings, validation: Loss, state: TrainingState) -> None:
+    """The best theta of Adam, or the one given: what follows is chosen only if it is better."""
+    if state.of_adam.theta is None:
+        state.of_adam.look(validation.value(state.theta), state.theta, state.epoch)
+    best, stopping = state.of_adam, state.stopping
+    if best.theta is not None:
+        state.theta = best.theta
+    state.l2 = settings.l2_start * loss.data_value(state.theta) / loss.form.n_parameters
+    stopping.best, stopping.theta, stopping.epoch, stopping.l2 = best.best, best.theta, best.epoch, state.l2
 
 
 def _adam(loss: Loss, settings: TrainingSettings, validation: Loss | None,
           state: TrainingState) -> Iterator[Progress]:
     n, epochs = loss.set.partition.n_parts, _adam_epochs(loss, settings)
-    while state.epoch < epochs:
+    while state.with_adam and state.epoch < epochs:
         order = np.random.default_rng([settings.seed, int(state.epoch)]).permutation(n)
         for k, part in enumerate(order):
             done = (state.epoch + k / n) / epochs
@@ -228,7 +249,7 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
     rebuild_epochs = settings.rebuild_epochs or _rebuild_epochs(loss, settings)
     if state.matrix_at is not None:
         matrix = GaussNewton(loss, state.matrix_at, settings.gauss_newton, settings.seed + state.matrices)
-    value, gradient = (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
+    value, gradient = _first_value(loss, state)
     while not state.done:
         if matrix is None or state.epoch - state.matrix_epoch >= rebuild_epochs:
             state.matrices += 1
@@ -257,9 +278,9 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
         state.theta, value, gradient = found.theta, found.value, found.gradient
         if state.in_double and not found.accepted:
             value, gradient = _evaluated(loss, state)
-        looked = None
-        if validation is not None and state.epoch - state.looked_at >= settings.validation_epochs:
-            looked, lower = _look(validation, state)
+        looked, stuck = None, state.done == _NO_STEP
+        if validation is not None and (stuck or state.epoch - state.looked_at >= settings.validation_epochs):
+            looked, lower = _look(validation, state, stuck)
             if lower:
                 _set_l2(loss, state, state.l2 * settings.l2_factor)
                 if matrix is not None:
@@ -268,6 +289,14 @@ def _lbfgs(loss: Loss, settings: TrainingSettings, validation: Loss | None,
         if not state.done:
             value = _ended(loss, settings, before, state, value)
         yield Progress(state.epoch, "lbfgs", value, state.l2, looked, state)
+
+
+def _first_value(loss: Loss, state: TrainingState) -> tuple[float, np.ndarray]:
+    value, gradient = (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
+        raise InputError("training: expected a finite loss and gradient to begin from, got others; look for labels or "
+                         "weights that are far too large, and atoms that are much too close")
+    return value, gradient
 
 
 def _rebuild_epochs(loss: Loss, settings: TrainingSettings) -> int:
@@ -312,13 +341,17 @@ def _evaluated(loss: Loss, state: TrainingState) -> tuple[float, np.ndarray]:
     return (loss.double() if state.in_double else loss).value_and_gradient(state.theta)
 
 
-def _look(validation: Loss, state: TrainingState) -> tuple[float, bool]:
-    """Validation loss, and whether to lower the regularisation."""
+def _look(validation: Loss, state: TrainingState, stuck: bool) -> tuple[float, bool]:
+    """Validation loss, and whether to lower the regularisation: also where it leaves no step to take."""
     state.looked_at = state.epoch
     value = validation.value(state.theta)
     verdict = state.stopping.look(value, state.theta, state.epoch, state.l2)
+    if stuck and verdict is Verdict.GO_ON:
+        verdict = state.stopping.end_stage()
+    if stuck and verdict is Verdict.LOWER:
+        state.done, state.fruitless, state.in_double = "", 0, False
     if verdict is Verdict.STOP:
-        state.done = "the validation loss does not improve"
+        state.done = state.done or "the validation loss does not improve"
     return value, verdict is Verdict.LOWER
 
 
@@ -345,6 +378,7 @@ def _after_failure(state: TrainingState, matrix: GaussNewton) -> GaussNewton | N
     state.failures = 0
     state.fruitless += 1
     if state.fruitless >= _MOST_MATRICES:
-        state.done = "no step makes the loss smaller"
+        state.done = _NO_STEP
         return matrix
+    state.matrix_at = None
     return None

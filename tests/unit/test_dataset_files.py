@@ -88,6 +88,8 @@ GOOD = 'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:forces:R:3 en
     (GOOD, "C 0 0 0 0 x 0", "not what its key or column says"),
     (GOOD, "Carbon 0 0 0 0 0 0", "species: expected chemical symbols, got Carbon"),
     (GOOD.replace("-1.0", "inf"), "C 0 0 0 0 0 0", "energy: expected a finite number"),
+    (GOOD + " weight=-2", "C 0 0 0 0 0 0", "weight: expected a finite number of 0 or more"),
+    (GOOD + " energy_weight=nan", "C 0 0 0 0 0 0", "energy_weight: expected"),
     (GOOD.replace("9 0 0 0 9 0 ", ""), "C 0 0 0 0 0 0", "Lattice: expected 9 numbers"),
     (GOOD + ' virial="1 2 3"', "C 0 0 0 0 0 0", "virial must hold 9 numbers"),
     (GOOD + ' virial="1 0 0 0 1 0 0 0 1" stress="1 0 0 0 1 0 0 0 1"', "C 0 0 0 0 0 0", "times -volume x stress"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpcthermo.datasets.frames import LabelledFrame
+from hpcthermo.errors import InputError
 from hpcthermo.training.crew import Crew
 from hpcthermo.training.early_stopping import EarlyStopping, Verdict
 from hpcthermo.training.gauss_newton import GaussNewton, GaussNewtonSettings, gram_matrix
@@ -154,6 +155,11 @@ def test_training_fits_a_set_and_stops_by_the_validation_set():
     assert after.force < 0.2 * before.force
     assert unseen.force < 1.5 * after.force
     assert validation.value(state.chosen) == state.stopping.best
+    # a model to begin from counts as a look, and Adam leaves it alone
+    again = start_training(loss, SETTINGS, state.chosen)
+    first = next(train(loss, SETTINGS, validation, again))
+    assert first.phase == "lbfgs"
+    assert again.stopping.best <= validation.value(loss.with_mean_energy(state.chosen))
     whole = Loss(frames, FORM, LossWeights(), loss.scaler)
     fitted = loss.data_value(state.chosen)
     begin = start_refit(whole, fitted, SETTINGS, state)
@@ -186,22 +192,27 @@ def test_the_model_at_the_end_is_not_overfitted():
 
 
 def test_training_goes_on_from_its_state_with_the_same_bits():
-    frames = pair_frames(36)
+    frames, settings = pair_frames(12), replace(SETTINGS, most_epochs=70)
 
     def losses():
-        loss = Loss(frames[:30], FORM, LossWeights())
-        return loss, Loss(frames[30:], FORM, LossWeights(), loss.scaler)
+        loss = Loss(frames[:9], FORM, LossWeights())
+        return loss, Loss(frames[9:], FORM, LossWeights(), loss.scaler)
 
-    whole = [p.value for p in train(losses()[0], SETTINGS, losses()[1])]
+    whole = [p.value for p in train(losses()[0], settings, losses()[1])]
     loss, validation = losses()
     values, kept = [], None
-    for count, progress in enumerate(train(loss, SETTINGS, validation), start=1):
+    for count, progress in enumerate(train(loss, settings, validation), start=1):
         values.append(progress.value)
-        if count == 60:
+        state = progress.state
+        if state.of_adam.theta is not None and progress.phase == "adam":
+            assert validation.value(state.chosen) == state.of_adam.best
+        elif progress.phase == "lbfgs":
+            assert state.stopping.best <= state.of_adam.best
+        if count == 40:
             kept = copy.deepcopy(progress.state)
             break
     loss, validation = losses()
-    values += [p.value for p in train(loss, SETTINGS, validation, kept)]
+    values += [p.value for p in train(loss, settings, validation, kept)]
     assert np.array_equal(whole, values, equal_nan=True)
 
 
@@ -220,3 +231,49 @@ def test_a_search_that_fails_goes_on_in_double():
     assert [step[0] for step in searches[:2]] == [False, True]
     assert searches[0][1] == pytest.approx(searches[1][1], rel=1e-5)
     assert min(value for in_double, value in searches if in_double) < 0.9 * searches[0][1]
+
+
+class Stuck(Loss):
+    """A loss whose gradient has the wrong sign, in double too, until its regularisation falls."""
+
+    first = np.nan
+
+    def value_and_gradient(self, theta):
+        self.first = self.l2 if np.isnan(self.first) else self.first
+        value, gradient = super().value_and_gradient(theta)
+        return value, gradient if self.l2 < self.first else -gradient
+
+    def double(self):
+        return self
+
+
+def test_where_there_is_no_step_left_regularisation_falls():
+    frames = pair_frames(8)
+    loss = Stuck(frames[:6], FORM, LossWeights())
+    validation = Loss(frames[6:], FORM, LossWeights(), loss.scaler)
+    weights, new_matrices, before = [], 0, np.nan
+    for progress in train(loss, replace(SETTINGS, most_epochs=150, patience=30), validation):
+        if progress.phase == "lbfgs":
+            weights.append(progress.l2)
+            # whoever goes on from here makes a new matrix, too
+            new_matrices += progress.state.matrix_at is None
+            before = progress.value if len(weights) == 1 else before
+    assert new_matrices == 1
+    assert weights[-1] == pytest.approx(0.3 * weights[0])
+    assert progress.state.done == "the number of epochs is reached"
+    assert progress.value < 0.9 * before
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    frames = pair_frames(2)
+    frames[0] = replace(frames[0], energy=1e200)
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="expected a finite loss"):
+        list(train(Loss(frames, FORM, LossWeights()), replace(SETTINGS, adam_epochs=1)))
+
+
+def test_nothing_to_fit_is_no_trouble_for_the_matrix():
+    """Forces on atoms alone are 0 whatever the model."""
+    alone = LabelledFrame(np.zeros((3, 3)), np.zeros(3), ("Ar",), np.zeros((1, 3)), forces=np.zeros((1, 3)))
+    loss = Loss([alone], FORM, LossWeights())
+    inverse = GaussNewton(loss, loss.form.start(0), ALL_ROWS, 0)
+    assert np.isfinite(inverse(np.zeros(loss.form.n_parameters))).all()

@@ -140,6 +140,23 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     assert np.array_equal(results[0][1], results[1][1])
 
 
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+def test_descriptors_that_are_the_same_for_all_atoms_have_factors_without_rounding_errors(precision):
+    """Simple cubic crystals: by symmetry odd degrees and products with them are 0, and one of them has equal atoms."""
+    def crystal(a):
+        grid = a * np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+        return LabelledFrame(2.0 * a * np.eye(3), np.ones(3), ("Te",) * 8, grid, energy=0.0)
+
+    several, one = (Loss([crystal(a) for a in lattice], form(), precision=precision).scaler
+                    for lattice in ((2.9, 3.0, 3.1), (3.0,)))
+    assert np.all(several > 0.0)
+    assert several.max() < 1e6
+    # 1/max: by one crystal alone
+    assert one[:4] == pytest.approx(one[0])
+    assert 0.0 < one[0] < 1.0
+    assert one.max() < 1e6
+
+
 def test_missing_labels_count_for_nothing():
     some = frames()
     bare = [LabelledFrame(f.cell, f.periodic, f.symbols, f.positions, energy=f.energy) for f in some]

@@ -25,6 +25,7 @@ from hpcthermo.training.crew import Crew
 from hpcthermo.training.load import load_train_job
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.nep_in import read_nep_in
+from hpcthermo.training.optimisers import OPTIMISERS
 from hpcthermo.training.parameters import form_of
 from hpcthermo.training.parts import read_parts
 from hpcthermo.training.run import run_train
@@ -150,22 +151,19 @@ def test_files_of_predictions_are_what_the_engine_gives_for_the_model(by_gradien
 
 
 @pytest.mark.usefixtures("without_figures")
-@pytest.mark.parametrize("optimiser", ["gradient", "snes"])
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path, optimiser):
-    job = load_train_job(folder / "nep.in", optimiser=optimiser)
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
+    """By SNES; for the gradient see the end with all frames."""
+    job = load_train_job(folder / "nep.in", optimiser="snes")
     table = job.model_dump(mode="json", exclude_unset=True)
-    table["dataset"]["validation_share"] = 0.1
-    if optimiser == "gradient":
-        table["optimiser"] |= {"epochs": 60}
-    else:
-        table["optimiser"] |= {"population": 10}
-    table["execution"] = {"threads": 1, "look_interval": 10}
+    table["dataset"] |= {"validation_share": 0.1, "check": False}
+    table["optimiser"] |= {"population": 10, "generations": 12}
+    table["execution"] = {"threads": 1, "look_interval": 5}
     job = parse_job(table)
     calls = []
 
     def stop():
         calls.append(1)
-        return STOP if len(calls) == 22 else 0
+        return STOP if len(calls) == 8 else 0
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for out in (whole, parts):
@@ -200,7 +198,7 @@ def test_energies_of_a_group_count_more(folder):
 def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.training.train._LEAST_GAIN", 0.3)  # far from converged, one step would do
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
-    table["dataset"]["validation_share"] = 0.3
+    table["dataset"] |= {"validation_share": 0.3, "check": False}
     table["optimiser"] |= {"epochs": 40}
     table["execution"] = {"threads": 1, "look_interval": 4}
     job, calls, outs = parse_job(table), [], [tmp_path / name for name in ("whole", "parts", "without")]
@@ -240,6 +238,28 @@ def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder
                             for out in (outs[0], outs[2])))
 
 
+def test_what_snes_has_is_its_model_before_the_first_look(folder):
+    job = load_train_job(folder / "nep.in", optimiser="snes")
+    parts, (form, beginning) = read_parts(job), beginning_of(job)
+    few = replace(parts, training=parts.training[:2])
+    search = OPTIMISERS["snes"](job, form, few, beginning, Crew())
+    steps = search.steps()
+    next(steps), next(steps)
+    loss = Loss(few.training, form, None, search.scaler)
+    # the second generation is ranked by errors, and has the mean error of the energies in its bias
+    assert loss.errors(search.chosen).mean_energy == pytest.approx(0.0, abs=1e-6)
+    assert np.abs(search.chosen - SnesState.start(form.n_parameters, job.seed).mean).max() > 0.1
+
+
+@pytest.mark.parametrize(("groups", "held_out"), [(["a", "b", "c"], 1), (["", ""], 1), ([""], 0)])
+def test_frames_are_held_out_of_small_groups_too(tmp_path, groups, held_out):
+    write_dataset([replace(frame, group=group) for frame, group in zip(pair_frames(len(groups)), groups, strict=True)],
+                  tmp_path / "train.xyz")
+    parts = read_parts(parse_job({"kind": "train", "model": {"elements": ["Ar", "Kr"]}, "dataset": {
+        "train_files": [str(tmp_path / "train.xyz")], "check": False}}))
+    assert (len(parts.training), len(parts.validation)) == (len(groups) - held_out, held_out)
+
+
 @pytest.mark.usefixtures("without_figures")
 def test_time_that_is_over_ends_with_a_report(folder, tmp_path):
     done = run(folder, tmp_path / "out", "--max-minutes", "1e-4")
@@ -257,7 +277,7 @@ fine_tune = "{by_gradient / 'nep.txt'}"
 train_files = ["{folder / 'train.xyz'}"]
 [optimiser]
 name = "gradient"
-epochs = 41
+epochs = 2
 [execution]
 threads = 1
 look_interval = 1
@@ -436,13 +456,13 @@ def test_defaults_of_nep_in_are_those_of_gpumd(tmp_path, folder):
     with pytest.raises(InputError, match=r"train\.xyz"):
         load_train_job(tmp_path / "nep.in")
     (tmp_path / "nep.in").write_text(NEP_IN + "zbl 2\nlambda_f 3\nlambda_v 0.2\ntype_weight 1 2\nlambda_1 0\n"
-                                     "use_typewise_cutoff_zbl 0.7\n")
+                                     "use_typewise_cutoff_zbl\nseed 7\nlambda_q 2\nimport_q_scaler 0\n")
     (tmp_path / "train.xyz").write_bytes((folder / "train.xyz").read_bytes())
     gradient, snes = (load_train_job(tmp_path / "nep.in", 5.0, name) for name in ("gradient", "snes"))
     assert (gradient.optimiser.force_weight, gradient.optimiser.virial_weight) == (3.0, 10.0)
     assert (snes.optimiser.generations, snes.optimiser.l1, snes.optimiser.l2) == (30, 0.0, None)
     assert snes.optimiser.element_weights == {"Ar": 1.0, "Kr": 2.0}
-    assert (snes.model.repulsion_cutoff_A, snes.model.repulsion_radius_factor) == (2.0, 0.7)
+    assert (snes.model.repulsion_cutoff_A, snes.model.repulsion_radius_factor, snes.seed) == (2.0, 0.65, 7)
     assert (snes.execution.max_minutes, snes.execution.look_interval) == (5.0, 10)
 
 
@@ -453,6 +473,10 @@ def test_defaults_of_nep_in_are_those_of_gpumd(tmp_path, folder):
     ({"model": {"elements": ["Ar", "Ar"]}}, "each once"),
     ({"model": {"elements": ["Ar", "Kr"], "angular_cutoff_A": 9.0}}, "angular_cutoff_A"),
     ({"model": None}, "fine_tune"),
+    ({"model": {"elements": ["Ar", "Kr"], "repulsion_cutoff_A": 4.5}}, "repulsion_cutoff_A: expected at most"),
+    ({"optimiser": {"name": "gradient", "element_weights": {"Xe": 2.0}}}, "element_weights: expected elements"),
+    ({"optimiser": {"name": "gradient", "energy_weight": 0.0, "force_weight": 0.0, "virial_weight": 0.0}},
+     "training: expected labels that count"),
     ({"optimiser": {"name": "snes", "restart_file": "train.xyz"}}, "restart_file"),
 ])
 def test_jobs_that_cannot_be_run_are_refused(folder, tmp_path, change, said):
