@@ -36,8 +36,6 @@ class Geometry:
     Attributes
     ----------
     n_structures, n_atoms, n_batches, n_bundles, n_chunks : int
-    types : (N,) int
-        Of the atoms, in the order of the frames.
     first_atoms : (S + 1,) int32
         First atom of each structure.
     chunks : (n_chunks + 1, 3) int32
@@ -45,8 +43,6 @@ class Geometry:
     most_batches_of_chunk : int
     most_neighbors : (radial, angular) int
         Of any atom.
-    degree : int
-        Of the angular functions the kernels use.
     arguments : tuple
         Kernel arguments, from ``types`` to ``chunks``.
     """
@@ -56,18 +52,11 @@ class Geometry:
     n_batches: int
     n_bundles: int
     n_chunks: int
-    types: np.ndarray
     first_atoms: np.ndarray
     chunks: np.ndarray
     most_batches_of_chunk: int
     most_neighbors: tuple[int, int]
-    degree: int
     arguments: tuple[Any, ...]
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Atoms of each structure, (S,) int."""
-        return np.diff(self.first_atoms)
 
     @property
     def n_bytes(self) -> int:
@@ -252,9 +241,9 @@ def _on_device(form: NepForm, backend: Backend, types: np.ndarray, first_atoms: 
     backend.launch(module, "sum_angular", 0, n_batches, *model_arguments(form, backend, None, False), *fixed,
                    angular_sums)
     backend.synchronize()
-    return Geometry(len(first_atoms) - 1, len(types), n_batches, len(order.bundles), len(order.chunks) - 1, types,
+    return Geometry(len(first_atoms) - 1, len(types), n_batches, len(order.bundles), len(order.chunks) - 1,
                     first_atoms.astype(np.int32), order.chunks, int(np.diff(order.chunks[:, 1]).max()), most_neighbors,
-                    degree, fixed)
+                    fixed)
 
 
 def model_arguments(form: NepForm, backend: Backend, numbers: np.ndarray | None, with_virial: bool) -> tuple[Any, ...]:

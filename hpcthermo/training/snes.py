@@ -20,7 +20,7 @@ error of the energies in b1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -212,11 +212,6 @@ class Snes:
         """Largest numbers of neighbours of an atom, radial and angular."""
         counts = [batch.set.most_neighbors for batch in self._batches]
         return max(radial for radial, _ in counts), max(angular for _, angular in counts)
-
-    def evolve(self, state: SnesState) -> Iterator[Generation]:
-        """Generations without end; `state` is changed."""
-        while True:
-            yield self.step(state)
 
     def step(self, state: SnesState) -> Generation:
         """One generation; `state` is changed."""
