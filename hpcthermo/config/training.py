@@ -34,7 +34,7 @@ class DatasetSection(Section):
     block_frames: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
     """Frames of train_files of a block, for trajectories, whose neighbouring frames are alike."""
     validation_blocks: tuple[_Block, ...] = ()
-    """Blocks, from 0, for validation instead of a share."""
+    """Blocks, from 0, for validation; without them and validation_files a share of those that are not for testing."""
     test_blocks: tuple[_Block, ...] = ()
     """Blocks, from 0, for testing."""
     group_energy_weights: dict[GroupName, _Weight] = Field(default={})

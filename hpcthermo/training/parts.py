@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: names of the parts, in the order of reports
 PARTS = ("training", "validation", "test")
+#: eV, between energies of elements
+_FAR_APART = 20.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def read_parts(job: TrainJob) -> Parts:
     if unknown:
         raise InputError(f"dataset.group_energy_weights: expected groups of the frames, got {unknown[0]!r}; correct it")
     if section.element_energies == "common":
+        _warn_of_far_apart(frames)
         return Parts(frames, validation, test)
     energies = element_energies(frames)
     return Parts(_without(frames, energies), _without(validation, energies), _without(test, energies), energies)
@@ -89,6 +92,17 @@ def element_energies(frames: Sequence[LabelledFrame]) -> dict[str, float]:
     shares = np.array([[frame.symbols.count(element) / frame.n_atoms for element in elements] for frame, _ in known])
     found = np.linalg.lstsq(shares, np.array([energy / frame.n_atoms for frame, energy in known]), rcond=1e-8)[0]
     return dict(zip(elements, found.tolist(), strict=True))
+
+
+def _warn_of_far_apart(frames: Sequence[LabelledFrame]) -> None:
+    """Say that elements have energies which one bias for all cannot give."""
+    if all(frame.energy is None for frame in frames):
+        return
+    energies = sorted(element_energies(frames).items(), key=lambda item: item[1])
+    (low, least), (high, most) = energies[0], energies[-1]
+    if most - least > _FAR_APART:
+        get_logger().warning("dataset.element_energies: energies of %s and %s differ by %.0f eV an atom, which one "
+                             'bias for all cannot give; set "own"', low, high, most - least)
 
 
 def _without(frames: Sequence[LabelledFrame], energies: Mapping[str, float]) -> list[LabelledFrame]:
@@ -122,7 +136,8 @@ def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split | None:
     """Which frames of train_files are held out, if any."""
     section = job.dataset
     if section.block_frames is not None:
-        return block_split(len(frames), section.block_frames, section.validation_blocks, section.test_blocks)
+        validation = _validation_blocks(job, len(frames), section.block_frames)
+        return block_split(len(frames), section.block_frames, validation, section.test_blocks)
     share, n = section.validation_share, len(frames)
     if section.validation_files or share == 0.0:
         return None
@@ -132,5 +147,15 @@ def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split | None:
     if n == 1:
         get_logger().warning("validation: there is one frame only: training goes on to its end and fits its noise, too")
         return None
-    get_logger().warning("validation: no group can spare a frame: some of all frames together are held out")
+    get_logger().warning("validation: by groups validation_share is less than a frame; it is drawn from all together")
     return random_split([""] * n, max(share, 1.0 / n), 0.0, job.seed)
+
+
+def _validation_blocks(job: TrainJob, n_frames: int, block: int) -> list[int]:
+    """Those of the job, or a share of the blocks that are not for testing."""
+    section = job.dataset
+    others = np.setdiff1d(np.arange(-(-n_frames // block)), section.test_blocks)
+    if section.validation_blocks or section.validation_files or section.validation_share == 0.0 or len(others) < 2:
+        return list(section.validation_blocks)
+    count = min(max(1, round(section.validation_share * len(others))), len(others) - 1)
+    return sorted(np.random.default_rng(job.seed).choice(others, count, replace=False).tolist())

@@ -18,6 +18,7 @@ from hpcthermo.datasets.files import write_dataset
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
+from hpcthermo.log import get_logger
 from hpcthermo.potentials.nep_file import read_nep_file
 from hpcthermo.results import read_results
 from hpcthermo.training.beginning import beginning_of, model_of_elements, state_of_elements
@@ -258,6 +259,31 @@ def test_frames_are_held_out_of_small_groups_too(tmp_path, groups, held_out):
     parts = read_parts(parse_job({"kind": "train", "model": {"elements": ["Ar", "Kr"]}, "dataset": {
         "train_files": [str(tmp_path / "train.xyz")], "check": False}}))
     assert (len(parts.training), len(parts.validation)) == (len(groups) - held_out, held_out)
+
+
+def test_without_blocks_for_validation_a_share_of_the_others_is_held_out(folder):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"block_frames": 3, "test_blocks": [1], "test_files": [], "check": False}
+    parts, whole = read_parts(parse_job(table)), pair_frames(20)
+    assert [frame.energy for frame in parts.test] == pytest.approx([frame.energy for frame in whole[3:6]])
+    held_out = [k for k, frame in enumerate(whole) for other in parts.validation
+                if np.allclose(frame.positions, other.positions)]
+    assert len({k // 3 for k in held_out}) == 1
+    assert len(held_out) in (2, 3)
+    assert len(parts.training) == 17 - len(held_out)
+
+
+@pytest.mark.parametrize(("krypton", "words"), [(-60.0, "differ by 60 eV an atom"), (0.0, "")])
+def test_elements_far_apart_in_energy_are_told_of(folder, caplog, monkeypatch, krypton, words):
+    frames = [replace(frame, symbols=("Ar",) * k + ("Kr",) * (8 - k), energy=krypton * (8 - k))
+              for k, frame in enumerate(pair_frames(4), start=3)]
+    monkeypatch.setattr("hpcthermo.training.parts.read_dataset", lambda path: frames)
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"check": False}
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    read_parts(parse_job(table))
+    assert words in caplog.text
+    assert bool(words) == ("element_energies" in caplog.text)
 
 
 @pytest.mark.usefixtures("without_figures")
