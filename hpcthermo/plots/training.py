@@ -18,7 +18,8 @@ _MOST_DOTS = 20_000
 
 def training_drawings(results: Results) -> Drawings:
     """Figures of a train job."""
-    drawings: Drawings = {"training_loss": partial(draw_loss, results=results)}
+    looks = len(results.quantities["loss/step"].values)  # none if time was over before
+    drawings: Drawings = {"training_loss": partial(draw_loss, results=results)} if looks else {}
     for name in _QUANTITIES:
         if any(np.isfinite(_pairs(results, part, name)).any() for part in _PARTS):
             drawings[f"parity_{name}"] = partial(draw_parity, results=results, name=name)

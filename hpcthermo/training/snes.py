@@ -132,7 +132,9 @@ class _Batch:
         self._energy_weights = self._weights * np.array([frame.energy_weight for frame in frames])
         factor = type_weights(settings.types, form)[types] ** 2
         if settings.force_delta > 0.0:
-            size = np.linalg.norm(structures.labels.forces, axis=1)
+            # of the frames, repulsion and all
+            size = np.concatenate([np.zeros(frame.n_atoms) if frame.forces is None else
+                                   np.linalg.norm(frame.forces, axis=1) for frame in frames])
             factor = factor * settings.force_delta / (settings.force_delta + size)
         self.set = TrainingSet(structures, form, LossTerms(np.where(known, 1.0, -1.0), factor), precision, crew)
         # the last row: all structures

@@ -20,6 +20,7 @@ from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.log import get_logger
 from hpcthermo.potentials.nep_file import read_nep_file
+from hpcthermo.potentials.zbl import UNIVERSAL_PHI, universal_screening
 from hpcthermo.results import read_results
 from hpcthermo.training.beginning import beginning_of, model_of_elements, state_of_elements
 from hpcthermo.training.crew import Crew
@@ -411,6 +412,16 @@ def test_losses_of_types_are_those_of_their_structures():
     everything = np.sqrt(((energy - mean) ** 2 @ [1.0, 2.25]) / 2.0)
     assert found[2, :2] == pytest.approx([everything, np.sqrt(squares.sum() / 72.0)])
     assert found[0] == pytest.approx(found[2])  # all have argon
+
+
+def test_small_forces_count_more_by_what_is_labelled():
+    """Also where short-range repulsion is a part of it."""
+    form = replace(FORM, screening=universal_screening(FORM.elements, 1.75, 3.5, None, UNIVERSAL_PHI))
+    frames = pair_frames(2)
+    snes = Snes(frames, form, SnesSettings(force_delta=0.3))
+    sizes = np.linalg.norm(np.concatenate([frame.forces for frame in frames]), axis=1)
+    assert np.abs(snes._batches[0].structures.labels.forces).max() > 2.0 * sizes.max()
+    assert snes._batches[0].set.terms.atoms == pytest.approx(0.3 / (0.3 + sizes))
 
 
 def test_the_search_does_not_depend_on_interruption_and_threads(tmp_path):
