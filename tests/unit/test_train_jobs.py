@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_nep_optimisation import FORM, pair_frames
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import STOP, Requeue
 from hpcthermo.errors import InputError
 from hpcthermo.log import get_logger
+from hpcthermo.plots.training import training_drawings
 from hpcthermo.potentials.nep_file import read_nep_file
 from hpcthermo.potentials.zbl import UNIVERSAL_PHI, universal_screening
 from hpcthermo.results import read_results
@@ -47,6 +49,14 @@ output_interval 10
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_figures():
+    """Files of figures take most of a small training's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A nep.in with train.xyz and test.xyz beside it."""
@@ -65,16 +75,8 @@ def run(folder, out, *options, job="nep.in"):
 @pytest.fixture(scope="module")
 def by_snes(folder):
     out = folder / "snes"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpcthermo.plots.training._QUANTITIES", {"force": ("force", "eV/Å")})
-        assert run(folder, out, "--optimiser", "snes").exit_code == 0
+    assert run(folder, out, "--optimiser", "snes").exit_code == 0
     return out
-
-
-@pytest.fixture
-def without_figures(monkeypatch):
-    """Figures take most of a small training's time; one run draws them."""
-    monkeypatch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +103,7 @@ epochs = 200
 [execution]
 threads = 1
 """)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpcthermo.plots.draw_figures", lambda folder: [])
-        assert run(folder, out, job="job.toml").exit_code == 0
+    assert run(folder, out, job="job.toml").exit_code == 0
     return out
 
 
@@ -123,7 +123,21 @@ def test_a_nep_in_is_a_whole_job(by_snes):
     assert form_of(model) == replace(FORM, radial_cutoffs=(4.5, 4.5), angular_cutoffs=(4.0, 4.0))
     state = read_restart(by_snes / "nep.restart", form_of(model).n_parameters)
     assert np.all(state.deviation < 1.0)
-    assert {path.name for path in by_snes.glob("*.png")} == {"training_loss.png", "parity_force.png"}
+
+
+def test_figures_show_the_loss_and_predictions_of_all_parts(by_snes):
+    drawings = training_drawings(read_results(by_snes / "results.h5"))
+    assert set(drawings) == {"training_loss", "parity_energy", "parity_force", "parity_virial"}
+    errors = json.loads((by_snes / "summary.json").read_text())["results"]
+    for name, draw in drawings.items():
+        axes = Figure().subplots()
+        draw(axes)
+        words = [text.get_text() for text in axes.get_legend().get_texts()]
+        expected = ["loss", "energy (eV/atom)", "force, test"]
+        if name != "training_loss":
+            found = {part: errors[f"{name.removeprefix('parity_')}_rmse_{part}"] for part in ("training", "test")}
+            expected = [f"{part}, error {error['value']:.3g} m" for part, error in found.items()]
+        assert all(any(word.startswith(start) for word in words) for start in expected)
 
 
 def test_gradients_do_better_and_stop_by_the_frames_held_out(by_snes, by_gradient):
@@ -152,7 +166,6 @@ def test_files_of_predictions_are_what_the_engine_gives_for_the_model(by_gradien
                                             ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))], abs=1e-4)
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
     """By SNES; for the gradient see the end with all frames."""
     job = load_train_job(folder / "nep.in", optimiser="snes")
@@ -196,7 +209,6 @@ def test_energies_of_a_group_count_more(folder):
         read_parts(parse_job(table))
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.training.train._LEAST_GAIN", 0.3)  # far from converged, one step would do
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
@@ -287,7 +299,6 @@ def test_elements_far_apart_in_energy_are_told_of(folder, caplog, monkeypatch, k
     assert bool(words) == ("element_energies" in caplog.text)
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_time_that_is_over_ends_with_a_report(folder, tmp_path):
     done = run(folder, tmp_path / "out", "--max-minutes", "1e-4")
     assert done.exit_code == 0
@@ -295,7 +306,6 @@ def test_time_that_is_over_ends_with_a_report(folder, tmp_path):
     assert read_nep_file(tmp_path / "out" / "nep.txt").elements == ("Ar", "Kr")
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_fine_tuning_begins_from_the_model(by_gradient, folder, tmp_path):
     (tmp_path / "job.toml").write_text(f"""
 kind = "train"
@@ -315,7 +325,6 @@ look_interval = 1
     assert np.loadtxt(tmp_path / "out" / "loss.out", ndmin=2)[0, 5] < 1.6 * np.loadtxt(by_gradient / "loss.out")[-1, 5]
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_energies_of_elements_are_fitted_and_written_as_biases(folder, tmp_path):
     """Argon at -1000 eV, krypton at -3000 eV: without them the set is what it was."""
     frames = pair_frames(8)
