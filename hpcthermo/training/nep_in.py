@@ -25,11 +25,11 @@ _ONLY = {
     "version": (4, "NEP4 models"),
     "model_type": (0, "potentials"),
     "charge_mode": (0, "potentials without charges"),
-    "prediction": (0, "training"),
+    "prediction": (0, "new models"),
     "atomic_v": (0, "virials of whole structures"),
     "use_typewise_cutoff": (0, "cutoffs that the cutoff line gives"),
     "import_q_scaler": (0, "models with factors of their own data or of fine_tune"),
-    "loss_mode": (0, "root mean square errors"),
+    "loss_mode": (0, "losses of root mean square errors"),
     "lambda_d": (0, "energies, not their differences,"),
 }
 #: keywords about output that a job always writes or never needs, and of models with charges

@@ -53,11 +53,14 @@ def test_bits_do_not_depend_on_the_number_of_ranks():
 
 
 @pytest.mark.parallel(3)
-def test_errors_reach_all_ranks():
+def test_ranks_without_a_frame_take_part_and_errors_reach_all_ranks():
     def fail():
         with Crew(world_communicator()) as crew:
             if crew.leads:
-                Loss(FRAMES[:1], FORM, crew=crew)
+                theta, rows = FORM.start(1), GaussNewtonSettings(rows_per_parameter=1.0)
+                one, alone = (Loss(FRAMES[:1], FORM, crew=each) for each in (crew, None))
+                assert same(one.value_and_gradient(theta), alone.value_and_gradient(theta))
+                assert np.array_equal(gram_matrix(one, theta, rows, 0), gram_matrix(alone, theta, rows, 0))
                 raise InputError("Xe")
             crew.serve()
 
