@@ -199,7 +199,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
 
 def test_energies_of_a_group_count_more(folder):
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
-    table["dataset"] |= {"group_energy_weights": {"odd": 9.0}, "validation_share": 0.2}
+    table["dataset"] |= {"group_energy_weights": {"odd": 9.0}, "validation_share": 0.2, "check": False}
     parts = read_parts(parse_job(table))
     for frames in (parts.training, parts.validation):
         assert {(frame.group, frame.energy_weight) for frame in frames} == {("odd", 9.0), ("even", 1.0)}
