@@ -44,7 +44,7 @@ from hpcthermo.log import get_logger, set_up_logging
 from hpcthermo.model_checks.run import analyze_checks, prepare_checks, run_checks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, Table, entry, replaced_file, write_text
 from hpcthermo.task_run import TaskRun
-from hpcthermo.training.parts import read_parts
+from hpcthermo.training.parts import GROUP_WEIGHTS, read_parts
 from hpcthermo.training.run import MODEL_FILE, run_train
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def _write_initial(run: ActiveLearningRun) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     job = run.job
     # energies of elements are taken off by each training
-    section = job.dataset.model_copy(update={"element_energies": "common", "group_energy_weights": {},
-                                             "test_files": ()})
+    section = job.dataset.model_copy(update={"element_energies": "common", "test_files": (),
+                                             **{key: {} for key in GROUP_WEIGHTS}})
     parts = read_parts(TrainJob.model_construct(kind="train", seed=job.seed, dataset=section, model=job.model))
     write_extended_xyz(parts.validation, folder / VALIDATION_FILE)
     write_extended_xyz(parts.training, folder / TRAIN_FILE)

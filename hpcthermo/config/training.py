@@ -37,6 +37,9 @@ class DatasetSection(Section):
     """Blocks, from 0, for validation; without them and validation_files a share of those that are not for testing."""
     test_blocks: tuple[_Block, ...] = ()
     """Blocks, from 0, for testing."""
+    group_weights: dict[GroupName, _Weight] = Field(default={})
+    """Factor of the weight of all frames of a group, which counts by its square: of frames whose small forces matter
+    (layers at rest)."""
     group_energy_weights: dict[GroupName, _Weight] = Field(default={})
     """Factor of the squared errors of the energies of all frames of a group, beside that of the file: where differences
     of energies matter that are smaller than errors elsewhere (binding curves)."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: names of the parts, in the order of reports
 PARTS = ("training", "validation", "test")
+#: keys of [dataset] with factors by group, and the weight of a frame that they multiply
+GROUP_WEIGHTS = {"group_weights": "weight", "group_energy_weights": "energy_weight"}
 #: eV, between energies of elements
 _FAR_APART = 20.0
 
@@ -66,10 +68,12 @@ def read_parts(job: TrainJob) -> Parts:
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
-    frames, validation = (_weighted(part, section.group_energy_weights) for part in (frames, validation))
-    unknown = sorted(set(section.group_energy_weights) - {frame.group for frame in frames + validation})
-    if unknown:
-        raise InputError(f"dataset.group_energy_weights: expected groups of the frames, got {unknown[0]!r}; correct it")
+    for key, name in GROUP_WEIGHTS.items():
+        factors = getattr(section, key)
+        unknown = sorted(set(factors) - {frame.group for frame in frames + validation})
+        if unknown:
+            raise InputError(f"dataset.{key}: expected groups of the frames, got {unknown[0]!r}; correct it")
+        frames, validation = (_weighted(part, name, factors) for part in (frames, validation))
     if section.element_energies == "common":
         _warn_of_far_apart(frames)
         return Parts(frames, validation, test)
@@ -112,9 +116,9 @@ def _without(frames: Sequence[LabelledFrame], energies: Mapping[str, float]) -> 
             for frame in frames]
 
 
-def _weighted(frames: Sequence[LabelledFrame], factors: Mapping[str, float]) -> list[LabelledFrame]:
-    """Frames with the weights of the energies of their groups."""
-    return [replace(frame, energy_weight=frame.energy_weight * factors[frame.group]) if frame.group in factors
+def _weighted(frames: Sequence[LabelledFrame], name: str, factors: Mapping[str, float]) -> list[LabelledFrame]:
+    """Frames with one of their weights multiplied by the factor of their group."""
+    return [replace(frame, **{name: getattr(frame, name) * factors[frame.group]}) if frame.group in factors
             else frame for frame in frames]
 
 

@@ -197,16 +197,20 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_energies_of_a_group_count_more(folder):
+def test_frames_of_a_group_count_more(folder):
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
     table["dataset"] |= {"group_energy_weights": {"odd": 9.0}, "validation_share": 0.2, "check": False}
     parts = read_parts(parse_job(table))
     for frames in (parts.training, parts.validation):
         assert {(frame.group, frame.energy_weight) for frame in frames} == {("odd", 9.0), ("even", 1.0)}
     assert {frame.energy_weight for frame in parts.test} == {1.0}
-    table["dataset"]["group_energy_weights"] = {"strange": 2.0}
-    with pytest.raises(InputError, match="expected groups of the frames, got 'strange'"):
-        read_parts(parse_job(table))
+    table["dataset"]["group_weights"] = {"even": 2.0}
+    assert {(frame.group, frame.weight, frame.energy_weight) for frame in read_parts(parse_job(table)).training} == {
+        ("odd", 1.0, 9.0), ("even", 2.0, 1.0)}
+    for key in ("group_weights", "group_energy_weights"):
+        wrong = {**table, "dataset": {**table["dataset"], key: {"strange": 2.0}}}
+        with pytest.raises(InputError, match=f"{key}: expected groups of the frames, got 'strange'"):
+            read_parts(parse_job(wrong))
 
 
 def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path, monkeypatch):
