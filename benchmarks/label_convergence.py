@@ -55,7 +55,7 @@ def labels(job: LabelJob, engine: Any, scale: float, structures: list[tuple[str,
              for group, atoms in structures]
     workers = Processes(len(os.sched_getaffinity(0)))
     try:
-        records = run_campaign(function, tasks, folder, workers, former_keys=function.former_keys(tasks))
+        records = run_campaign(function, tasks, folder, workers)
     finally:
         workers.close()
     records.require_all()
