@@ -19,7 +19,8 @@ then named.
 | R        | root mean square of what is not explained, relative to the label                            |
 | m        | small, so that energies and virials move only what forces leave open                        |
 
-What cannot be decided: sets with fewer force components than four per coefficient; energies if they do not vary beyond
+What cannot be decided: sets with fewer force components than four per coefficient, or forces that leave many of them
+open (perfect layers slid over each other); energies if they do not vary beyond
 the composition; the sign of virials if neither volume nor shape nor forces of the frames vary enough. This is
 said, not guessed.
 All labels in one other system of units (hartree, bohr, positions too) are consistent; distances are looked at for that
@@ -47,6 +48,8 @@ _KEPT_NUMBERS = 40_000_000
 #: relative misfit from which forces have nothing to do with positions (0.95 to 0.99 if each frame's forces are in
 #: random order, 0.74 of small cells in which all are moved on by one atom)
 _UNRELATED = 0.7
+#: share of the coefficients that forces determine, below which they say nothing of energies and virials
+_DETERMINED = 0.6
 #: nothing is said of frames with less than such a part of the usual number of neighbours (molecules among crystals)
 _SPARSE = 0.25
 
@@ -89,6 +92,10 @@ def examine_consistency(frames: Mapping[int, LabelledFrame]) -> Consistency:
     if left > KNOWN:
         result.add("warning", f"a model fitted to the forces leaves {left:.0%} of them: units and signs of energies "
                               "and virials are not examined")
+        return result
+    if force_fit.determined < _DETERMINED:
+        result.add("note", "forces of these frames are too much alike to say what energies and virials should be: their "
+                           "signs and units are not examined")
         return result
     good = np.array([number not in outliers and number not in unlike for number in labels.numbers])
     energies = ScaleFit("energy", labels.energies[:, None], good, labels, force_fit)

@@ -145,6 +145,17 @@ def test_a_frame_unlike_the_others_is_judged_only_by_units(good):
     assert "energies in hartree" in report.refused[0].reason
 
 
+def test_layers_slid_over_each_other_say_nothing_of_virials():
+    """Their bonds are all alike and hold each other in balance: forces are those between layers alone."""
+    cell = np.diag([2.9, 2.9, 16.0])
+    flat = np.array([[0.0, 0.0, 5.0], [1.45, 1.45, 5.0]])
+    slid = [labelled(cell, np.concatenate([flat, flat + [0.25 * k, 0.21 * k, 3.1]]), ("Si", "Si", "Ge", "Ge"))
+            for k in range(40)]
+    report = check_dataset(slid)
+    assert [finding for finding in report.findings if finding.severity != "note"] == []
+    assert any("too much alike" in finding.reason for finding in report.findings)
+
+
 def test_signs_of_a_third_of_the_virials(mixed):
     """Found where a virial is larger than what is usually left of it in its group."""
     flipped = set(range(0, len(mixed), 3))
