@@ -149,8 +149,8 @@ def test_layers_slid_over_each_other_say_nothing_of_virials():
     """Their bonds are all alike and hold each other in balance: forces are those between layers alone."""
     cell = np.diag([2.9, 2.9, 16.0])
     flat = np.array([[0.0, 0.0, 5.0], [1.45, 1.45, 5.0]])
-    slid = [labelled(cell, np.concatenate([flat, flat + [0.25 * k, 0.21 * k, 3.1]]), ("Si", "Si", "Ge", "Ge"))
-            for k in range(40)]
+    shifts = np.outer(np.arange(40), [0.25, 0.21, 0.0]) + np.array([0.0, 0.0, 3.1])
+    slid = [labelled(cell, np.concatenate([flat, flat + shift]), ("Si", "Si", "Ge", "Ge")) for shift in shifts]
     report = check_dataset(slid)
     assert [finding for finding in report.findings if finding.severity != "note"] == []
     assert any("too much alike" in finding.reason for finding in report.findings)
