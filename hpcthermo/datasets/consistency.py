@@ -94,8 +94,8 @@ def examine_consistency(frames: Mapping[int, LabelledFrame]) -> Consistency:
                               "and virials are not examined")
         return result
     if force_fit.determined < _DETERMINED:
-        result.add("note", "forces of these frames are too much alike to say what energies and virials should be: their "
-                           "signs and units are not examined")
+        result.add("note", "forces of these frames are too much alike to say what energies and virials should be: "
+                           "their signs and units are not examined")
         return result
     good = np.array([number not in outliers and number not in unlike for number in labels.numbers])
     energies = ScaleFit("energy", labels.energies[:, None], good, labels, force_fit)
