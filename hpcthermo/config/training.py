@@ -10,11 +10,18 @@ from hpcthermo.config.base import Boolean, Element, Section
 from hpcthermo.config.labelling import GroupName
 from hpcthermo.config.lattice_dynamics import SingleProcessExecution
 from hpcthermo.config.structure import FileName
+from hpcthermo.potentials.nep_file import (
+    LARGEST_BASIS,
+    LARGEST_CUTOFF,
+    LARGEST_DEGREE,
+    LARGEST_N_MAX,
+    LARGEST_NEURONS,
+)
 
 #: of NEP models: what nep.txt may state
-_Cutoff = Annotated[float, Field(ge=1.0, le=20.0, strict=True)]
-_NMax = Annotated[int, Field(ge=0, le=12, strict=True)]
-_Basis = Annotated[int, Field(ge=0, le=16, strict=True)]
+_Cutoff = Annotated[float, Field(ge=1.0, le=LARGEST_CUTOFF, strict=True)]
+_NMax = Annotated[int, Field(ge=0, le=LARGEST_N_MAX, strict=True)]
+_Basis = Annotated[int, Field(ge=0, le=LARGEST_BASIS, strict=True)]
 _Weight = Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
 _Block = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
@@ -73,11 +80,11 @@ class NepSection(Section):
     """Radial and angular functions, less one."""
     basis_size: tuple[_Basis, _Basis] = (6, 6)
     """Basis functions of each, less one."""
-    l_max: Annotated[int, Field(ge=0, le=8, strict=True)] = 4
+    l_max: Annotated[int, Field(ge=0, le=LARGEST_DEGREE, strict=True)] = 4
     """Largest degree of the three-body invariants."""
     extra_invariants: tuple[Literal["222", "1111", "112", "123", "233", "134"], ...] = ("222",)
     """Four- and five-body invariants by their degrees."""
-    neurons: Annotated[int, Field(ge=1, le=120, strict=True)] = 30
+    neurons: Annotated[int, Field(ge=1, le=LARGEST_NEURONS, strict=True)] = 30
     """Of the hidden layer."""
     repulsion_cutoff_A: Annotated[float, Field(ge=0.1, le=5.0, strict=True)] | None = None
     """Short-range repulsion (ZBL), switched off between half of this and this; at most angular_cutoff_A."""

@@ -20,9 +20,8 @@ then named.
 | m        | small, so that energies and virials move only what forces leave open                        |
 
 What cannot be decided: sets with fewer force components than four per coefficient, or forces that leave many of them
-open (perfect layers slid over each other); energies if they do not vary beyond
-the composition; the sign of virials if neither volume nor shape nor forces of the frames vary enough. This is
-said, not guessed.
+open (perfect layers slid over each other); energies if they do not vary beyond the composition; the sign of virials if
+neither volume nor shape nor forces of the frames vary enough. This is said, not guessed.
 All labels in one other system of units (hartree, bohr, positions too) are consistent; distances are looked at for that
 (`checks.py`).
 """

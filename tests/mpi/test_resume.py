@@ -89,7 +89,7 @@ def test_two_ranks_resume_to_the_same_bits(kind, tmp_path):
 def test_another_number_of_ranks_continues_the_same_physics(tmp_path):
     comm = world_communicator()
     folder = shared_folder(comm, tmp_path)
-    for kind in ("baths", "npt"):
+    for kind in ("baths", "npt", "nose_hoover"):
         # two ranks stop, rank 0 alone goes on; and the other way round
         stopped_at(comm, kind, CheckpointStore(folder / kind, comm, FolderLock(folder / kind, comm)), 20)
         finals = [undisturbed(comm, kind)]
