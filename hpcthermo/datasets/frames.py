@@ -50,7 +50,7 @@ class LabelledFrame:
     Raises
     ------
     InputError
-        For wrong shapes, numbers that are not finite, and weights below 0.
+        For no atoms, unknown symbols, wrong shapes, numbers that are not finite, and weights below 0.
     """
 
     cell: np.ndarray
@@ -66,6 +66,7 @@ class LabelledFrame:
     energy_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        self._require_elements()
         shapes = {"cell": (3, 3), "positions": (len(self.symbols), 3), "forces": (len(self.symbols), 3),
                   "virial": (3, 3)}
         for name, shape in shapes.items():
@@ -86,6 +87,15 @@ class LabelledFrame:
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise InputError(f"{name}: expected a finite number of 0 or more, got {getattr(self, name):g}; correct "
                                  "the frame")
+
+    def _require_elements(self) -> None:
+        from ase.data import atomic_numbers
+
+        if not self.symbols:
+            raise InputError("species: expected at least one atom, got none; correct or remove the frame")
+        unknown = sorted(symbol for symbol in set(self.symbols) if not atomic_numbers.get(symbol))
+        if unknown:
+            raise InputError(f"species: expected chemical symbols, got {', '.join(unknown)[:60]}; correct the frame")
 
     @property
     def n_atoms(self) -> int:

@@ -153,6 +153,14 @@ def test_deepmd_mixed_types_and_damage(tmp_path):
     np.save(system / "set.000" / "real_atom_types.npy", np.array([[2, 0, 3]]))
     with pytest.raises(InputError, match="frame 0: types: expected 0"):
         read_dataset(system)
+    np.save(system / "set.000" / "real_atom_types.npy", np.full((1, 3), -1))
+    with pytest.raises(InputError, match="frame 0: species: expected at least one atom, got none"):
+        read_dataset(system)
+    np.save(system / "set.000" / "real_atom_types.npy", np.array([[2, 0, 1]]))
+    (system / "type_map.raw").write_text("B\nFoo\nC\n")
+    with pytest.raises(InputError, match="frame 0: species: expected chemical symbols, got Foo"):
+        read_dataset(system)
+    (system / "type_map.raw").write_text("B\nN\nC\n")
     np.save(system / "set.000" / "force.npy", np.zeros((2, 9)))
     with pytest.raises(InputError, match=r"force.npy: expected shape \(1, 9\)"):
         read_dataset(system)
