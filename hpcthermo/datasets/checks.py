@@ -8,7 +8,7 @@
 | labels       | neither energy nor forces                                        | some frames lack some             |
 | sum of F     | above 0.3 sqrt(sum F^2), its size if it were not conserved       | above 0.05 of that                |
 | all F zero   | where the symmetry of the sites allows others                    | where it does not                 |
-| virial       | not symmetric                                                    |                                   |
+| virial       | not symmetric                                                    | without a cell                    |
 | duplicates   | same atoms with other labels                                     | same atoms and labels             |
 | consistency  | order, sign, unit (`consistency.py`)                             | energies, virials a little off    |
 """
@@ -127,6 +127,8 @@ def _frame_findings(frame: LabelledFrame, species: Collection[str] | None) -> li
         asymmetry, size = np.abs(frame.virial - frame.virial.T).max(), np.abs(frame.virial).max()
         if asymmetry > _ASYMMETRY * max(size, 1.0):
             found.append(("refused", f"virial is not symmetric: off-diagonal elements differ by {asymmetry:.3g} eV"))
+        if frame.stress is None:
+            found.append(("warning", "has a virial, but no cell; ASE's stress cannot hold it"))
     return found
 
 

@@ -18,6 +18,9 @@ import numpy as np
 
 from hpcthermo.errors import InputError
 
+#: cells below have no stress, A^3
+_LEAST_VOLUME = 1e-6
+
 
 @dataclass(frozen=True)
 class LabelledFrame:
@@ -109,8 +112,8 @@ class LabelledFrame:
 
     @property
     def stress(self) -> np.ndarray | None:
-        """(3, 3), eV/A^3, positive under tension."""
-        return None if self.virial is None else -self.virial / self.volume
+        """(3, 3), eV/A^3, positive under tension; None without a virial or without a cell."""
+        return None if self.virial is None or self.volume < _LEAST_VOLUME else -self.virial / self.volume
 
 
 @dataclass(frozen=True)

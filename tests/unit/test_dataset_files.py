@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -133,8 +134,7 @@ def test_a_provenance_cannot_pose_as_a_label():
 def test_deepmd_keeps_every_bit(tmp_path, periodic):
     frames = random_frames(5, periodic)
     if not any(periodic):
-        frames = [LabelledFrame(np.zeros((3, 3)), f.periodic, f.symbols, f.positions, f.energy, f.forces,
-                                group=f.group) for f in frames]
+        frames = [replace(frame, cell=np.zeros((3, 3))) for frame in frames]
     write_dataset(frames, tmp_path / "systems")
     assert sorted(path.name for path in (tmp_path / "systems").iterdir()) == \
         ["bilayer_twisted-B1C1N1", "strained-B1C1N1"]
@@ -143,6 +143,10 @@ def test_deepmd_keeps_every_bit(tmp_path, periodic):
     assert {frame.group for frame in again} == {"bilayer_twisted-B1C1N1", "strained-B1C1N1"}
     with pytest.raises(InputError, match="exists"):
         write_dataset(frames, tmp_path / "systems")
+    # a virial without a cell has no stress, and is not lost for it
+    write_dataset(again, tmp_path / "set.xyz")
+    assert all(same(a, b) for a, b in zip(again, read_dataset(tmp_path / "set.xyz"), strict=True))
+    assert ("stress=" in (tmp_path / "set.xyz").read_text()) == any(periodic)
 
 
 def test_deepmd_mixed_types_and_damage(tmp_path):
