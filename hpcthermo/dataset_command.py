@@ -59,11 +59,11 @@ def dataset_command(sources: Sequence[Path], *, species: Sequence[str] | None = 
             frames.append(frame)
             names.append(f"frame {number}" if len(sources) == 1 else f"{source} frame {number}")
     report = check_dataset(frames, species)
-    usable = [frame for frame in frames if isinstance(frame, LabelledFrame)]
+    bad = {finding.frame for finding in report.refused}
+    usable = [frame for number, frame in enumerate(frames) if number not in bad and isinstance(frame, LabelledFrame)]
     if usable:
         yield from statistics_lines(dataset_statistics(usable))
     yield from _finding_lines(report, names)
-    bad = {finding.frame for finding in report.refused}
     if bad and (not drop or None in bad):
         first = report.refused[0]
         raise InputError(f"data set refused, {len(report.refused)} reasons: {_name(first, names)}: {first.reason}"

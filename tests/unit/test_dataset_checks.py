@@ -351,6 +351,25 @@ def test_command(tmp_path, good, capsys):
     assert (tmp_path / "report" / "dataset.png").stat().st_size > 10_000
 
 
+def test_command_with_cells_that_cannot_be_described(tmp_path, good, capsys):
+    write_dataset(good[:4], tmp_path / "set.xyz")
+    with (tmp_path / "set.xyz").open("a") as file:
+        file.write('1\nLattice="9 0 0 9 0 0 0 0 9" Properties=species:S:1:pos:R:3 energy=-1\nSi 0 0 0\n')
+    code, said = _left(["dataset", str(tmp_path / "set.xyz")], capsys)
+    assert code == 2
+    assert "frame 4: structure: cell vectors are (nearly) coplanar" in said.err
+    assert "frames 4, atoms 32" in said.out
+    code, said = _left(["dataset", str(tmp_path / "set.xyz"), "--drop", "--out", str(tmp_path / "kept.xyz")], capsys)
+    assert code == 0
+    assert len(read_dataset(tmp_path / "kept.xyz")) == 4
+
+
+def _left(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code, capsys.readouterr()
+
+
 def test_splits():
     groups = ["a"] * 50 + ["b"] * 30 + ["c"] * 3 + ["d"]
     split = random_split(groups, 0.1, 0.2, seed=4)
