@@ -20,7 +20,6 @@ _Moment = Annotated[float, Field(ge=-20.0, le=20.0, strict=True)]
 _Polarisation = Annotated[float, Field(ge=-1.0, le=1.0, strict=True)]
 #: distance of neighbouring wave vectors, 1/A with 2 pi
 KSpacing = Annotated[float, Field(ge=0.01, le=10.0, strict=True)]
-GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$")]
 _Steps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 _Keyword = Annotated[str, Field(pattern=r"^[A-Za-z][\w().%]{0,63}$")]
 _Value = bool | int | float | Annotated[str, Field(max_length=1024)]
@@ -37,6 +36,16 @@ def _is_command(text: str) -> str:
 
 
 _Command = Annotated[Text, AfterValidator(_is_command)]
+
+
+def _is_one_line(text: str) -> str:
+    """A name that files keep as it is."""
+    if text != " ".join(text.split()) or not text.isprintable():
+        raise ValueError("expected words with single spaces between them; correct it")
+    return text
+
+
+GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$"), AfterValidator(_is_one_line)]
 
 
 class RampSection(Section):

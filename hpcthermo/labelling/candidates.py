@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
 
 from hpcthermo.building import build_frames
 from hpcthermo.config.potential import specs_of
+from hpcthermo.datasets.files import read_dataset
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
@@ -114,11 +114,13 @@ def read_candidates(path: Path) -> tuple[list[tuple[str, Atoms]], str]:
         If the file is damaged.
     """
     try:
-        frames = read(path, index=":", format="extxyz")
-        assert isinstance(frames, list)
-        found = [(str(atoms.info["group_name"]), atoms) for atoms in frames]
-        return found, str(frames[0].info["recipes_sha256"])
-    except Exception as error:  # ASE raises what it likes about a damaged file
+        # not ASE's reader, which takes names like 1.10 and T for numbers and flags
+        frames = read_dataset(path, "xyz")
+        found = [(frame.provenance["group_name"],
+                  Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=frame.periodic))
+                 for frame in frames]
+        return found, frames[0].provenance["recipes_sha256"]
+    except (InputError, KeyError) as error:
         raise InputError(f"{path}: expected structures written by `hpcthermo label`, got something else "
                          f"({type(error).__name__}: {error}); remove it to build them anew") from None
 

@@ -351,6 +351,19 @@ def test_a_job_gives_a_data_set_with_what_the_engine_says(labelled):
     assert cost["tungsten"]["core_seconds_per_frame"] == ""
 
 
+NAMES = ("1.10", "T", "it's C:\\new {a}")
+
+
+def test_names_of_groups_are_kept_whatever_they_look_like(tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
+    start = JOB.index("[[recipe]]")
+    recipes = "".join(f'[[recipe]]\ngroup = {json.dumps(name)}\nstructure = {{ builder = "crystal", crystal = "{crystal}" }}\n'
+                      for name, crystal in zip(NAMES, ("Cu", "Al", "Ni"), strict=True))
+    result = run(tmp_path, JOB[:start] + recipes + JOB[JOB.index("[engine]"):])
+    assert result.exit_code == 0, result.output
+    assert [frame.group for frame in read_extended_xyz(tmp_path / "out" / "dataset.xyz")] == list(NAMES)
+
+
 def test_a_job_without_any_label_says_why(tmp_path):
     start, end = JOB.index("[[recipe]]"), JOB.index('[[recipe]]\ngroup = "tungsten"')
     assert run(tmp_path, JOB[:start] + JOB[end:]).exit_code != 0
@@ -377,6 +390,7 @@ def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, ca
 
 @pytest.mark.parametrize(("old", "new", "message"), [
     ('group = "tungsten"', 'group = "copper"', "given twice"),
+    ('group = "tungsten"', 'group = "two  spaces"', "recipe[2].group: expected words with single spaces"),
     ('calculator = "ase.calculators.emt:EMT"', 'calculator = "ase.calculators.emt:Nothing"', "expected module:Class"),
     ('crystal = "W"', 'file = "absent.xyz"', "recipe[2].structure.file"),
     ('keep = 3', 'keep = 0', "recipe[0].keep"),
