@@ -5,6 +5,7 @@ Files count by the SHA-256 of their content, not by their path: a folder may be 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,17 @@ def task_inputs(job: TaskJob, hashes: Mapping[str, str]) -> dict[str, Any]:
             if name not in (*_WITHOUT_PHYSICS, "campaign")}
     kept = {name: _without_names(value, hashes) for name, value in kept.items()}
     return {**kept, "execution": {"device": job.device}}
+
+
+def table_sha256(table: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
+    """SHA-256 of tables of a job, in which files count by their content.
+
+    Parameters
+    ----------
+    hashes : name -> SHA-256
+        From `file_hashes`.
+    """
+    return hashlib.sha256(json.dumps(_without_names(table, hashes), sort_keys=True).encode()).hexdigest()
 
 
 def _without_names(value: Any, hashes: Mapping[str, str]) -> Any:

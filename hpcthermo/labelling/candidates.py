@@ -7,7 +7,6 @@ and so the content hashes of tasks, are the same on every machine that reads it.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hpcthermo.config.potential import specs_of
 from hpcthermo.datasets.files import read_dataset
 from hpcthermo.domain.snapshot import Snapshot
 from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.identity import file_hashes, table_sha256
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.selection import FarthestFrames
 from hpcthermo.labelling.snapshots import thermal_snapshots
@@ -63,9 +63,13 @@ class Candidate:
 
 
 def recipes_hash(job: LabelJob) -> str:
-    """SHA-256 of what decides which structures there are."""
-    table = job.model_dump(mode="json", include={"recipe", "selection", "seed"})
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of what decides which structures there are.
+
+    Files count by their content, and keys that have their default values do not count: so a folder may be moved, and
+    structures outlast keys that are added to recipes later.
+    """
+    table = job.model_dump(mode="json", include={"recipe", "selection", "seed"}, exclude_defaults=True)
+    return table_sha256(table, file_hashes(job))
 
 
 def build_candidates(job: LabelJob, note: Callable[[int], None] | None = None) -> list[Candidate]:

@@ -124,7 +124,7 @@ def _structures(run: LabelRun) -> Structures:
     Raises
     ------
     InputError
-        If the recipes have changed since.
+        If the recipes or their files have changed since.
     """
     job = run.job
     path = run.folder / STRUCTURES_FILE
@@ -137,9 +137,9 @@ def _structures(run: LabelRun) -> Structures:
                           sum(candidate.snapshot.n_atoms for candidate in candidates))
     found, written = read_candidates(path)
     if written != wanted:
-        raise InputError(f"{path}: was made of other recipes, selection or seed than the job has now; move it away "
-                         "to build the structures anew (labels of those that stay the same are kept), or take the job "
-                         "back")
+        raise InputError(f"{path}: was made of other recipes, selection, seed or files than the job has now; move it "
+                         "away to build the structures anew (labels of those that stay the same are kept), or take the "
+                         "job back")
     return Structures([group for group, _ in found], [atoms for _, atoms in found])
 
 

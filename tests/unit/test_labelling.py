@@ -388,6 +388,35 @@ def test_nothing_is_labelled_twice_and_nothing_is_removed(labelled, tmp_path, ca
     assert (folder / "out" / "dataset.xyz").read_bytes() == before
 
 
+def test_structures_belong_to_the_content_of_files_and_not_to_places(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
+    text = """
+kind = "label"
+[[recipe]]
+group = "copper"
+structure.file = "cu.xyz"
+[engine]
+name = "ase"
+calculator = "ase.calculators.emt:EMT"
+[campaign]
+workers = 1
+"""
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    first.mkdir()
+    bulk("Cu", cubic=True).write(first / "cu.xyz")
+    assert run(first, text).exit_code == 0
+    shutil.copytree(first, moved)
+    shutil.rmtree(first)
+    with_defaults = text.replace('group = "copper"', 'group = "copper"\nalways = false')
+    for same in (text, with_defaults):
+        assert run(moved, same, "--resume").exit_code == 0
+        assert json.loads((moved / "out" / "summary.json").read_text())["run"]["computed_now"] == 0
+    bulk("Cu", a=3.7, cubic=True).write(moved / "cu.xyz")
+    result = run(moved, text, "--resume")
+    assert result.exit_code == 2
+    assert "was made of other recipes, selection, seed or files" in result.output + capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("old", "new", "message"), [
     ('group = "tungsten"', 'group = "copper"', "given twice"),
     ('group = "tungsten"', 'group = "two  spaces"', "recipe[2].group: expected words with single spaces"),
