@@ -75,10 +75,18 @@ class _Calculator:
         except (InputError, PhysicsError, ResourceError):
             raise
         except Exception as error:  # a calculator raises what it likes
+            self.refuse_unconverged(folder)
             raise PhysicsError(f"{self.table.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                                ) from None
+        self.require_converged(folder)
         facts = {} if self._dispersion == "none" else {"dispersion_energy": self.dispersion_energy(atoms, folder)}
         return Labels(energy, forces, stress, self.version(folder), facts)
+
+    def refuse_unconverged(self, folder: Path) -> None:
+        """Raise `PhysicsError` if what is in the folder shows an SCF that did not converge."""
+
+    def require_converged(self, folder: Path) -> None:
+        """Raise `PhysicsError` unless the SCF is known to have converged; most calculators raise by themselves."""
 
     @property
     def _dispersion(self) -> str:
@@ -240,7 +248,16 @@ def cp2k_input(table: Cp2kEngine, mesh: tuple[int, int, int], n_atoms: int) -> s
 
 
 class Cp2k(_Calculator):
-    """CP2K through its shell; an SCF that does not converge ends it, and is rejected."""
+    """CP2K through its shell.
+
+    An SCF that does not converge ends new versions; those before 2024 only warn in their output, and go on.
+    """
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes labels."""
+        # labels of the time when warnings were not read have other names, and are computed again
+        return {**super().settings, "converged_only": True}
 
     def require(self) -> None:
         """See `LabellingEngine.require`."""
@@ -265,6 +282,18 @@ class Cp2k(_Calculator):
         found = re.search(r"CP2K\| version string:\s+(CP2K version )?(\S+)", _output_of_cp2k(folder))
         return "CP2K" if found is None else f"CP2K {found[2]}"
 
+    def refuse_unconverged(self, folder: Path) -> None:
+        """See `_Calculator.refuse_unconverged`."""
+        if "SCF run NOT converged" in _output_of_cp2k(folder):
+            raise PhysicsError(f"SCF did not converge in {self.table.scf_steps} steps (engine.scf_steps, "
+                               "engine.scf_tolerance)")
+
+    def require_converged(self, folder: Path) -> None:
+        """See `_Calculator.require_converged`."""
+        self.refuse_unconverged(folder)
+        if "SCF run converged" not in _output_of_cp2k(folder):
+            raise PhysicsError("output of CP2K does not say that the SCF converged; choose another version")
+
     def dispersion_energy(self, atoms: Atoms, folder: Path) -> float:
         """See `_Calculator.dispersion_energy`."""
         from ase.units import Hartree
@@ -277,7 +306,9 @@ class Cp2k(_Calculator):
 
 
 def _output_of_cp2k(folder: Path) -> str:
-    return (folder / f"{_CP2K_LABEL}.out").read_text(errors="replace")
+    """Empty if there is none, as when it could not be started."""
+    path = folder / f"{_CP2K_LABEL}.out"
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 class AnyCalculator(_Calculator):

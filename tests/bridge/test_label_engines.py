@@ -110,6 +110,21 @@ def test_a_dispersion_correction_that_cp2k_does_not_show_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("steps", "reason"), [(1, "SCF did not converge in 1 steps"), (30, "")])
+def test_cp2k_that_does_not_converge_is_rejected(steps, reason):
+    """Forces of the symmetric molecule add up to nothing, converged or not."""
+    if shutil.which("cp2k_shell") is None:
+        pytest.skip("cp2k_shell is absent: apt-get install cp2k cp2k-data")
+    engine = Cp2kEngine(name="cp2k", cutoff_Ry=100.0, k_points={"k_spacing_per_A": 3.0}, scf_steps=steps,
+                        scf_tolerance=1e-5)
+    hydrogen = Atoms("H2", positions=[[1.4, 1.75, 1.75], [2.1, 1.75, 1.75]], cell=[3.5, 3.5, 3.5], pbc=True)
+    function = LabelStructures(engine)
+    record = run_campaign(function, [function.task(hydrogen, (1, 1, 1))])[0]
+    assert reason in record.failure
+    assert bool(record.failure) == bool(reason), record.failure
+
+
+@pytest.mark.slow
 def test_gpaw():
     pytest.importorskip("gpaw", reason="gpaw is not installed")
     engine = GpawEngine(name="gpaw", cutoff_eV=500.0, k_points={"k_spacing_per_A": 1.0}, smearing_width_eV=0.1)

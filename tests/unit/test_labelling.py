@@ -22,7 +22,7 @@ from hpcthermo.calculator import snapshot_of
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
-from hpcthermo.config.labelling import EspressoEngine, VaspEngine
+from hpcthermo.config.labelling import Cp2kEngine, EspressoEngine, VaspEngine
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling import task
@@ -244,6 +244,26 @@ def test_a_program_that_is_not_there_is_one_line(tmp_path):
         labels_of(espresso(tmp_path, command="no_such_pw"), carbon())
     with pytest.raises(PhysicsError, match="ended with code 3"):
         run_program(f"{sys.executable} -c 'raise SystemExit(3)'", tmp_path, "out", 60.0)
+
+
+# ---- CP2K ----------------------------------------------------------------------------------------
+
+
+def cp2k(kind: str = "converged", **keys) -> Cp2kEngine:
+    program = Path(__file__).parent / "fake_cp2k.py"
+    return Cp2kEngine(**{"name": "cp2k", "command": f"{sys.executable} {program} {kind}", "cutoff_Ry": 100.0,
+                         "k_points": {"k_spacing_per_A": 1.0}, **keys})
+
+
+@pytest.mark.filterwarnings("ignore:CP2K-shell not ready")
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("converged", ""), ("warning", "SCF did not converge in 7 steps"), ("ends", "SCF did not converge in 7 steps"),
+    ("silent", "does not say that the SCF converged"),
+])
+def test_labels_of_cp2k_are_those_of_a_converged_scf(kind, reason):
+    record = labels_of(cp2k(kind, scf_steps=7), carbon())[0]
+    assert reason in record.failure
+    assert bool(record.failure) == bool(reason)
 
 
 # ---- VASP ----------------------------------------------------------------------------------------
