@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,18 @@ def _is_one_line(text: str) -> str:
     if text != " ".join(text.split()) or not text.isprintable():
         raise ValueError("expected words with single spaces between them; correct it")
     return text
+
+
+def _as_incar_has_them(tags: dict[str, Any]) -> dict[str, Any]:
+    """Tags in upper case, each once and nothing but itself: VASP does not tell n from N, and takes what is first."""
+    found: dict[str, Any] = {}
+    for tag, value in tags.items():
+        if tag.upper() in found:
+            raise ValueError(f"tag {tag.upper()} is given twice; remove one")
+        if isinstance(value, str) and re.search(r"[;\n\r]", value):
+            raise ValueError(f"{tag}: expected the value of one tag, got {value!r}; give each tag a key of its own")
+        found[tag.upper()] = value
+    return found
 
 
 GroupName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\"\n=]+$"), AfterValidator(_is_one_line)]
@@ -175,14 +188,14 @@ class VaspEngine(_Engine):
     """Folder with a folder for each name below, which holds its POTCAR."""
     potcars: Annotated[dict[Element, FileName], Field(min_length=1)]
     """Name of each element's POTCAR ("C", "N_h")."""
-    incar: Annotated[dict[_Keyword, _Value], Field(min_length=1)]
+    incar: Annotated[dict[_Keyword, _Value], Field(min_length=1), AfterValidator(_as_incar_has_them)]
     """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
     k_points: KPoints
     """Wave vectors of the electrons."""
 
     @model_validator(mode="after")
     def _dispersion_is_a_number(self) -> VaspEngine:
-        if not isinstance(self.incar.get("IVDW", 0), int):
+        if type(self.incar.get("IVDW", 0)) is not int:
             raise ValueError(f"incar.IVDW: expected a whole number, got {self.incar['IVDW']!r}; correct it")
         return self
 

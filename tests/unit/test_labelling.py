@@ -293,6 +293,24 @@ def test_input_of_vasp_is_written_as_given(tmp_path):
         engine.write_input(carbon(), (1, 1, 1), folder)
 
 
+def vasp(folder: Path, incar: dict, **keys) -> VaspEngine:
+    for name in ("B", "N_h"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "POTCAR").write_text(f"POTCAR of {name}\n")
+    return VaspEngine(**{"name": "vasp", "potcar_folder": str(folder), "potcars": {"B": "B", "N": "N_h"}, "incar": incar,
+                         "k_points": {"k_spacing_per_A": 0.15}, "scratch_folder": str(folder), **keys})
+
+
+def test_tags_of_vasp_are_the_same_in_any_case(tmp_path):
+    engine = vasp(tmp_path, {"ivdw": 12, "Encut": 500})
+    assert engine.incar == {"IVDW": 12, "ENCUT": 500}
+    for incar, told in (({"ivdw": "12"}, "incar.IVDW: expected a whole number"), ({"IVDW": True}, "whole number"),
+                        ({"ENCUT": 500, "encut": 600}, "tag ENCUT is given twice"),
+                        ({"PREC": "Accurate; NSW = 5"}, "expected the value of one tag")):
+        with pytest.raises(ValueError, match=told):
+            vasp(tmp_path, incar)
+
+
 # ---- whole jobs ----------------------------------------------------------------------------------
 
 JOB = """
