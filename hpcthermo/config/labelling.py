@@ -46,6 +46,57 @@ def _is_one_line(text: str) -> str:
     return text
 
 
+#: keywords of pw.x that are not free -> what says them
+_OWN_KEYWORDS = {
+    **dict.fromkeys(("calculation", "restart_mode", "tprnfor", "tstress"),
+                    "a label is a single point with forces and stress"),
+    "pseudo_dir": "pseudopotential_folder says it", "outdir": "scratch_folder says it",
+    "ecutwfc": "cutoff_Ry says it", "ecutrho": "density_cutoff_Ry says it",
+    **dict.fromkeys(("occupations", "smearing"), "smearing says it"), "degauss": "smearing_width_eV says it",
+    **dict.fromkeys(("vdw_corr", "london", "xdm", "ts_vdw", "dftd3_version", "dftd3_threebody"), "dispersion says it"),
+    **dict.fromkeys(("nspin", "starting_magnetization"), "starting_magnetization says it"),
+    **dict.fromkeys(("nat", "ntyp", "ibrav", "celldm", "a", "b", "c", "cosab", "cosac", "cosbc"),
+                    "the structure says it"),
+    "conv_thr": "scf_tolerance_eV says it", "electron_maxstep": "scf_steps says it",
+    "scf_must_converge": "labels are of converged calculations",
+}
+
+
+def _free_keywords(namelists: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Keywords in lower case, without those that the program sets itself."""
+    found: dict[Any, dict[str, Any]] = {}
+    for namelist, keywords in namelists.items():
+        found[namelist] = {}
+        for keyword, value in keywords.items():
+            name = keyword.lower()
+            reason = _OWN_KEYWORDS.get(name.partition("(")[0])
+            if reason is not None:
+                raise ValueError(f"{namelist}.{keyword}: cannot be given here, {reason}; remove it")
+            if name in found[namelist]:
+                raise ValueError(f"{namelist}.{name} is given twice; remove one")
+            found[namelist][name] = value
+    return found
+
+
+#: tags of INCAR that make a single point with stress -> values that are left to the user
+_SINGLE_POINT_TAGS = {"NSW": ("0",), "IBRION": ("-1",), "ISIF": tuple("2345678")}
+#: tags of INCAR that are refused -> why
+_REFUSED_TAGS = {"IMAGES": "a label is a single point", "PSTRESS": "it would be added to the stress",
+                 "ML_LMLFF": "forces would not be those of the electrons"}
+
+
+def _of_a_single_point(tags: dict[str, Any]) -> dict[str, Any]:
+    """Refuse tags with which labels would belong to other positions, or not to the electrons."""
+    for tag, value in tags.items():
+        if tag in _REFUSED_TAGS:
+            raise ValueError(f"{tag}: cannot be given here, {_REFUSED_TAGS[tag]}; remove it")
+        allowed = _SINGLE_POINT_TAGS.get(tag)
+        if allowed is not None and str(value).strip() not in allowed:
+            raise ValueError(f"{tag}: expected {' or '.join(allowed)}, for a label is a single point, got {value!r}; "
+                             "remove it")
+    return tags
+
+
 def _as_incar_has_them(tags: dict[str, Any]) -> dict[str, Any]:
     """Tags in upper case, each once and nothing but itself: VASP does not tell n from N, and takes what is first."""
     found: dict[str, Any] = {}
@@ -164,8 +215,9 @@ class EspressoEngine(_Engine):
     """Estimated error of the energy of the cell at which the density has converged."""
     scf_steps: _Steps = 100
     """More make a calculation unconverged, which is rejected."""
-    keywords: dict[Literal["control", "system", "electrons"], dict[_Keyword, _Value]] = Field(default={})
-    """Further keywords of the input, by namelist."""
+    keywords: Annotated[dict[Literal["control", "system", "electrons"], dict[_Keyword, _Value]],
+                        AfterValidator(_free_keywords)] = Field(default={})
+    """Further keywords of the input, by namelist; none that the keys of this table, or a single point, say."""
 
     @model_validator(mode="after")
     def _width_with_smearing(self) -> EspressoEngine:
@@ -188,7 +240,8 @@ class VaspEngine(_Engine):
     """Folder with a folder for each name below, which holds its POTCAR."""
     potcars: Annotated[dict[Element, FileName], Field(min_length=1)]
     """Name of each element's POTCAR ("C", "N_h")."""
-    incar: Annotated[dict[_Keyword, _Value], Field(min_length=1), AfterValidator(_as_incar_has_them)]
+    incar: Annotated[dict[_Keyword, _Value], Field(min_length=1), AfterValidator(_as_incar_has_them),
+                     AfterValidator(_of_a_single_point)]
     """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
     k_points: KPoints
     """Wave vectors of the electrons."""

@@ -19,7 +19,7 @@ from ase.units import Rydberg
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels, require_elements
+from hpcthermo.labelling.labels import Labels, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -170,11 +170,9 @@ class Espresso:
             results = found.calc.results
             forces, stress = results["forces"], found.get_stress(voigt=False)
             energy = float(results.get("free_energy", results["energy"]))
-            same = len(found) == len(atoms) and list(found.symbols) == list(atoms.symbols)
         except Exception as error:  # a reader of another code raises what it likes about a damaged file
             raise PhysicsError(f"output of pw.x cannot be read ({type(error).__name__}: {error})") from None
-        if not same:
-            raise PhysicsError("output of pw.x is of other atoms than the input")
+        require_same_structure(found, atoms, "pw.x")
         version = re.search(r"Program PWSCF v\.(\S+)", text)
         return Labels(energy, forces, stress, f"pw.x {version.group(1) if version else 'of unknown version'}", facts)
 

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
-from hpcthermo.errors import InputError
+from hpcthermo.errors import InputError, PhysicsError
+
+#: digits of outputs, A
+_PRINTED_A = 1e-3
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,33 @@ def require_elements(engine: LabellingEngine, atoms: Atoms) -> None:
         reason = engine.lacking(element)
         if reason:
             raise InputError(reason)
+
+
+def require_same_structure(found: Atoms, asked: Atoms, program: str) -> None:
+    """Refuse an output whose labels belong to other atoms, as after a relaxation.
+
+    Parameters
+    ----------
+    found, asked : ase.Atoms
+        Of the output and of the input, in the same order; positions may differ by lattice vectors.
+    program : str
+        Named in the message.
+
+    Raises
+    ------
+    PhysicsError
+        If they are not the same.
+    """
+    if list(found.symbols) != list(asked.symbols):
+        raise PhysicsError(f"output of {program} is of other atoms than the input")
+    moved = (found.positions - asked.positions) @ np.linalg.inv(asked.cell.array)
+    moved -= np.rint(moved)
+    for what, difference in (("another cell", found.cell.array - asked.cell.array),
+                             ("other positions", moved @ asked.cell.array)):
+        largest = float(np.abs(difference).max())
+        if not largest < _PRINTED_A:
+            raise PhysicsError(f"output of {program} is of {what} than the input, by up to {largest:.2g} A; its input "
+                               "has to be that of a single point")
 
 
 def lacking(engine: LabellingEngine, species: Sequence[Collection[str]]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from ase import Atoms
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels, require_elements
+from hpcthermo.labelling.labels import Labels, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Vasp:
         self.write_input(atoms[order], mesh, folder)
         seconds = run_program(self.table.command, folder, _OUTPUT, 3600.0 * self.table.time_limit_h,
                               cores=self.table.cores)
-        return self.read(folder, order, seconds)
+        return self.read(folder, atoms, order, seconds)
 
     def write_input(self, atoms: Atoms, mesh: tuple[int, int, int], folder: Path) -> None:
         """INCAR, KPOINTS, POSCAR and POTCAR of atoms that are sorted by element.
@@ -101,11 +101,13 @@ class Vasp:
         (folder / "KPOINTS").write_text("Gamma-centred\n0\nGamma\n" + " ".join(map(str, mesh)) + "\n0 0 0\n")
         write_vasp(folder / "POSCAR", atoms, direct=True, vasp5=True)
 
-    def read(self, folder: Path, order: np.ndarray, seconds: float) -> Labels:
+    def read(self, folder: Path, atoms: Atoms, order: np.ndarray, seconds: float) -> Labels:
         """Labels of a calculation that has ended.
 
         Parameters
         ----------
+        atoms : ase.Atoms
+            That it is asked about.
         order : (N,) int
             Row of the structure that each row of POSCAR was.
         seconds : float
@@ -114,7 +116,8 @@ class Vasp:
         Raises
         ------
         PhysicsError
-            If it did not converge, its output is damaged, or a dispersion correction is not in it.
+            If it did not converge, its output is damaged or of another structure, or a dispersion correction is not
+            in it.
         """
         from ase.io import read
 
@@ -133,6 +136,7 @@ class Vasp:
         if self.table.incar.get("IVDW", 0) and not re.search(_DISPERSION_WORDS, outcar):
             raise PhysicsError(f"INCAR asks for IVDW = {self.table.incar['IVDW']}, but OUTCAR shows no dispersion "
                                "correction")
+        require_same_structure(found, atoms[order], "VASP")
         version = re.search(r"vasp\.(\S+)", outcar)
         steps = len(re.findall(r"Iteration\s+1\(", outcar))
         restored = np.empty_like(forces)

@@ -75,8 +75,12 @@ def read_input() -> tuple[list[list[float]], list[tuple[str, list[float]]]]:
 def main(kind: str) -> int:
     cell, atoms = read_input()
     unit = sum(x * x for x in cell[0]) ** 0.5
+    if kind == "strained":
+        cell[2][2] += 0.1
     axes = "\n".join("               a({}) = (  {:10.6f}  {:10.6f}  {:10.6f} )".format(k + 1, *(x / unit for x in row))
                      for k, row in enumerate(cell))
+    if kind == "relaxed":
+        atoms[-1] = (atoms[-1][0], [atoms[-1][1][0] + 0.01, *atoms[-1][1][1:]])
     sites = "\n".join("        {:2d}           {:2s}  tau({:4d}) = ( {:11.7f} {:11.7f} {:11.7f}  )".format(
         k + 1, symbol, k + 1, *(x / unit for x in position)) for k, (symbol, position) in enumerate(atoms))
     print(HEAD.format(alat=unit / BOHR, n=len(atoms), axes=axes, sites=sites))

@@ -141,7 +141,8 @@ def test_espresso_labels_have_the_units_and_signs_of_the_program(tmp_path):
     ("unconverged", "SCF did not converge in 100 steps, estimated error 0.014 eV"),
     ("crash", "ended with code 1: Error in routine cdiaghg (1): eigenvectors failed to converge"),
     ("cut", "output of pw.x"), ("garbled", "output of pw.x"), ("no_dispersion", "d3bj was not applied"),
-    ("net_force", "forces: their mean is"),
+    ("net_force", "forces: their mean is"), ("relaxed", "is of other positions than the input, by up to 0.01 A"),
+    ("strained", "is of another cell than the input, by up to 0.1 A"),
 ])
 def test_a_calculation_that_is_not_sound_is_rejected_with_the_reason(tmp_path, kind, reason):
     record = labels_of(espresso(tmp_path, kind), carbon())[0]
@@ -222,6 +223,18 @@ def test_input_of_espresso_says_all_settings(tmp_path):
                    "ecutwfc=30.0", "ecutrho=240.0", "smearing='mv'", "tprnfor=.true.", "tstress=.true.", "231000",
                    "starting_magnetization"):
         assert wanted in text, wanted
+
+
+@pytest.mark.parametrize(("namelist", "keyword", "value", "told"), [
+    ("control", "calculation", "vc-relax", "a label is a single point"), ("control", "Calculation", "md", "single point"),
+    ("control", "tstress", False, "a label is a single point"), ("system", "dftd3_threebody", True, "dispersion says it"),
+    ("system", "starting_magnetization(1)", 0.5, "starting_magnetization says it"),
+    ("electrons", "electron_maxstep", 5, "scf_steps says it"),
+])
+def test_keywords_that_the_program_sets_are_refused(tmp_path, namelist, keyword, value, told):
+    with pytest.raises(ValueError, match=told):
+        espresso(tmp_path, keywords={namelist: {keyword: value}})
+    assert espresso(tmp_path, keywords={namelist: {"Nosym": True}}).keywords == {namelist: {"nosym": True}}
 
 
 def test_settings_count_and_places_do_not(tmp_path):
@@ -306,7 +319,10 @@ def test_tags_of_vasp_are_the_same_in_any_case(tmp_path):
     assert engine.incar == {"IVDW": 12, "ENCUT": 500}
     for incar, told in (({"ivdw": "12"}, "incar.IVDW: expected a whole number"), ({"IVDW": True}, "whole number"),
                         ({"ENCUT": 500, "encut": 600}, "tag ENCUT is given twice"),
-                        ({"PREC": "Accurate; NSW = 5"}, "expected the value of one tag")):
+                        ({"PREC": "Accurate; NSW = 5"}, "expected the value of one tag"),
+                        ({"nsw": 5}, "NSW: expected 0, for a label is a single point, got 5"),
+                        ({"IBRION": 2}, "IBRION: expected -1"), ({"ISIF": "1"}, "ISIF: expected 2 or 3"),
+                        ({"PSTRESS": 10.0}, "PSTRESS: cannot be given"), ({"ML_LMLFF": True}, "ML_LMLFF: cannot")):
         with pytest.raises(ValueError, match=told):
             vasp(tmp_path, incar)
 
