@@ -184,6 +184,19 @@ class _Engine(Section):
     """Where calculations write; by default a folder scratch in the results folder."""
 
 
+def _is_one(cores: int) -> int:
+    if cores != 1:
+        raise ValueError("expected 1, for this code computes within its worker, which has one core; give more workers")
+    return cores
+
+
+class _WithinWorker(_Engine):
+    """What codes without a program of their own have."""
+
+    cores: Annotated[_Cores, AfterValidator(_is_one)] = 1
+    """One: calculations run beside each other instead."""
+
+
 class EspressoEngine(_Engine):
     """Quantum ESPRESSO (pw.x)."""
 
@@ -253,7 +266,7 @@ class VaspEngine(_Engine):
         return self
 
 
-class GpawEngine(_Engine):
+class GpawEngine(_WithinWorker):
     """GPAW with plane waves."""
 
     name: Literal["gpaw"]
@@ -303,7 +316,7 @@ class Cp2kEngine(_Engine):
     """More make a calculation unconverged, which is rejected."""
 
 
-class TbliteEngine(_Engine):
+class TbliteEngine(_WithinWorker):
     """Semi-empirical tight binding at the zone centre: quick, and no DFT."""
 
     name: Literal["tblite"]
@@ -317,6 +330,8 @@ class AseEngine(_Engine):
 
     name: Literal["ase"]
     """Name of the engine."""
+    cores: _Cores = 1
+    """Cores that are kept free for the programs which the calculator starts; itself it has one."""
     calculator: Text
     """"module:Class"."""
     arguments: dict[Annotated[str, Field(max_length=64)], Any] = Field(default={})

@@ -21,7 +21,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
 from hpcthermo.labelling.labels import Labels
-from hpcthermo.labelling.programs import guarded_command, require_program
+from hpcthermo.labelling.programs import guarded_command, require_program, thread_variables
 
 if TYPE_CHECKING:
     from hpcthermo.config.labelling import Cp2kEngine
@@ -269,8 +269,10 @@ class Cp2k(_Calculator):
         from ase.units import Rydberg
 
         table = self.table
+        words = shlex.split(table.command)
+        threads = [f"{name}={value}" for name, value in thread_variables(words, table.cores).items()]
         # ASE starts a shell, which becomes the guardian
-        command = "exec " + shlex.join(guarded_command(shlex.split(table.command), 3600.0 * table.time_limit_h))
+        command = "exec " + shlex.join(["env", *threads, *guarded_command(words, 3600.0 * table.time_limit_h)])
         return CP2K(command=command, directory=str(folder), label=_CP2K_LABEL, basis_set=table.basis_set,
                     basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
                     cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True,

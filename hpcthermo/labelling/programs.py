@@ -46,6 +46,11 @@ def guarded_command(words: Sequence[str], time_limit: float) -> list[str]:
     return [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), str(time_limit), *words]
 
 
+def thread_variables(words: Sequence[str], cores: int) -> dict[str, str]:
+    """Environment of a command that may use so many cores; a command that starts ranks gives each one thread."""
+    return dict.fromkeys(_THREADS, str(1 if Path(words[0]).name in _LAUNCHERS else cores))
+
+
 def run_program(command: str, folder: Path, output: str, time_limit: float, arguments: tuple[str, ...] = (), *,
                 cores: int = 1) -> float:
     """Run a command in a folder until it ends; its output goes into a file there.
@@ -76,8 +81,7 @@ def run_program(command: str, folder: Path, output: str, time_limit: float, argu
         If it fails or takes too long; with its last line about an error.
     """
     words = shlex.split(command)
-    threads = 1 if Path(words[0]).name in _LAUNCHERS else cores
-    environment = {**os.environ, **dict.fromkeys(_THREADS, str(threads))}
+    environment = {**os.environ, **thread_variables(words, cores)}
     guarded = guarded_command([*words, *arguments], time_limit)
     started = time.monotonic()
     try:

@@ -16,13 +16,14 @@ from ase import Atoms
 from ase.build import bulk, graphene
 from ase.calculators.emt import EMT
 from ase.units import Bohr, Rydberg
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from hpcthermo.calculator import snapshot_of
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
-from hpcthermo.config.labelling import Cp2kEngine, EspressoEngine, VaspEngine
+from hpcthermo.config.labelling import Cp2kEngine, Engine, EspressoEngine, VaspEngine
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling import task
@@ -277,6 +278,20 @@ def test_labels_of_cp2k_are_those_of_a_converged_scf(kind, reason):
     record = labels_of(cp2k(kind, scf_steps=7), carbon())[0]
     assert reason in record.failure
     assert bool(record.failure) == bool(reason)
+
+
+def test_cp2k_has_the_cores_that_it_was_given(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in worker processes
+    assert labels_of(cp2k(cores=4), carbon())[0].arrays["program"].item() == b"CP2K 2023.4"
+
+
+@pytest.mark.parametrize("engine", [{"name": "tblite"}, {"name": "gpaw", "cutoff_eV": 300.0, "smearing_width_eV": 0.1,
+                                                         "k_points": {"k_spacing_per_A": 0.3}}])
+def test_codes_within_a_worker_have_one_core(engine):
+    adapter = TypeAdapter(Engine)
+    adapter.validate_python(engine)
+    with pytest.raises(ValueError, match="cores\n.*expected 1, for this code computes within its worker"):
+        adapter.validate_python({**engine, "cores": 2})
 
 
 # ---- VASP ----------------------------------------------------------------------------------------
