@@ -81,7 +81,7 @@ def _free_keywords(namelists: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, 
 #: tags of INCAR that make a single point with stress -> values that are left to the user
 _SINGLE_POINT_TAGS = {"NSW": ("0",), "IBRION": ("-1",), "ISIF": tuple("2345678")}
 #: tags of INCAR that are refused -> why
-_REFUSED_TAGS = {"IMAGES": "a label is a single point", "PSTRESS": "it would be added to the stress",
+_REFUSED_TAGS = {"MAGMOM": "starting_moments give it in the order of each POSCAR", "IMAGES": "a label is a single point", "PSTRESS": "it would be added to the stress",
                  "ML_LMLFF": "forces would not be those of the electrons"}
 
 
@@ -258,6 +258,17 @@ class VaspEngine(_Engine):
     """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
     k_points: KPoints
     """Wave vectors of the electrons."""
+    starting_moments: dict[Element, _Moment] | None = None
+    """Spin-polarised (ISPIN = 2) from these magnetic moments (Bohr magnetons), collinear; elements without one begin
+    from 0."""
+
+    @model_validator(mode="after")
+    def _moments_go_with_tags(self) -> VaspEngine:
+        foreign = sorted({"ISPIN", "LNONCOLLINEAR", "LSORBIT"} & set(self.incar))
+        if self.starting_moments is not None and foreign:
+            raise ValueError(f"incar.{foreign[0]}: cannot be given beside starting_moments, which set ISPIN = 2; remove "
+                             "one of them")
+        return self
 
     @model_validator(mode="after")
     def _dispersion_is_a_number(self) -> VaspEngine:
@@ -314,6 +325,9 @@ class Cp2kEngine(_Engine):
     """EPS_SCF."""
     scf_steps: _Steps = 100
     """More make a calculation unconverged, which is rejected."""
+    starting_moments: dict[Element, _Moment] | None = None
+    """Spin-polarised from these magnetic moments (Bohr magnetons); CP2K keeps their sum over the cell, rounded to the
+    nearest number that its electrons can have; without it without spin."""
 
 
 class TbliteEngine(_WithinWorker):

@@ -10,7 +10,7 @@ import importlib
 import importlib.metadata
 import re
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ class _Calculator:
                                ) from None
         self.require_converged(folder)
         facts = {} if self._dispersion == "none" else {"dispersion_energy": self.dispersion_energy(atoms, folder)}
-        return Labels(energy, forces, stress, self.version(folder), facts)
+        return Labels(energy, forces, stress, self.version(folder), {**facts, **self.magnetic_facts(atoms)})
 
     def refuse_unconverged(self, folder: Path) -> None:
         """Raise `PhysicsError` if what is in the folder shows an SCF that did not converge."""
@@ -100,6 +100,10 @@ class _Calculator:
     def version(self, folder: Path) -> str:
         """Of the code that has computed in the folder."""
         raise NotImplementedError
+
+    def magnetic_facts(self, atoms: Atoms) -> dict[str, float]:
+        """``magnetization`` (Bohr magnetons), where it is known."""
+        return {}
 
     def dispersion_energy(self, atoms: Atoms, folder: Path) -> float:
         """Energy of the correction that was applied, eV.
@@ -220,6 +224,7 @@ _CP2K_INPUT = """
     &END SCF
     {dispersion}
   &END DFT
+  {moments}
 &END FORCE_EVAL
 """
 _CP2K_DISPERSION = """&XC
@@ -234,17 +239,48 @@ _CP2K_DISPERSION = """&XC
     &END XC"""
 
 
-def cp2k_input(table: Cp2kEngine, mesh: tuple[int, int, int], n_atoms: int) -> str:
-    """What is added to the input that ASE writes."""
+def cp2k_input(table: Cp2kEngine, mesh: tuple[int, int, int], symbols: Sequence[str]) -> str:
+    """What is added to the input that ASE writes.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        Element of each atom.
+    """
     from ase.units import kB
 
+    moments = ""
+    if table.starting_moments is not None:
+        # CP2K has more electrons of the first spin, whatever the sign of the sum
+        sign = -1.0 if sum(table.starting_moments.get(symbol, 0.0) for symbol in symbols) < 0.0 else 1.0
+        own = {symbol: sign * moment for symbol, moment in table.starting_moments.items() if symbol in symbols}
+        moments = "\n    ".join(["&SUBSYS", *(f"&KIND {symbol}\n      MAGNETIZATION {moment:g}\n    &END KIND"
+                                             for symbol, moment in own.items())]) + "\n  &END SUBSYS"
     smearing = ""
     if table.smearing_width_eV is not None:
-        smearing = (f"ADDED_MOS {4 * n_atoms}\n      &SMEAR ON\n        METHOD FERMI_DIRAC\n"
+        smearing = (f"ADDED_MOS {4 * len(symbols)}\n      &SMEAR ON\n        METHOD FERMI_DIRAC\n"
                     f"        ELECTRONIC_TEMPERATURE [K] {table.smearing_width_eV / kB:.6f}\n      &END SMEAR")
     dispersion = "" if table.dispersion == "none" else _CP2K_DISPERSION.format(functional=table.functional)
     return _CP2K_INPUT.format(mesh=" ".join(map(str, mesh)), tolerance=table.scf_tolerance, smearing=smearing,
-                              dispersion=dispersion)
+                              dispersion=dispersion, moments=moments)
+
+
+def unpaired_electrons(moments: Mapping[str, float], symbols: Sequence[str]) -> int:
+    """Electrons of one spin that a neutral cell has more than of the other, nearest to its starting moments.
+
+    Parameters
+    ----------
+    moments : mapping of str to float
+        Of an atom of each element, Bohr magnetons.
+    symbols : sequence of str
+        Element of each atom.
+    """
+    from ase.data import atomic_numbers
+
+    # pseudopotentials take away pairs
+    odd = sum(atomic_numbers[symbol] for symbol in symbols) % 2
+    total = abs(sum(moments.get(symbol, 0.0) for symbol in symbols))
+    return max(odd, odd + 2 * round((total - odd) / 2.0))
 
 
 class Cp2k(_Calculator):
@@ -276,8 +312,18 @@ class Cp2k(_Calculator):
         return CP2K(command=command, directory=str(folder), label=_CP2K_LABEL, basis_set=table.basis_set,
                     basis_set_file="BASIS_MOLOPT", pseudo_potential=table.pseudopotential, xc=table.functional,
                     cutoff=table.cutoff_Ry * Rydberg, max_scf=table.scf_steps, stress_tensor=True,
-                    inp=cp2k_input(table, mesh, len(atoms)),
-                    print_level="LOW")
+                    inp=cp2k_input(table, mesh, list(atoms.symbols)), print_level="LOW",
+                    uks=table.starting_moments is not None, multiplicity=self._multiplicity(atoms))
+
+    def _multiplicity(self, atoms: Atoms) -> int | None:
+        """Unpaired electrons and one; None without spin."""
+        moments = self.table.starting_moments
+        return None if moments is None else 1 + unpaired_electrons(moments, list(atoms.symbols))
+
+    def magnetic_facts(self, atoms: Atoms) -> dict[str, float]:
+        """See `_Calculator.magnetic_facts`."""
+        multiplicity = self._multiplicity(atoms)
+        return {} if multiplicity is None else {"magnetization": float(multiplicity - 1)}
 
     def version(self, folder: Path) -> str:
         """See `_Calculator.version`."""

@@ -46,7 +46,10 @@ class Vasp:
     @property
     def settings(self) -> dict[str, Any]:
         """What changes labels; POTCAR files count by their content."""
-        return self.table.model_dump(mode="json", exclude=_PLACES | {"potcars"})
+        kept = self.table.model_dump(mode="json", exclude=_PLACES | {"potcars"})
+        if kept["starting_moments"] is None:  # labels that are older than this key keep their names
+            del kept["starting_moments"]
+        return kept
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -96,10 +99,17 @@ class Vasp:
         elements = list(dict.fromkeys(atoms.symbols))
         require_elements(self, atoms)
         (folder / "POTCAR").write_bytes(b"".join(self._potcar(element).read_bytes() for element in elements))
-        incar = {**_SINGLE_POINT, **self.table.incar}
+        incar = {**_SINGLE_POINT, **self._moments(atoms), **self.table.incar}
         (folder / "INCAR").write_text("".join(f"{tag} = {_incar_value(value)}\n" for tag, value in incar.items()))
         (folder / "KPOINTS").write_text("Gamma-centred\n0\nGamma\n" + " ".join(map(str, mesh)) + "\n0 0 0\n")
         write_vasp(folder / "POSCAR", atoms, direct=True, vasp5=True)
+
+    def _moments(self, atoms: Atoms) -> dict[str, Any]:
+        """Tags of the starting moments, in the order of the atoms."""
+        moments = self.table.starting_moments
+        if moments is None:
+            return {}
+        return {"ISPIN": 2, "MAGMOM": " ".join(f"{moments.get(symbol, 0.0):g}" for symbol in atoms.symbols)}
 
     def read(self, folder: Path, atoms: Atoms, order: np.ndarray, seconds: float) -> Labels:
         """Labels of a calculation that has ended.
@@ -141,11 +151,21 @@ class Vasp:
         steps = len(re.findall(r"Iteration\s+1\(", outcar))
         restored = np.empty_like(forces)
         restored[order] = forces
-        return Labels(energy, restored, stress, f"VASP {version.group(1) if version else 'of unknown version'}",
-                      {"scf_steps": float(steps), "processor_seconds": seconds})
+        facts = {"scf_steps": float(steps), "processor_seconds": seconds}
+        if self.table.starting_moments is not None:
+            facts["magnetization"] = _magnetization(outcar)
+        return Labels(energy, restored, stress, f"VASP {version.group(1) if version else 'of unknown version'}", facts)
 
     def _potcar(self, element: str) -> Path:
         return Path(self.table.potcar_folder) / self.table.potcars[element] / "POTCAR"
+
+
+def _magnetization(outcar: str) -> float:
+    """Of the cell in the end, Bohr magnetons."""
+    found = re.findall(r"number of electron\s+\S+\s+magnetization\s+(-?[\d.]+)", outcar)
+    if not found:
+        raise PhysicsError("OUTCAR states no magnetization, although engine.starting_moments ask for one")
+    return float(found[-1])
 
 
 def _incar_value(value: Any) -> str:

@@ -77,7 +77,7 @@ def test_the_energy_with_a_dispersion_correction_is_the_free_energy():
 def test_input_of_cp2k_says_all_settings():
     table = Cp2kEngine(name="cp2k", cutoff_Ry=300.0, k_points={"k_spacing_per_A": 1.0}, dispersion="d3bj",
                        smearing_width_eV=0.1, scf_tolerance=3e-7)
-    lines = [line.strip() for line in cp2k_input(table, (3, 2, 1), 2).splitlines()]
+    lines = [line.strip() for line in cp2k_input(table, (3, 2, 1), ["B", "N"]).splitlines()]
     for wanted in ("SCHEME GAMMA 3 2 1", "EPS_SCF 3e-07", "ADDED_MOS 8",
                    "TYPE DFTD3(BJ)", "REFERENCE_FUNCTIONAL PBE"):
         assert wanted in lines, wanted
@@ -122,6 +122,24 @@ def test_cp2k_that_does_not_converge_is_rejected(steps, reason):
     record = run_campaign(function, [function.task(hydrogen, (1, 1, 1))])[0]
     assert reason in record.failure
     assert bool(record.failure) == bool(reason), record.failure
+
+
+@pytest.mark.slow
+def test_oxygen_by_cp2k_is_a_triplet(tmp_path):
+    if shutil.which("cp2k_shell") is None:
+        pytest.skip("cp2k_shell is absent: apt-get install cp2k cp2k-data")
+    oxygen = Atoms("O2", positions=[[1.0, 2.0, 2.0], [2.25, 2.0, 2.0]], cell=[4.0, 4.0, 4.0], pbc=True)
+    energies = []
+    for name, moments in (("without", None), ("with", {"O": 1.0})):
+        (tmp_path / name).mkdir()
+        engine = Cp2kEngine(name="cp2k", cutoff_Ry=200.0, k_points={"k_spacing_per_A": 3.0}, smearing_width_eV=0.1,
+                            scf_tolerance=1e-5, starting_moments=moments)
+        labels = Cp2k(engine).label(oxygen, (1, 1, 1), tmp_path / name)
+        energies.append(labels.energy)
+        output = (tmp_path / name / "cp2k.out").read_text()
+    assert labels.facts["magnetization"] == 2.0
+    assert float(re.findall(r"Integrated absolute spin density\s*:\s*(\S+)", output)[-1]) == pytest.approx(2.0, abs=0.5)
+    assert energies[1] < energies[0] - 0.7  # experiment: 0.98 eV
 
 
 @pytest.mark.slow

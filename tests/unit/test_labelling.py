@@ -27,6 +27,7 @@ from hpcthermo.config.labelling import Cp2kEngine, Engine, EspressoEngine, VaspE
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling import task
+from hpcthermo.labelling.calculators import Cp2k, cp2k_input, unpaired_electrons
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.espresso import Espresso
 from hpcthermo.labelling.k_points import k_mesh
@@ -285,6 +286,24 @@ def test_cp2k_has_the_cores_that_it_was_given(monkeypatch):
     assert labels_of(cp2k(cores=4), carbon())[0].arrays["program"].item() == b"CP2K 2023.4"
 
 
+def test_moments_of_cp2k_are_of_each_structure(tmp_path):
+    engine = cp2k(starting_moments={"C": -1.4, "B": 0.5})
+    boron = carbon(3)
+    boron.symbols[0] = "B"
+    for atoms, multiplicity in ((carbon(3), 5), (carbon(2), 3), (carbon(1), 3), (boron, 4)):
+        assert unpaired_electrons(engine.starting_moments, list(atoms.symbols)) == multiplicity - 1
+        folder = tmp_path / str(atoms.symbols)
+        folder.mkdir()
+        labels = Cp2k(engine).label(atoms, (1, 1, 1), folder)
+        assert labels.facts["magnetization"] == multiplicity - 1
+        lines = [line.strip() for line in (folder / "cp2k.inp").read_text().splitlines()]
+        assert {"UNRESTRICTED_KOHN_SHAM ON", f"MULTIPLICITY {multiplicity}", "MAGNETIZATION 1.4"} <= set(lines)
+        assert ("&KIND B" in lines) == ("MAGNETIZATION -0.5" in lines) == ("B" in atoms.symbols)
+    without = cp2k()
+    assert "UNRESTRICTED" not in cp2k_input(without, (1, 1, 1), ["C"])
+    assert Cp2k(without).settings != Cp2k(engine).settings
+
+
 @pytest.mark.parametrize("engine", [{"name": "tblite"}, {"name": "gpaw", "cutoff_eV": 300.0, "smearing_width_eV": 0.1,
                                                          "k_points": {"k_spacing_per_A": 0.3}}])
 def test_codes_within_a_worker_have_one_core(engine):
@@ -340,6 +359,22 @@ def test_tags_of_vasp_are_the_same_in_any_case(tmp_path):
                         ({"PSTRESS": 10.0}, "PSTRESS: cannot be given"), ({"ML_LMLFF": True}, "ML_LMLFF: cannot")):
         with pytest.raises(ValueError, match=told):
             vasp(tmp_path, incar)
+
+
+def test_moments_of_vasp_are_of_each_structure(tmp_path):
+    engine = Vasp(vasp(tmp_path, {"ENCUT": 400}, starting_moments={"N": -0.5, "C": 3.0}))
+    atoms = Atoms("NBN", positions=[[0, 0, 0], [0, 0, 1.4], [0, 0, 2.8]], cell=[3, 3, 10], pbc=True)
+    engine.write_input(atoms[np.argsort(atoms.numbers, kind="stable")], (1, 1, 1), tmp_path)
+    assert {"ISPIN = 2", "MAGMOM = 0 -0.5 -0.5"} <= set((tmp_path / "INCAR").read_text().splitlines())
+    without = Vasp(vasp(tmp_path, {"ENCUT": 400}))
+    without.write_input(atoms[[1]], (1, 1, 1), tmp_path)
+    assert "ISPIN" not in (tmp_path / "INCAR").read_text()
+    assert set(without.settings) == {"name", "incar"}  # as before there were moments
+    assert without.settings != engine.settings
+    for incar, told in (({"MAGMOM": "2*1.0"}, "MAGMOM: cannot be given here, starting_moments"),
+                        ({"ispin": 2}, "ISPIN: cannot be given beside starting_moments")):
+        with pytest.raises(ValueError, match=told):
+            vasp(tmp_path, incar, starting_moments={"N": 1.0})
 
 
 # ---- whole jobs ----------------------------------------------------------------------------------
