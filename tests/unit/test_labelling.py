@@ -15,7 +15,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, graphene
 from ase.calculators.emt import EMT
-from ase.units import Bohr, Rydberg
+from ase.units import Bohr, GPa, Rydberg
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
@@ -38,6 +38,7 @@ from hpcthermo.labelling.task import LabelStructures
 from hpcthermo.labelling.vasp import Vasp
 from hpcthermo.potentials.nep import NepPotential
 
+FAKE_VASP = f"{sys.executable} {Path(__file__).parent / 'fake_vasp.py'}"
 FAKE = f"{sys.executable} {Path(__file__).parent / 'fake_pw.py'}"
 
 
@@ -346,6 +347,36 @@ def vasp(folder: Path, incar: dict, **keys) -> VaspEngine:
         (folder / name / "POTCAR").write_text(f"POTCAR of {name}\n")
     return VaspEngine(**{"name": "vasp", "potcar_folder": str(folder), "potcars": {"B": "B", "N": "N_h"}, "incar": incar,
                          "k_points": {"k_spacing_per_A": 0.15}, "scratch_folder": str(folder), **keys})
+
+
+def boron_nitride() -> Atoms:
+    """Not in the order of POSCAR, and outside the cell."""
+    return Atoms("NBN", positions=[[0, 0, -0.3], [0, 0, 1.4], [0.2, 0, 2.8]], cell=[3, 3, 10], pbc=True)
+
+
+@pytest.mark.parametrize("kind", ["sound", "wrapped"])
+def test_vasp_labels_have_the_order_units_and_signs_of_the_structure(tmp_path, kind):
+    engine = vasp(tmp_path, {"ENCUT": 400, "IVDW": 12}, command=f"{FAKE_VASP} {kind}", starting_moments={"N": 0.5})
+    record = labels_of(engine, boron_nitride())[0]
+    assert not record.failure
+    assert record.arrays["energy"] == -9.75  # the free energy
+    np.testing.assert_allclose(record.arrays["forces"][:, 0], [0.0, -1.0, 1.0])  # POSCAR: B N N
+    # VASP prints a positive "in kB" where the cell pushes outwards, vasprun.xml the opposite of ASE's stress
+    expected = np.array([[-10.0, 2.0, 0], [2.0, -20.0, 0], [0, 0, -30.0]]) * 0.1 * GPa * 90.0
+    np.testing.assert_allclose(record.arrays["virial"], expected, rtol=1e-6, atol=1e-12)
+    assert (record.arrays["scf_steps"], record.arrays["magnetization"]) == (2, -1.25)
+    assert record.arrays["program"].item() == b"VASP 6.4.2"
+
+
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("unconverged", "SCF did not converge (NELM, EDIFF)"), ("cut", "output of VASP cannot be read"),
+    ("crash", "ended with code 1: Error EDDDAV"), ("no_dispersion", "INCAR asks for IVDW = 12, but OUTCAR shows no"),
+    ("relaxed", "is of other positions than the input, by up to 0.03 A"), ("strained", "is of another cell"),
+])
+def test_a_calculation_of_vasp_that_is_not_sound_is_rejected(tmp_path, kind, reason):
+    engine = vasp(tmp_path, {"ENCUT": 400, "ivdw": 12}, command=f"{FAKE_VASP} {kind}")
+    assert reason in labels_of(engine, boron_nitride())[0].failure
+    assert not list(tmp_path.glob("label_*"))
 
 
 def test_tags_of_vasp_are_the_same_in_any_case(tmp_path):
