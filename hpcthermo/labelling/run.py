@@ -107,7 +107,8 @@ def run_label(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         if len(failures) == len(tasks):
             raise PhysicsError(f"{folder}: none of {len(tasks)} structures could be labelled; the first: "
                                f"{next(iter(failures.values()))}")
-        frames = labelled_frames(job, structures, records, function.settings_and_files.digest())
+        origin = function.settings_and_files
+        frames = labelled_frames(job, structures, records, [task.arrays["mesh"] for task in tasks], origin.digest())
         write_extended_xyz(frames, folder / DATASET_FILE)
         quantities = _quantities(structures, records, job.engine.cores)
         _write_cost(folder / COST_FILE, structures, quantities)
@@ -115,7 +116,9 @@ def run_label(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
         draw_dataset(dataset_statistics(frames), folder / DATASET_FIGURE)
         programs = sorted({record.arrays["program"].item().decode() for record in records if not record.failure})
         run.finish(quantities | judged, {"labels": {"groups": sorted(set(structures.groups))}, "checks": findings},
-                   {"engine": job.engine.name, "programs": programs, "computed_now": records.computed})
+                   {"engine": job.engine.name, "programs": programs, "computed_now": records.computed,
+                    "settings": origin.parameters["settings"], "settings_files_sha256": dict(origin.files),
+                    "settings_sha256": origin.digest()})
 
 
 def _structures(run: LabelRun) -> Structures:
@@ -184,21 +187,27 @@ def _labelled(run: LabelRun, function: LabelStructures, tasks: Sequence[Any]) ->
         workers.close()
 
 
-def labelled_frames(job: LabelJob, structures: Structures, records: Records, settings: str) -> list[LabelledFrame]:
+def labelled_frames(job: LabelJob, structures: Structures, records: Records, meshes: Sequence[np.ndarray],
+                    settings: str) -> list[LabelledFrame]:
     """The frames that have labels.
 
     Parameters
     ----------
+    meshes : sequence of (3,) ndarray of int
+        Wave vectors of each structure.
     settings : str
         SHA-256 of the engine's settings and files (`LabelStructures.settings_and_files`).
     """
     frames = []
-    for number, (group, atoms, record) in enumerate(zip(structures.groups, structures.atoms, records, strict=True)):
+    everything = zip(structures.groups, structures.atoms, records, meshes, strict=True)
+    for number, (group, atoms, record, mesh) in enumerate(everything):
         if record.failure:
             continue
         labels = record.arrays
         provenance = {"engine": job.engine.name, "program": labels["program"].item().decode(),
                       "settings_sha256": settings, "structure": str(number)}
+        if hasattr(job.engine, "k_points"):
+            provenance["k_points"] = "x".join(map(str, mesh.tolist()))
         frames.append(LabelledFrame(atoms.cell.array, np.ones(3, dtype=bool), tuple(atoms.symbols), atoms.positions,
                                     float(labels["energy"]), labels["forces"], labels["virial"], group=group,
                                     provenance=provenance))

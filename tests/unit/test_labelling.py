@@ -1,6 +1,7 @@
 """Label jobs: meshes, selection, engines and their faults, campaigns that are resumed."""
 
 import csv
+import hashlib
 import json
 import multiprocessing
 import os
@@ -37,6 +38,7 @@ from hpcthermo.labelling.selection import FarthestFrames
 from hpcthermo.labelling.task import LabelStructures
 from hpcthermo.labelling.vasp import Vasp
 from hpcthermo.potentials.nep import NepPotential
+from hpcthermo.results import read_results
 
 FAKE_VASP = f"{sys.executable} {Path(__file__).parent / 'fake_vasp.py'}"
 FAKE = f"{sys.executable} {Path(__file__).parent / 'fake_pw.py'}"
@@ -484,6 +486,40 @@ def test_a_job_gives_a_data_set_with_what_the_engine_says(labelled):
     cost = {row["group"]: row for row in csv.DictReader((labelled / "out" / "cost.csv").open())}
     assert cost["copper"]["frames"] == "3"
     assert cost["tungsten"]["core_seconds_per_frame"] == ""
+
+
+def test_labels_say_of_which_settings_files_and_meshes_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
+    table = espresso(tmp_path)
+    carbon().write(tmp_path / "carbon.xyz")
+    text = f"""
+kind = "label"
+[[recipe]]
+group = "carbon"
+structure.file = "carbon.xyz"
+[engine]
+name = "espresso"
+command = {json.dumps(table.command)}
+pseudopotential_folder = "."
+pseudopotentials = {{ C = "C.UPF" }}
+cutoff_Ry = 30.0
+density_cutoff_Ry = 240.0
+k_points = {{ k_spacing_per_A = 0.7 }}
+smearing_width_eV = 0.2
+dispersion = "d3bj"
+[campaign]
+workers = 1
+"""
+    assert run(tmp_path, text).exit_code == 0
+    said = json.loads((tmp_path / "out" / "summary.json").read_text())["run"]
+    frame, = read_extended_xyz(tmp_path / "out" / "dataset.xyz")
+    assert said["settings"] == Espresso(table).settings
+    assert said["settings_files_sha256"] == {"C": hashlib.sha256((tmp_path / "C.UPF").read_bytes()).hexdigest()}
+    named = json.dumps([{"settings": said["settings"]}, said["settings_files_sha256"]], sort_keys=True)
+    assert hashlib.sha256(named.encode()).hexdigest() == said["settings_sha256"] == frame.provenance["settings_sha256"]
+    assert frame.provenance["k_points"] == "3x3x1"
+    results = read_results(tmp_path / "out" / "results.h5")
+    assert results.run["settings"]["cutoff_Ry"] == 30.0
 
 
 NAMES = ("1.10", "T", "it's C:\\new {a}")
