@@ -68,6 +68,8 @@ class TaskRun:
 
     #: what is kept for --resume, in the results folder
     RECORDS_FOLDER = CAMPAIGN_FOLDER
+    #: keys of the job, dotted, that may change between runs without a word
+    FREE_KEYS: frozenset[str] = frozenset()
 
     def __init__(self, job: TaskJob, comm: Communicator, folder: Path, resume: bool,
                  stop: Callable[[], int] | None = None) -> None:
@@ -171,7 +173,7 @@ class TaskRun:
         """Find how the job differs from the one whose tasks are here."""
         try:
             before = json.loads((self.campaign_folder / INPUTS_FILE).read_text())
-            changed = changes(before, self._inputs)
+            changed = [text for text in changes(before, self._inputs) if text.partition(" ")[0] not in self.FREE_KEYS]
         except (OSError, ValueError, AttributeError, TypeError):  # of a run that had no task
             return
         if changed:

@@ -39,7 +39,8 @@ from hpcthermo.datasets.split import random_split
 from hpcthermo.errors import InputError
 from hpcthermo.labelling.candidates import STRUCTURES_FILE, recipes_hash, write_candidates
 from hpcthermo.labelling.engines import make_engine
-from hpcthermo.labelling.run import DATASET_FILE, run_label
+from hpcthermo.labelling.labels import PLACES
+from hpcthermo.labelling.run import DATASET_FILE, NoLabelsError, run_label
 from hpcthermo.log import get_logger, set_up_logging
 from hpcthermo.model_checks.run import analyze_checks, prepare_checks, run_checks
 from hpcthermo.results import RESULTS_FILE, Quantity, Results, Table, entry, replaced_file, write_text
@@ -66,6 +67,7 @@ class ActiveLearningRun(TaskRun):
     """See `TaskRun`; what labels and trainings have given is never removed."""
 
     RECORDS_FOLDER = "iterations"
+    FREE_KEYS = frozenset({"active_learning.iterations", *(f"engine.{name}" for name in PLACES)})
     job: ActiveLearningJob
 
     def forget_finished_run(self) -> None:
@@ -82,9 +84,8 @@ class ActiveLearningRun(TaskRun):
 
     def tell_of_changes(self, text: str) -> None:
         """Refuse to go on with another job."""
-        if not (text.startswith("active_learning.iterations ") and text.count(" (was ") == 1):
-            raise InputError(f"{self.folder}: the job has changed since this loop began: {text}; only "
-                             "active_learning.iterations may; take the rest back, or give another --out")
+        raise InputError(f"{self.folder}: the job has changed since this loop began: {text}; only "
+                         f"{', '.join(sorted(self.FREE_KEYS))} may; take the rest back, or give another --out")
 
     def iteration(self, number: int) -> Path:
         """Folder of an iteration."""
@@ -115,7 +116,7 @@ def run_active_learning(job: Any, comm: Communicator, folder: Path, resume: bool
                     "held_out": len(_frames(run.iteration(number) / HELD_OUT_FILE))}
             _write_table(run.folder / ITERATIONS_FILE, rows)
         _write_table(run.folder / ITERATIONS_FILE, rows)
-        last = len(rows) - (not rows[-1]["taken"])  # an iteration without labels changes nothing
+        last = len(rows) - (not rows[-1]["labelled"])  # an iteration without labels changes nothing
         models = _train(run, last, comm, stop)
         get_logger().info("active learning ended: %s", ended)
         with replaced_file(folder / MODEL_FILE) as temporary:
@@ -252,13 +253,19 @@ def _label_job(job: ActiveLearningJob) -> LabelJob:
 
 
 def _label(run: ActiveLearningRun, number: int, comm: Communicator, stop: Stop) -> None:
-    """Label the structures of an iteration, and part the frames."""
+    """Label the structures of an iteration, and part the frames; if all calculations fail there are none."""
     folder = run.iteration(number)
     labels = folder / "labels"
     if not (labels / RESULTS_FILE).exists():
+        if run.iteration(number + 1).exists():  # models were trained without them
+            return
         run.stage(f"iteration {number}: labels")
-        with _within(run):
-            run_label(_label_job(run.job), comm, labels, True, stop)
+        try:
+            with _within(run):
+                run_label(_label_job(run.job), comm, labels, True, stop)
+        except NoLabelsError as error:
+            get_logger().warning("iteration %d is without labels: %s", number, error)
+            return
     if (folder / TRAIN_FILE).exists():
         return
     frames = _frames(labels / DATASET_FILE)
@@ -318,6 +325,12 @@ def analyze_active_learning(results: Results) -> tuple[Table, Table]:
         "stable_time_last": entry(float(rows["stable_time"][-1]), "ps"),
     }
     checks: Table = {}
+    new = rows["taken"] > 0
+    if new.any():
+        checks["labels_of_each_iteration"] = {
+            "passed": bool((rows["labelled"][new] > 0).all()),
+            "detail": f"{int(rows['labelled'].sum())} of {int(rows['taken'].sum())} structures were labelled, some in "
+                      f"{int((rows['labelled'][new] > 0).sum())} of {int(new.sum())} iterations"}
     forces = results.quantities.get("held_out/force_rmse")
     if forces is not None and len(forces.values) > 1:
         for name in ("force_rmse", "energy_rmse"):

@@ -20,13 +20,14 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels
+from hpcthermo.labelling.labels import PLACES, Labels
 from hpcthermo.labelling.programs import guarded_command, require_program, thread_variables
 
 if TYPE_CHECKING:
     from hpcthermo.config.labelling import Cp2kEngine
 
-_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "k_points", "scf_steps"}
+#: not part of the settings; wave vectors are named by their mesh
+_NOT_SETTINGS = PLACES | {"k_points"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class _Calculator:
     @property
     def settings(self) -> dict[str, Any]:
         """What changes labels."""
-        settings: dict[str, Any] = self.table.model_dump(mode="json", exclude=_PLACES)
+        settings: dict[str, Any] = self.table.model_dump(mode="json", exclude=set(_NOT_SETTINGS))
         return settings
 
     @property

@@ -19,7 +19,7 @@ from ase.units import Rydberg
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels, require_elements, require_same_structure
+from hpcthermo.labelling.labels import PLACES, Labels, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _DISPERSIONS: dict[str, tuple[dict[str, Any], str]] = {
     "d3bj": ({"vdw_corr": "dft-d3", "dftd3_version": 4, "dftd3_threebody": False}, r"DFT-D3 Dispersion\s*="),
     "xdm": ({"vdw_corr": "xdm"}, r"Dispersion XDM Correction\s*="),
 }
-#: not part of the settings: where and on what it is computed, and for how long it is tried
-_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "pseudopotential_folder", "k_points", "scf_steps"}
+#: not part of the settings; wave vectors are named by their mesh, pseudopotentials by their content
+_NOT_SETTINGS = PLACES | {"pseudopotential_folder", "pseudopotentials", "k_points"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Espresso:
     @property
     def settings(self) -> dict[str, Any]:
         """What changes labels; pseudopotentials count by their content."""
-        kept = self.table.model_dump(mode="json", exclude=_PLACES | {"pseudopotentials"})
+        kept = self.table.model_dump(mode="json", exclude=set(_NOT_SETTINGS))
         return {**kept, "threebody_dispersion": False}
 
     @property

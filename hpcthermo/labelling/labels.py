@@ -12,6 +12,8 @@ from ase import Atoms
 
 from hpcthermo.errors import InputError, PhysicsError
 
+#: keys of engines that are no part of a label's name: on what it is computed, and for how long it is tried
+PLACES = frozenset({"command", "cores", "time_limit_h", "scratch_folder", "scf_steps"})
 #: digits of outputs, A
 _PRINTED_A = 1e-3
 

@@ -62,6 +62,10 @@ SCRATCH_FOLDER = "scratch"
 _SHOWN_FINDINGS = 10
 
 
+class NoLabelsError(PhysicsError):
+    """None of the structures of a job could be labelled."""
+
+
 class LabelRun(TaskRun):
     """See `TaskRun`; records are kept whether the run is resumed or not, for hours went into them."""
 
@@ -105,8 +109,8 @@ def run_label(job: Any, comm: Communicator, folder: Path, resume: bool, stop: St
             get_logger().warning("%d of %d structures have no labels (%s); the first: %s", len(failures), len(tasks),
                                  REJECTED_FILE, next(iter(failures.values())))
         if len(failures) == len(tasks):
-            raise PhysicsError(f"{folder}: none of {len(tasks)} structures could be labelled; the first: "
-                               f"{next(iter(failures.values()))}")
+            raise NoLabelsError(f"{folder}: none of {len(tasks)} structures could be labelled; the first: "
+                                f"{next(iter(failures.values()))}")
         origin = function.settings_and_files
         frames = labelled_frames(job, structures, records, [task.arrays["mesh"] for task in tasks], origin.digest())
         write_extended_xyz(frames, folder / DATASET_FILE)

@@ -18,7 +18,7 @@ from ase import Atoms
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import Labels, require_elements, require_same_structure
+from hpcthermo.labelling.labels import PLACES, Labels, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ _OUTPUT = "vasp.out"
 _SINGLE_POINT = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
 #: words of OUTCAR that show that a correction (IVDW) was computed
 _DISPERSION_WORDS = r"vdW|dispersion|DFTD"
-_PLACES = {"command", "cores", "time_limit_h", "scratch_folder", "potcar_folder", "k_points"}
+#: not part of the settings; wave vectors are named by their mesh, POTCAR files by their content
+_NOT_SETTINGS = PLACES | {"potcar_folder", "potcars", "k_points"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Vasp:
     @property
     def settings(self) -> dict[str, Any]:
         """What changes labels; POTCAR files count by their content."""
-        kept = self.table.model_dump(mode="json", exclude=_PLACES | {"potcars"})
+        kept = self.table.model_dump(mode="json", exclude=set(_NOT_SETTINGS))
         if kept["starting_moments"] is None:  # labels that are older than this key keep their names
             del kept["starting_moments"]
         return kept

@@ -19,6 +19,8 @@ from hpcthermo.datasets.ase_atoms import frame_of_atoms
 from hpcthermo.datasets.files import read_dataset, write_dataset
 from hpcthermo.domain.comm import SingleProcess
 from hpcthermo.dynamics.stop import STOP, Requeue
+from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.labelling.task import LabelStructures
 
 #: copper by EMT: small displacements to begin with, heat to explore
 LOOP = """
@@ -156,6 +158,35 @@ def test_a_loop_learns_what_it_meets(folder, tmp_path):
         run_active_learning(job, SingleProcess(), tmp_path, False, None)
     with pytest.raises(Exception, match="the job has changed"):
         run_active_learning(loop(folder, optimiser={"epochs": 260}), SingleProcess(), tmp_path, True, None)
+
+
+def test_a_loop_goes_on_after_an_iteration_without_labels(folder, tmp_path, monkeypatch):
+    label_once, failing = LabelStructures._label_once, [True]
+
+    def fails(self, engine, task):
+        if failing[0]:
+            raise PhysicsError("SCF did not converge in 5 steps")
+        return label_once(self, engine, task)
+
+    monkeypatch.setattr(LabelStructures, "_label_once", fails)
+    small = {"active_learning": {"iterations": 1, "frames_per_iteration": 4}, "optimiser": {"epochs": 60}}
+    run_active_learning(loop(folder, **small), SingleProcess(), tmp_path, False, None)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert not summary["checks"]["labels_of_each_iteration"]["passed"]
+    assert (tmp_path / "nep.txt").read_bytes() == (tmp_path / "iterations" / "00" / "model_0" / "nep.txt").read_bytes()
+    # more iterations, on other cores: what failed stays without labels, and the loop goes on
+    failing[0] = False
+    small["active_learning"]["iterations"] = 2
+    with pytest.raises(InputError, match="the job has changed since this loop began: engine.arguments"):
+        run_active_learning(loop(folder, **small, engine={"arguments": {"asap_cutoff": True}}), SingleProcess(), tmp_path,
+                            True, None)
+    run_active_learning(loop(folder, **small, engine={"cores": 2, "time_limit_h": 1.0}), SingleProcess(), tmp_path, True,
+                        None)
+    with (tmp_path / "iterations.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["labelled"]) for row in rows] == [0, int(rows[1]["taken"])]
+    assert int(rows[0]["taken"]) and int(rows[1]["taken"])
+    assert rows[1]["training_frames"] == rows[0]["training_frames"]
 
 
 @pytest.mark.slow
