@@ -81,8 +81,9 @@ def _free_keywords(namelists: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, 
 #: tags of INCAR that make a single point with stress -> values that are left to the user
 _SINGLE_POINT_TAGS = {"NSW": ("0",), "IBRION": ("-1",), "ISIF": tuple("2345678")}
 #: tags of INCAR that are refused -> why
-_REFUSED_TAGS = {"MAGMOM": "starting_moments give it in the order of each POSCAR", "IMAGES": "a label is a single point", "PSTRESS": "it would be added to the stress",
-                 "ML_LMLFF": "forces would not be those of the electrons"}
+_REFUSED_TAGS = {"IMAGES": "a label is a single point", "PSTRESS": "it would be added to the stress",
+                 "ML_LMLFF": "forces would not be those of the electrons",
+                 "MAGMOM": "starting_moments give it in the order of each POSCAR"}
 
 
 def _of_a_single_point(tags: dict[str, Any]) -> dict[str, Any]:
@@ -266,8 +267,8 @@ class VaspEngine(_Engine):
     def _moments_go_with_tags(self) -> VaspEngine:
         foreign = sorted({"ISPIN", "LNONCOLLINEAR", "LSORBIT"} & set(self.incar))
         if self.starting_moments is not None and foreign:
-            raise ValueError(f"incar.{foreign[0]}: cannot be given beside starting_moments, which set ISPIN = 2; remove "
-                             "one of them")
+            raise ValueError(f"incar.{foreign[0]}: cannot be given beside starting_moments, which set ISPIN = 2; "
+                             "remove one of them")
         return self
 
     @model_validator(mode="after")

@@ -19,15 +19,16 @@ XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
  </set></array></atominfo>
  <structure name="initialpos">{structure}</structure>
  <calculation>
-  <scstep><energy><i name="e_fr_energy">-9.75</i><i name="e_wo_entrp">-9.0</i><i name="e_0_energy">-9.5</i></energy></scstep>
+  <scstep>{energy}</scstep>
   <structure>{structure}</structure>
   <varray name="forces">{forces}</varray>
   <varray name="stress"><v>-10.0 2.0 0.0</v><v>2.0 -20.0 0.0</v><v>0.0 0.0 -30.0</v></varray>
-  <energy><i name="e_fr_energy">-9.75</i><i name="e_wo_entrp">-9.0</i><i name="e_0_energy">-9.5</i></energy>
+  {energy}
  </calculation>
  <structure name="finalpos">{structure}</structure>
 </modeling>
 """
+ENERGY = '<energy><i name="e_fr_energy">-9.75</i><i name="e_wo_entrp">-9.0</i><i name="e_0_energy">-9.5</i></energy>'
 OUTCAR = """ vasp.6.4.2 20Jul23 (build) complex
 --------------------------------------- Iteration    1(   1)
 --------------------------------------- Iteration    1(   2)
@@ -65,8 +66,9 @@ def main(kind: str) -> None:
     structure = (f'<crystal><varray name="basis">{rows(cell)}</varray></crystal>'
                  f'<varray name="positions">{rows(positions)}</varray>')
     kinds = list(dict.fromkeys(elements))
-    text = XML.format(count=len(elements), kinds=len(kinds), structure=structure, forces=rows(forces), elements="\n".join(
-        f"<rc><c>{element}</c><c>{kinds.index(element) + 1}</c></rc>" for element in elements))
+    text = XML.format(count=len(elements), kinds=len(kinds), structure=structure, forces=rows(forces), energy=ENERGY,
+                      elements="\n".join(f"<rc><c>{element}</c><c>{kinds.index(element) + 1}</c></rc>"
+                                         for element in elements))
     Path("vasprun.xml").write_text(text[:text.index("stress")] if kind == "cut" else text)
     Path("OUTCAR").write_text(OUTCAR.format(
         dispersion="" if kind == "no_dispersion" else "  DFTD3 V3.0 Rev 1\n  Edisp (eV):   -0.10000",

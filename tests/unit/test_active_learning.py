@@ -177,15 +177,15 @@ def test_a_loop_goes_on_after_an_iteration_without_labels(folder, tmp_path, monk
     # more iterations, on other cores: what failed stays without labels, and the loop goes on
     failing[0] = False
     small["active_learning"]["iterations"] = 2
-    with pytest.raises(InputError, match="the job has changed since this loop began: engine.arguments"):
-        run_active_learning(loop(folder, **small, engine={"arguments": {"asap_cutoff": True}}), SingleProcess(), tmp_path,
-                            True, None)
-    run_active_learning(loop(folder, **small, engine={"cores": 2, "time_limit_h": 1.0}), SingleProcess(), tmp_path, True,
-                        None)
+    other = loop(folder, **small, engine={"arguments": {"asap_cutoff": True}})
+    with pytest.raises(InputError, match=r"the job has changed since this loop began: engine\.arguments"):
+        run_active_learning(other, SingleProcess(), tmp_path, True, None)
+    elsewhere = loop(folder, **small, engine={"cores": 2, "time_limit_h": 1.0})
+    run_active_learning(elsewhere, SingleProcess(), tmp_path, True, None)
     with (tmp_path / "iterations.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["labelled"]) for row in rows] == [0, int(rows[1]["taken"])]
-    assert int(rows[0]["taken"]) and int(rows[1]["taken"])
+    assert min(int(row["taken"]) for row in rows) > 0
     assert rows[1]["training_frames"] == rows[0]["training_frames"]
 
 

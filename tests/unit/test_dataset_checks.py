@@ -268,8 +268,8 @@ def test_positions_in_bohr_and_missing_labels(good):
 
 
 def test_a_virial_without_a_cell_is_told_of(good):
-    molecule = LabelledFrame(np.zeros((3, 3)), np.zeros(3), ("Si", "Si"), np.array([[0, 0, 0], [0, 0, 2.2]]), energy=-1.0,
-                             virial=np.eye(3))
+    molecule = LabelledFrame(np.zeros((3, 3)), np.zeros(3), ("Si", "Si"), np.array([[0, 0, 0], [0, 0, 2.2]]),
+                             energy=-1.0, virial=np.eye(3))
     assert [str(finding) for finding in check_dataset([*good[:3], molecule]).findings if finding.frame == 3] == \
         ["frame 3: has a virial, but no cell; ASE's stress cannot hold it"]
 

@@ -231,8 +231,10 @@ def test_input_of_espresso_says_all_settings(tmp_path):
 
 
 @pytest.mark.parametrize(("namelist", "keyword", "value", "told"), [
-    ("control", "calculation", "vc-relax", "a label is a single point"), ("control", "Calculation", "md", "single point"),
-    ("control", "tstress", False, "a label is a single point"), ("system", "dftd3_threebody", True, "dispersion says it"),
+    ("control", "calculation", "vc-relax", "a label is a single point"),
+    ("control", "Calculation", "md", "a label is a single point"),
+    ("control", "tstress", False, "a label is a single point"),
+    ("system", "dftd3_threebody", True, "dispersion says it"),
     ("system", "starting_magnetization(1)", 0.5, "starting_magnetization says it"),
     ("electrons", "electron_maxstep", 5, "scf_steps says it"),
 ])
@@ -312,7 +314,7 @@ def test_moments_of_cp2k_are_of_each_structure(tmp_path):
 def test_codes_within_a_worker_have_one_core(engine):
     adapter = TypeAdapter(Engine)
     adapter.validate_python(engine)
-    with pytest.raises(ValueError, match="cores\n.*expected 1, for this code computes within its worker"):
+    with pytest.raises(ValueError, match=r"cores\n.*expected 1, for this code computes within its worker"):
         adapter.validate_python({**engine, "cores": 2})
 
 
@@ -347,8 +349,8 @@ def vasp(folder: Path, incar: dict, **keys) -> VaspEngine:
     for name in ("B", "N_h"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "POTCAR").write_text(f"POTCAR of {name}\n")
-    return VaspEngine(**{"name": "vasp", "potcar_folder": str(folder), "potcars": {"B": "B", "N": "N_h"}, "incar": incar,
-                         "k_points": {"k_spacing_per_A": 0.15}, "scratch_folder": str(folder), **keys})
+    return VaspEngine(**{"name": "vasp", "potcar_folder": str(folder), "potcars": {"B": "B", "N": "N_h"},
+                         "incar": incar, "k_points": {"k_spacing_per_A": 0.15}, "scratch_folder": str(folder), **keys})
 
 
 def boron_nitride() -> Atoms:
@@ -528,7 +530,8 @@ NAMES = ("1.10", "T", "it's C:\\new {a}")
 def test_names_of_groups_are_kept_whatever_they_look_like(tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.labelling.run.draw_dataset", lambda *_: None)
     start = JOB.index("[[recipe]]")
-    recipes = "".join(f'[[recipe]]\ngroup = {json.dumps(name)}\nstructure = {{ builder = "crystal", crystal = "{crystal}" }}\n'
+    recipes = "".join(f'[[recipe]]\ngroup = {json.dumps(name)}\n'
+                      f'structure = {{ builder = "crystal", crystal = "{crystal}" }}\n'
                       for name, crystal in zip(NAMES, ("Cu", "Al", "Ni"), strict=True))
     result = run(tmp_path, JOB[:start] + recipes + JOB[JOB.index("[engine]"):])
     assert result.exit_code == 0, result.output
