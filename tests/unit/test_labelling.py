@@ -24,11 +24,13 @@ from hpcthermo.calculator import snapshot_of
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
+from hpcthermo.config import load_job
 from hpcthermo.config.labelling import Cp2kEngine, Engine, EspressoEngine, VaspEngine
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
 from hpcthermo.errors import InputError, PhysicsError
 from hpcthermo.labelling import task
 from hpcthermo.labelling.calculators import Cp2k, cp2k_input, unpaired_electrons
+from hpcthermo.labelling.candidates import recipes_hash
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.espresso import Espresso
 from hpcthermo.labelling.k_points import k_mesh
@@ -589,6 +591,21 @@ workers = 1
     result = run(moved, text, "--resume")
     assert result.exit_code == 2
     assert "was made of other recipes, selection, seed or files" in result.output + capfd.readouterr().err
+
+
+def test_potentials_and_descriptors_count_by_their_content(tmp_path):
+    text = JOB.replace('"eam_zhou"', '"moves.txt"') + '[selection]\ndescriptor = "tells.txt"\n'
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        (folder / "job.toml").write_text(text)
+        for name in ("moves.txt", "tells.txt"):
+            (folder / name).write_text(name)
+    found = [recipes_hash(load_job(tmp_path / "first" / "job.toml"))]
+    assert recipes_hash(load_job(tmp_path / "second" / "job.toml")) == found[0]
+    for name in ("moves.txt", "tells.txt"):
+        (tmp_path / "second" / name).write_text("another one")
+        found.append(recipes_hash(load_job(tmp_path / "second" / "job.toml")))
+    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
