@@ -17,6 +17,7 @@ from hpcthermo.labelling.task import LabelStructures
 
 PSEUDOPOTENTIALS = Path("/usr/share/espresso/pseudo")
 NAMES = {"B": "B.pbe-n-kjpaw_psl.0.1.UPF", "N": "N.pbe-n-kjpaw_psl.0.1.UPF"}
+HYDROGEN = "H.pbe-kjpaw.UPF"
 STEP = 0.02
 pytestmark = pytest.mark.skipif(
     shutil.which("pw.x") is None or not all((PSEUDOPOTENTIALS / name).is_file() for name in NAMES.values()),
@@ -52,6 +53,29 @@ def test_forces_are_derivatives_of_the_energy(records):
     assert abs(slope) > 1.0
     # third derivatives of the force and the grid of the density, which moves against the atom
     assert 0.5 * float(forces[0][1, 0] + forces[1][1, 0]) == pytest.approx(slope, rel=0.01)
+
+
+def test_virials_are_derivatives_of_the_energy(tmp_path):
+    """Along a strain that stretches and shears; the cutoff is high enough for plane waves that come and go with it."""
+    if not (PSEUDOPOTENTIALS / HYDROGEN).is_file():
+        pytest.skip(f"{HYDROGEN} is absent: apt-get install quantum-espresso-data")
+    engine = EspressoEngine(name="espresso", pseudopotential_folder=str(PSEUDOPOTENTIALS),
+                            pseudopotentials={"H": HYDROGEN}, cutoff_Ry=60.0, density_cutoff_Ry=240.0,
+                            k_points={"k_spacing_per_A": 3.0}, smearing="fixed", dispersion="d3bj",
+                            scf_tolerance_eV=1e-8, scratch_folder=str(tmp_path))
+    direction = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0], [0.5, 0.0, 1.0]])
+    function, tasks = LabelStructures(engine), []
+    for step in (0.01, -0.01):
+        hydrogen = Atoms("H2", positions=[[0.0, 0.0, 0.0], [0.1, 0.0, 0.75]], cell=[2.2, 2.4, 2.6], pbc=True)
+        hydrogen.set_cell(hydrogen.cell.array @ (np.eye(3) + step * direction), scale_atoms=True)
+        tasks.append(function.task(hydrogen, (1, 1, 1)))
+    records = list(run_campaign(function, tasks))
+    assert not any(record.failure for record in records)
+    energies = [float(record.arrays["energy"]) for record in records]
+    virials = [float((record.arrays["virial"] * direction).sum()) for record in records]
+    slope = -(energies[0] - energies[1]) / 0.02
+    assert abs(slope) > 1.0
+    assert 0.5 * sum(virials) == pytest.approx(slope, rel=5e-3)
 
 
 def test_the_dispersion_is_that_of_an_independent_code_without_three_body_terms(records):

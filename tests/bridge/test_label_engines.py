@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import GPa, Hartree
+from ase.units import Hartree
 
 from hpcthermo.campaign.run import run_campaign
 from hpcthermo.config.labelling import Cp2kEngine, GpawEngine, TbliteEngine
@@ -31,7 +31,7 @@ def boron_nitride(shift: float = 0.0, strain: float = 0.0) -> Atoms:
     return atoms
 
 
-def check(engine, mesh, program, relative, virial_tolerance):
+def check(engine, mesh, program, relative):
     structures = [boron_nitride(), boron_nitride(STEP), boron_nitride(-STEP), boron_nitride(0.0, STEP),
                   boron_nitride(0.0, -STEP)]
     function = LabelStructures(engine)
@@ -40,15 +40,16 @@ def check(engine, mesh, program, relative, virial_tolerance):
     energies = [float(record.arrays["energy"]) for record in records]
     first = records[0].arrays
     assert abs(first["forces"][1, 0]) > 1.0
-    assert first["forces"][1, 0] == pytest.approx(-(energies[1] - energies[2]) / (2 * STEP), rel=relative)
-    assert first["virial"][0, 0] == pytest.approx(-(energies[3] - energies[4]) / (2 * STEP), abs=virial_tolerance)
+    assert first["forces"][1, 0] == pytest.approx(-(energies[1] - energies[2]) / (2 * STEP), rel=relative["force"])
+    assert abs(first["virial"][0, 0]) > 1.0
+    assert first["virial"][0, 0] == pytest.approx(-(energies[3] - energies[4]) / (2 * STEP), rel=relative["virial"])
     assert first["program"].item().decode().startswith(program)
     return first
 
 
 def test_tblite():
     pytest.importorskip("tblite.ase", reason="tblite is not installed")
-    check(TbliteEngine(name="tblite"), (1, 1, 1), "tblite ", 1e-3, 0.05)
+    check(TbliteEngine(name="tblite"), (1, 1, 1), "tblite ", {"force": 1e-3, "virial": 3e-3})
 
 
 class SmearedCopper(EMT):
@@ -90,7 +91,7 @@ def test_cp2k():
     if shutil.which("cp2k_shell") is None:
         pytest.skip("cp2k_shell is absent: apt-get install cp2k cp2k-data")
     engine = Cp2kEngine(name="cp2k", cutoff_Ry=500.0, k_points={"k_spacing_per_A": 1.0}, dispersion="d3bj")
-    first = check(engine, (3, 3, 1), "CP2K ", 0.01, 20.0 * GPa * boron_nitride().get_volume())
+    first = check(engine, (3, 3, 1), "CP2K ", {"force": 0.01, "virial": 0.01})
     assert re.fullmatch(r"CP2K \d+\.\d+\S*", first["program"].item().decode())
     dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 is not installed")
     atoms = boron_nitride()
@@ -145,5 +146,6 @@ def test_oxygen_by_cp2k_is_a_triplet(tmp_path):
 @pytest.mark.slow
 def test_gpaw():
     pytest.importorskip("gpaw", reason="gpaw is not installed")
-    engine = GpawEngine(name="gpaw", cutoff_eV=500.0, k_points={"k_spacing_per_A": 1.0}, smearing_width_eV=0.1)
-    check(engine, (3, 3, 1), "GPAW ", 0.01, 20.0 * GPa * boron_nitride().get_volume())
+    # enough plane waves for a virial without those that come and go with the cell
+    engine = GpawEngine(name="gpaw", cutoff_eV=700.0, k_points={"k_spacing_per_A": 1.0}, smearing_width_eV=0.1)
+    check(engine, (3, 3, 1), "GPAW ", {"force": 0.01, "virial": 0.05})
