@@ -6,6 +6,7 @@ was computed before.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import re
@@ -79,9 +80,14 @@ class _Calculator:
             self.refuse_unconverged(folder)
             raise PhysicsError(f"{self.table.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                                ) from None
+        finally:
+            self.close(atoms.calc)
         self.require_converged(folder)
         facts = {} if self._dispersion == "none" else {"dispersion_energy": self.dispersion_energy(atoms, folder)}
         return Labels(energy, forces, stress, self.version(folder), {**facts, **self.magnetic_facts(atoms)})
+
+    def close(self, calculator: Any) -> None:
+        """End what a calculator has started; it may be None."""
 
     def refuse_unconverged(self, folder: Path) -> None:
         """Raise `PhysicsError` if what is in the folder shows an SCF that did not converge."""
@@ -330,6 +336,12 @@ class Cp2k(_Calculator):
         """See `_Calculator.version`."""
         found = re.search(r"CP2K\| version string:\s+(CP2K version )?(\S+)", _output_of_cp2k(folder))
         return "CP2K" if found is None else f"CP2K {found[2]}"
+
+    def close(self, calculator: Any) -> None:
+        """See `_Calculator.close`; otherwise shells wait for the garbage collection."""
+        if calculator is not None:
+            with contextlib.suppress(Exception):  # of a shell that has ended by itself
+                calculator.close()
 
     def refuse_unconverged(self, folder: Path) -> None:
         """See `_Calculator.refuse_unconverged`."""

@@ -1,6 +1,7 @@
 """Label jobs: meshes, selection, engines and their faults, campaigns that are resumed."""
 
 import csv
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -33,6 +34,7 @@ from hpcthermo.labelling.calculators import Cp2k, cp2k_input, unpaired_electrons
 from hpcthermo.labelling.candidates import recipes_hash
 from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.espresso import Espresso
+from hpcthermo.labelling.guardian import children
 from hpcthermo.labelling.k_points import k_mesh
 from hpcthermo.labelling.labels import lacking
 from hpcthermo.labelling.programs import run_program
@@ -286,6 +288,16 @@ def test_labels_of_cp2k_are_those_of_a_converged_scf(kind, reason):
     record = labels_of(cp2k(kind, scf_steps=7), carbon())[0]
     assert reason in record.failure
     assert bool(record.failure) == bool(reason)
+
+
+def test_no_shell_of_cp2k_outlives_its_label():
+    gc.disable()
+    try:
+        assert not labels_of(cp2k(), carbon(2), carbon(3)).failures
+        commands = [Path(f"/proc/{child}/cmdline").read_text() for child in children()]
+        assert not [command for command in commands if "fake_cp2k" in command]
+    finally:
+        gc.enable()
 
 
 def test_cp2k_has_the_cores_that_it_was_given(monkeypatch):
