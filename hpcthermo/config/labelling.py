@@ -256,7 +256,8 @@ class VaspEngine(_Engine):
     """Name of each element's POTCAR ("C", "N_h")."""
     incar: Annotated[dict[_Keyword, _Value], Field(min_length=1), AfterValidator(_as_incar_has_them),
                      AfterValidator(_of_a_single_point)]
-    """Tags of INCAR, written as they are; NSW, IBRION, ISIF of a single point are added where absent."""
+    """Tags of INCAR with their values as they are written there; NSW, IBRION, ISIF of a single point are added where
+    absent."""
     k_points: KPoints
     """Wave vectors of the electrons."""
     starting_moments: dict[Element, _Moment] | None = None

@@ -1,7 +1,8 @@
 """VASP where the user has it: INCAR as the job file says, KPOINTS, POSCAR, and POTCAR made of the user's files.
 
-Corrections and functionals are INCAR's business, written exactly as given. The energy is the free energy TOTEN, of
-which forces and stress are derivatives. Atoms are sorted by element in POSCAR and put back into their order afterwards.
+Corrections and functionals are INCAR's business, written as given; tags that would make it no single point are
+refused. The energy is the free energy TOTEN, of which forces and stress are derivatives. Atoms are sorted by element in
+POSCAR and put back into their order afterwards.
 """
 
 from __future__ import annotations
