@@ -2,6 +2,7 @@
 
     python benchmarks/nep_training.py speed [COPIES]   atoms/s of a full gradient on one core, and two cores against one
     mpiexec -n 2 python benchmarks/nep_training.py speed [COPIES]
+    python benchmarks/nep_training.py epoch cuda [ATOMS]   bulk graphene/h-BN, one frame repeated: seconds per gradient
     python benchmarks/nep_training.py pbte [SEEDS]     PbTe, all 25 structures: time to the errors that SNES ends with
     python benchmarks/nep_training.py snes [SECONDS]   the same set by SNES, one thread
     python benchmarks/nep_training.py split [K ...]    PbTe, structures k, k + 5, ... unseen (k = 2: 2, 7, 12, 17, 22)
@@ -19,7 +20,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
+from record import header
 
+from hpcthermo.calculator import Calculator
+from hpcthermo.datasets.ase_atoms import frame_of_atoms
 from hpcthermo.datasets.files import read_dataset
 from hpcthermo.domain.comm import world_communicator
 from hpcthermo.training.crew import Crew
@@ -49,6 +54,8 @@ class Case:
 
 PBTE = Case(DATA / "pbte" / "train.xyz", NepForm(("Te", "Pb"), (8.0, 8.0), (4.0, 4.0), (6, 6), (6, 6), 4, ("222",), 30),
             LossWeights(1000.0, 1.0, 0.0))
+#: the sizes of the graphene/h-BN model of paper.toml (jobs/gr_hbn_itc): 54 descriptors, 10,507 numbers
+LAYERED = NepForm(("B", "C", "N"), (8.0,) * 3, (4.0,) * 3, (8, 8), (12, 12), 4, ("222",), 50)
 SILICON = Case(DATA / "si128_dft", NepForm(("Si",), (6.0,), (5.0,), (6, 6), (6, 6), 4, ("222",), 30),
                LossWeights(1000.0, 1.0, 5.0))
 
@@ -87,6 +94,34 @@ def speed(copies):
         say(f"PbTe, {precision}, {comm.size} rank(s), {threads} thread(s): {n:,} atoms: "
             f"{1e6 * wall / n:.3f} us of wall time and {1e6 * process / n:.3f} us of rank 0's processor time per atom "
             f"and gradient, {n / wall / 1e6:.3f} M atoms/s")
+
+
+def epoch(device, atoms):
+    """Time of a gradient over many copies of a frame, with the sizes of a published model of graphene and h-BN."""
+    frame = layered_frame()
+    frames = [frame] * max(1, round(atoms / frame.n_atoms))
+    with Crew(device=device, threads=0) as crew:
+        loss = Loss(frames, LAYERED, LossWeights(1000.0, 1.0, 100.0), crew=crew)
+        theta = loss.with_mean_energy(LAYERED.start(0))
+        times = []
+        for _ in range(10 if device == "cuda" else 3):
+            start = time.perf_counter()
+            loss.value_and_gradient(theta)
+            times.append(time.perf_counter() - start)
+        n = len(loss.structures.types)
+        say(f"graphene/h-BN, mixed, {device}: {n:,} atoms, {LAYERED.n_parameters:,} parameters: {1e3 * min(times):.2f} ms "
+            f"per epoch (median {1e3 * np.median(times):.2f}), {n / min(times) / 1e6:.2f} M atoms/s")
+
+
+def layered_frame():
+    """Bulk graphene/h-BN, B above C, 256 atoms displaced at random, with labels of the embedded model."""
+    places = [(0, 0, 0), (1 / 3, 2 / 3, 0), (0, 0, 0.5), (2 / 3, 1 / 3, 0.5)]
+    atoms = Atoms("CCBN", scaled_positions=places, cell=[2.49, 2.49, 6.7, 90, 90, 120], pbc=True).repeat((8, 8, 1))
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = Calculator("nep_gr_hbn")
+    atoms.get_forces()
+    atoms.get_stress()
+    return frame_of_atoms(atoms)
 
 
 def pbte(seeds):
@@ -166,9 +201,14 @@ def silicon():
 
 
 if __name__ == "__main__":
-    what, numbers = sys.argv[1] if len(sys.argv) > 1 else "speed", [int(word) for word in sys.argv[2:]]
+    what, *words = sys.argv[1:] or ["speed"]
+    numbers = [int(word) for word in words if word not in ("cpu", "cuda")]
+    if world_communicator().rank == 0:
+        say("\n# " + "\n# ".join(header()))
     if what == "speed":
         speed(numbers[0] if numbers else 1)
+    elif what == "epoch":
+        epoch("cuda" if "cuda" in words else "cpu", numbers[0] if numbers else 230_000)
     elif what == "pbte":
         pbte(numbers[0] if numbers else 5)
     elif what == "snes":

@@ -444,6 +444,8 @@ class ActiveLearningJob(TaskJob):
     def _no_blocks(self) -> Any:
         if self.dataset.block_frames is not None:
             raise ValueError("expected [dataset] without blocks; give validation_files and test_files")
+        if self.dataset.test_share:
+            raise ValueError("expected [dataset] without test_share; [active_learning] has held_out_share")
         if getattr(self.optimiser, "restart_file", None) is not None:
             raise ValueError("optimiser.restart_file: belongs to one training; remove it")
         require_elements(self.optimiser, self.model)

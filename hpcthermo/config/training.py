@@ -38,6 +38,8 @@ class DatasetSection(Section):
     validation_share: Annotated[float, Field(ge=0.0, le=0.9, strict=True)] = 0.1
     """Of train_files without validation_files: drawn at random from each group; 0 for none, and then training ends on
     the last model."""
+    test_share: Annotated[float, Field(ge=0.0, le=0.9, strict=True)] = 0.0
+    """Of train_files, drawn at random from each group: frames whose errors are reported and that nothing depends on."""
     block_frames: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
     """Frames of train_files of a block, for trajectories, whose neighbouring frames are alike."""
     validation_blocks: tuple[_Block, ...] = ()
@@ -64,6 +66,10 @@ class DatasetSection(Section):
             raise ValueError("expected block_frames with validation_blocks or test_blocks; add or remove it")
         if self.validation_blocks and self.validation_files:
             raise ValueError("expected either validation_blocks or validation_files; remove one")
+        if self.test_share and self.block_frames is not None:
+            raise ValueError("expected either test_share or test_blocks; remove one")
+        if self.test_share + (0.0 if self.validation_files else self.validation_share) >= 1.0:
+            raise ValueError("expected validation_share and test_share with a sum below 1; lower one")
         return self
 
 

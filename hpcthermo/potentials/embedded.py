@@ -9,7 +9,8 @@ be consulted; its numbers may differ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
@@ -19,6 +20,8 @@ from hpcthermo.potentials.ilp import InterlayerPotential
 from hpcthermo.potentials.ilp_file import parse_lammps_ilp
 from hpcthermo.potentials.meam import MeamPotential
 from hpcthermo.potentials.meam_file import parse_meam
+from hpcthermo.potentials.nep import NepPotential
+from hpcthermo.potentials.nep_file import read_nep_file
 from hpcthermo.potentials.stillinger_weber import StillingerWeberPotential, parse_stillinger_weber
 from hpcthermo.potentials.tersoff import TersoffPotential
 from hpcthermo.potentials.tersoff_file import parse_gpumd_tersoff, parse_lammps_tersoff
@@ -162,7 +165,16 @@ def _interlayer_text() -> str:
                      for i in "BCHN" for j in "BCHN")
 
 
+def _neuroevolution_potential(name: str, source: str) -> NepPotential:
+    """A model that lies beside this file, as NAME.nep.txt."""
+    with as_file(files("hpcthermo.potentials") / f"{name}.nep.txt") as path:
+        return NepPotential(replace(read_nep_file(path), path=source))
+
+
 _TABLE: dict[str, EmbeddedPotential] = {
+    "nep_gr_hbn": EmbeddedPotential(
+        "B-C-N in graphene and h-BN, NEP, from PBE-D3(BJ) labels of this program (jobs/gr_hbn_nep)",
+        lambda source: _neuroevolution_potential("nep_gr_hbn", source)),
     "tersoff_si": EmbeddedPotential(
         "Si, J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
         lambda source: TersoffPotential(parse_gpumd_tersoff(_SILICON_1989, source))),

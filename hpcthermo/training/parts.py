@@ -12,7 +12,7 @@ import numpy as np
 from hpcthermo.datasets.checks import check_dataset, require_good
 from hpcthermo.datasets.files import examine_file, read_dataset
 from hpcthermo.datasets.frames import LabelledFrame
-from hpcthermo.datasets.split import Split, block_split, random_split
+from hpcthermo.datasets.split import Split, block_split, index_split, random_split
 from hpcthermo.errors import InputError
 from hpcthermo.log import get_logger
 
@@ -61,10 +61,9 @@ def read_parts(job: TrainJob) -> Parts:
     frames, validation, test = (_read(names, job) for names in
                                 (section.train_files, section.validation_files, section.test_files))
     split = _split(job, frames)
-    if split is not None:
-        validation += [frames[k] for k in split.validation]
-        test += [frames[k] for k in split.test]
-        frames = [frames[k] for k in split.training]
+    validation += [frames[k] for k in split.validation]
+    test += [frames[k] for k in split.test]
+    frames = [frames[k] for k in split.training]
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
@@ -136,23 +135,28 @@ def _read(names: Sequence[str], job: TrainJob) -> list[LabelledFrame]:
     return frames
 
 
-def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split | None:
-    """Which frames of train_files are held out, if any."""
+def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split:
+    """Which frames of train_files are held out."""
     section = job.dataset
     if section.block_frames is not None:
         validation = _validation_blocks(job, len(frames), section.block_frames)
         return block_split(len(frames), section.block_frames, validation, section.test_blocks)
-    share, n = section.validation_share, len(frames)
-    if section.validation_files or share == 0.0:
-        return None
-    split = random_split([frame.group for frame in frames], share, 0.0, job.seed)
-    if len(split.validation):
+    share = 0.0 if section.validation_files else section.validation_share
+    n = len(frames)
+    split = random_split([frame.group for frame in frames], share, section.test_share, job.seed)
+    if section.test_share and not len(split.test):
+        raise InputError("dataset.test_share: expected at least one frame, got less by groups; raise it, or name "
+                         "test_files")
+    if share == 0.0 or len(split.validation):
         return split
-    if n == 1:
+    left = n - len(split.test)
+    if left == 1:
         get_logger().warning("validation: there is one frame only: training goes on to its end and fits its noise, too")
-        return None
+        return split
     get_logger().warning("validation: by groups validation_share is less than a frame; it is drawn from all together")
-    return random_split([""] * n, max(share, 1.0 / n), 0.0, job.seed)
+    count = max(1, round(share * n))
+    drawn = np.random.default_rng(job.seed).permutation(np.setdiff1d(np.arange(n), split.test))
+    return index_split(n, drawn[:min(count, left - 1)], split.test)
 
 
 def _validation_blocks(job: TrainJob, n_frames: int, block: int) -> list[int]:

@@ -234,6 +234,7 @@ def test_a_loop_that_knows_everything_ends(folder, tmp_path):
     ({"active_learning": {"extrapolation_grade": [3.0, 2.0]}}, "low < high"),
     ({"active_learning": {"force_disagreement_eV_per_A": [0.1, 0.2]}}, "expected no force_disagreement_eV_per_A"),
     ({"dataset": {"block_frames": 2, "test_blocks": [0]}}, "without blocks"),
+    ({"dataset": {"test_share": 0.2}}, "held_out_share"),
 ])
 def test_settings_that_mean_nothing_are_refused(changes, told, folder):
     with pytest.raises(JobFileError, match=told):

@@ -213,6 +213,27 @@ def test_frames_of_a_group_count_more(folder):
             read_parts(parse_job(wrong))
 
 
+def test_a_share_of_each_group_is_held_out_for_testing(folder):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"test_files": [], "check": False}
+    whole = read_parts(parse_job({**table, "dataset": {**table["dataset"], "validation_share": 0.0}}))
+    for share in (0.0, 0.2):
+        table["dataset"] |= {"validation_share": share, "test_share": 0.3}
+        parts = read_parts(parse_job(table))
+        energies = [frame.energy for part in (parts.training, parts.validation, parts.test) for frame in part]
+        assert sorted(energies) == sorted(frame.energy for frame in whole.training)
+        assert len(parts.test) == round(0.3 * len(energies))
+        assert len(parts.validation) == round(share * len(energies))
+        assert {frame.group for frame in parts.test} == {"odd", "even"}
+    table["dataset"] |= {"test_share": 0.01}
+    with pytest.raises(InputError, match="test_share: expected at least one frame"):
+        read_parts(parse_job(table))
+    for wrong, message in (({"test_share": 0.8}, "sum below 1"),
+                           ({"block_frames": 2, "test_blocks": [0]}, "test_blocks")):
+        with pytest.raises(InputError, match=message):
+            parse_job({**table, "dataset": {**table["dataset"], "validation_share": 0.2, **wrong}})
+
+
 def test_training_on_all_frames_is_told_of_and_goes_on_with_the_same_bits(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcthermo.training.train._LEAST_GAIN", 0.3)  # far from converged, one step would do
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
