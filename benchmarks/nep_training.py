@@ -110,7 +110,8 @@ def epoch(device, atoms):
             times.append(time.perf_counter() - start)
         n = len(loss.structures.types)
         say(f"graphene/h-BN, mixed, {device}: {n:,} atoms, {LAYERED.n_parameters:,} parameters: "
-            f"{1e3 * min(times):.2f} ms per epoch (median {1e3 * np.median(times):.2f}), {n / min(times) / 1e6:.2f} M atoms/s")
+            f"{1e3 * min(times):.2f} ms per epoch (median {1e3 * np.median(times):.2f}), "
+            f"{n / min(times) / 1e6:.2f} M atoms/s")
 
 
 def layered_frame():
