@@ -26,3 +26,15 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     return digest.hexdigest()
+
+
+def folder_sha256(path: Path) -> str:
+    """SHA-256 of the names and contents of all files below a folder.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("".join(f"{file}\n{file_sha256(path / file)}\n" for file in files).encode()).hexdigest()

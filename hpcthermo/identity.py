@@ -11,20 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcthermo.config.named_files import is_file, named_files
-from hpcthermo.file_hash import file_sha256
+from hpcthermo.config.named_files import is_file, is_folder, named_files
+from hpcthermo.file_hash import file_sha256, folder_sha256
 
 if TYPE_CHECKING:
     from hpcthermo.config import Job, TaskJob
 
 #: tables and keys that do not change the physics
 _WITHOUT_PHYSICS = ("execution", "output", "title")
+#: keys of [execution] of jobs of tasks that results depend on
+_RESULTS_DEPEND_ON = ("precision", "look_interval")
 #: characters of a value that is told of
 _LONGEST_VALUE = 30
 
 
 def file_hashes(job: Job | TaskJob) -> dict[str, str]:
-    """SHA-256 of the structure, potential and crystal files of a job, by the name the job gives them.
+    """SHA-256 of the structure, potential and crystal files and data sets of a job, by the name the job gives them.
 
     Raises
     ------
@@ -32,7 +34,9 @@ def file_hashes(job: Job | TaskJob) -> dict[str, str]:
         If one cannot be read.
     """
     found = named_files(job.model_dump(mode="json"))
-    return {name: file_sha256(Path(name)) for _, name, kind in found if kind != "folder" and is_file(name)}
+    hashes = {name: file_sha256(Path(name)) for _, name, kind in found if kind != "folder" and is_file(name)}
+    return hashes | {name: folder_sha256(Path(name)) for _, name, kind in found if kind == "file or folder" and
+                     name not in hashes and is_folder(name)}
 
 
 def identity(job: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -63,7 +67,9 @@ def task_inputs(job: TaskJob, hashes: Mapping[str, str]) -> dict[str, Any]:
     kept = {name: value for name, value in job.model_dump(mode="json").items()
             if name not in (*_WITHOUT_PHYSICS, "campaign")}
     kept = {name: _without_names(value, hashes) for name, value in kept.items()}
-    return {**kept, "execution": {"device": job.device}}
+    table = getattr(job, "execution", None)
+    execution = {name: getattr(table, name) for name in _RESULTS_DEPEND_ON if hasattr(table, name)}
+    return {**kept, "execution": {"device": job.device, **execution}}
 
 
 def table_sha256(table: Mapping[str, Any], hashes: Mapping[str, str]) -> str:

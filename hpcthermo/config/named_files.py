@@ -68,7 +68,7 @@ def named_files(data: Any) -> list[NamedFile]:
 
 def missing_files(data: Any) -> list[NamedFile]:
     """Files and folders that a job (as values of JSON) names and that are not there."""
-    tests = {"file": is_file, "folder": _is_folder, "file or folder": lambda name: is_file(name) or _is_folder(name)}
+    tests = {"file": is_file, "folder": is_folder, "file or folder": lambda name: is_file(name) or is_folder(name)}
     return [found for found in named_files(data) if found.kind in tests and not tests[found.kind](found.name)]
 
 
@@ -80,7 +80,8 @@ def is_file(name: str) -> bool:
         return False
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Whether a text is the name of a folder."""
     try:
         return Path(name).is_dir()
     except (OSError, ValueError):

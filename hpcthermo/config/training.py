@@ -11,6 +11,8 @@ from hpcthermo.config.labelling import GroupName
 from hpcthermo.config.lattice_dynamics import SingleProcessExecution
 from hpcthermo.config.structure import FileName
 from hpcthermo.potentials.nep_file import (
+    GPUMD_ANGULAR_DESCRIPTORS,
+    GPUMD_ANGULAR_N_MAX,
     LARGEST_BASIS,
     LARGEST_CUTOFF,
     LARGEST_DEGREE,
@@ -108,6 +110,11 @@ class NepSection(Section):
                              "correct them")
         if any(r < a for r, a in zip(radial, angular, strict=True)):
             raise ValueError("angular_cutoff_A: expected at most radial_cutoff_A; lower it")
+        angular_descriptors = (self.n_max[1] + 1) * (self.l_max + len(self.extra_invariants))
+        if self.n_max[1] > GPUMD_ANGULAR_N_MAX or angular_descriptors > GPUMD_ANGULAR_DESCRIPTORS:
+            raise ValueError(f"n_max: expected at most {GPUMD_ANGULAR_N_MAX} for the angular functions and "
+                             f"{GPUMD_ANGULAR_DESCRIPTORS} angular descriptors, as GPUMD reads, got {self.n_max[1]} "
+                             f"and {angular_descriptors}; lower n_max, l_max or the number of extra_invariants")
         if self.repulsion_radius_factor is not None and self.repulsion_cutoff_A is None:
             raise ValueError("repulsion_radius_factor: expected with repulsion_cutoff_A; add it")
         if self.repulsion_cutoff_A is not None and self.repulsion_cutoff_A > min(angular):
@@ -199,9 +206,10 @@ class TrainingExecution(SingleProcessExecution):
     precision: Literal["mixed", "double"] = "mixed"
     """Pair arithmetic: float32 with float64 sums, or float64."""
     max_minutes: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
-    """Training ends after this time with the best model so far."""
+    """Training ends after this time with the best model so far; reading before and checks after it are not counted."""
     memory_GiB: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None
     """Of each rank, for neighbours and functions of distance; by default 60 % of what is free. Parts of the data set
     that do not fit are computed anew for every gradient, with the same bits."""
     look_interval: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
-    """Epochs (20 unless given) or generations (100) between rows of loss.out, with a look at the validation set."""
+    """Epochs (20 unless given) or generations (100) between rows of loss.out, with a look at the validation set;
+    patience counts these."""

@@ -79,14 +79,15 @@ def examine_consistency(frames: Mapping[int, LabelledFrame]) -> Consistency:
                        for rows, F in zip(labels.rows, labels.forces, strict=True)])
     outliers, unlike = {}, []
     for number, rows in _all_rows(frames, usable, labels, model):
-        reason, has_unit = force_fit.objection(frames[number], rows[1], _kind(frames[number]))
+        objection = force_fit.objection(frames[number], rows[1], _kind(frames[number]))
         sparse = model.coordination(rows[0], frames[number].n_atoms) < _SPARSE * usual
-        if sparse or (reason and not has_unit and force_fit.leverage(rows[1]) > UNLIKE * force_fit.usual):
+        unit = objection is not None and objection.has_unit
+        if sparse or (objection and not unit and force_fit.leverage(rows[1]) > UNLIKE * force_fit.usual):
             unlike.append(number)
-        elif reason:
-            outliers[number] = reason
-    for number, reason in outliers.items():
-        result.add("refused", reason, number)
+        elif objection:
+            outliers[number] = objection
+    for number, objection in outliers.items():
+        result.add(objection.severity, objection.reason, number)
     result.add_unlike("forces", unlike)
     if left > KNOWN:
         result.add("warning", f"a model fitted to the forces leaves {left:.0%} of them: units and signs of energies "

@@ -8,9 +8,11 @@ iterated, so that bad frames do not decide; symbols in `consistency.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from hpcthermo.datasets.findings import Severity
 from hpcthermo.datasets.frames import LabelledFrame
 from hpcthermo.datasets.label_units import FORCE_UNITS, named_cause
 
@@ -54,6 +56,22 @@ def typical_misfit(misfits: np.ndarray) -> float:
 def rms(values: np.ndarray) -> float:
     """Root mean square."""
     return float(np.sqrt(np.mean(np.square(values))))
+
+
+class Objection(NamedTuple):
+    """What speaks against the forces of a frame.
+
+    Attributes
+    ----------
+    reason : str
+    has_unit : bool
+        A unit explains it.
+    severity : {"refused", "warning"}
+    """
+
+    reason: str
+    has_unit: bool
+    severity: Severity
 
 
 class ForceFit:
@@ -114,22 +132,24 @@ class ForceFit:
         square = 1.0 - 2.0 * coefficients @ self.right + coefficients @ self.gram @ coefficients
         return float(np.sqrt(max(square, 0.0)))
 
-    def objection(self, frame: LabelledFrame, rows: np.ndarray, kind: str) -> tuple[str, bool]:
-        """What speaks against the forces of a frame, if anything, and whether a unit explains it."""
+    def objection(self, frame: LabelledFrame, rows: np.ndarray, kind: str) -> Objection | None:
+        """What speaks against the forces of a frame, if anything."""
         F = np.ravel(frame.forces)  # type: ignore[arg-type]
         expected = rows @ self.coefficients
         size, expected_size, misfit = rms(F), rms(expected), rms(F - expected)
         typical = max(self.typical, self.of_kind.get(kind, 0.0))
         if max(size, expected_size) < _OUTLYING * typical:
-            return "", False
+            return None
         cosine = float(F @ expected) / max(float(np.linalg.norm(F) * np.linalg.norm(expected)), 1e-300)
         factor = float(F @ expected) / max(float(expected @ expected), 1e-300)
         if abs(cosine) > 0.7 and not 0.4 < factor < 2.5:
             cause = named_cause(1.0 / factor, _FORCES_IN)
-            return (f"forces are {factor:.3g} times what those of the other frames say{cause}",
-                    bool(cause) and factor > 0.0)
+            # of the same direction and in no other unit: forces beyond where the other frames say how large they are
+            severity: Severity = "refused" if cause or factor < 0.0 else "warning"
+            return Objection(f"forces are {factor:.3g} times what those of the other frames say{cause}",
+                             bool(cause) and factor > 0.0, severity)
         unusual = misfit > _OUTLYING * max(typical, self.left * size)
         if cosine < 0.3 and unusual:
-            return (f"forces have nothing to do with its positions: {misfit:.2g} eV/A from what those of the other "
-                    f"frames say, {typical:.2g} is typical (atoms in another order?)"), False
-        return "", False
+            return Objection(f"forces have nothing to do with its positions: {misfit:.2g} eV/A from what those of the "
+                             f"other frames say, {typical:.2g} is typical (atoms in another order?)", False, "refused")
+        return None

@@ -20,6 +20,8 @@ from hpcthermo.potentials.zbl import UNIVERSAL_PHI, flexible_screening, universa
 EXTRA_INVARIANTS = ("222", "1111", "112", "123", "233", "134")
 #: largest values a legal file may state (l_max, functions, neurons)
 LARGEST_N_MAX, LARGEST_BASIS, LARGEST_DEGREE, LARGEST_NEURONS, LARGEST_CUTOFF = 12, 16, 8, 120, 20.0
+#: what GPUMD takes of angular functions (n_max) and angular descriptors; this program reads more
+GPUMD_ANGULAR_N_MAX, GPUMD_ANGULAR_DESCRIPTORS = 8, 90
 _LARGEST_HEADER_BYTES = 4096
 _UNSUPPORTED = ("dipole", "polarizability", "temperature", "charge", "vdw")
 

@@ -75,7 +75,7 @@ def beginning_of(job: TrainJob) -> tuple[NepForm, Beginning]:
     model = _model(job.fine_tune)
     elements = model.elements if job.model is None else job.model.elements
     part = model_of_elements(model, elements)
-    if job.dataset.element_energies == "own":  # which are found anew, also those of a nep5
+    if job.dataset.element_energies != "common":  # which are found anew, also those of a nep5
         part = replace(part, output_biases=np.zeros(len(elements)))
     form = form_of(part)
     if job.model is not None:

@@ -166,11 +166,12 @@ class Loss:
                       root_mean(virial, 6 * int(known[:, 2].sum())), float(e.mean()) if len(e) else float("nan"))
 
     def with_mean_energy(self, theta: np.ndarray) -> np.ndarray:
-        """Theta with the b1 at which the mean of dE/N is 0."""
+        """Theta with the b1 at which errors of energies make the loss smallest: their weighted mean is 0."""
+        found = self.set.evaluate(theta, self.scaler, gradient=False)
+        weights = np.maximum(self.terms.structures[:, 0], 0.0)
         shifted = theta.copy()
-        mean = self.errors(theta).mean_energy
-        if np.isfinite(mean):
-            shifted[self.form.bias_place] += mean
+        if weights.any():
+            shifted[self.form.bias_place] += float(weights @ found.errors[:, 0]) / float(weights.sum())
         return shifted
 
     def double(self) -> Loss:

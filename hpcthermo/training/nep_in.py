@@ -17,7 +17,7 @@ from typing import Any
 from hpcthermo.config.training import GradientOptimiser, SnesOptimiser
 from hpcthermo.errors import InputError
 from hpcthermo.gpumd_keywords import keyword_lines
-from hpcthermo.potentials.nep_file import EXTRA_INVARIANTS
+from hpcthermo.potentials.nep_file import EXTRA_INVARIANTS, GPUMD_ANGULAR_N_MAX, LARGEST_N_MAX
 
 TRAIN_FILE, TEST_FILE = "train.xyz", "test.xyz"
 #: keywords that may have one value only, since the rest is not trained here
@@ -133,9 +133,10 @@ def _cutoff(found: NepInput, line: _Line) -> None:
 
 
 def _n_max(found: NepInput, line: _Line) -> None:
-    found.n_max = line.integers(0, 12, (2,), "two integers, at most 12 and 8")
-    if found.n_max[1] > 8:
-        raise line.error("two integers, at most 12 and 8")
+    what = f"two integers, at most {LARGEST_N_MAX} and {GPUMD_ANGULAR_N_MAX}"
+    found.n_max = line.integers(0, LARGEST_N_MAX, (2,), what)
+    if found.n_max[1] > GPUMD_ANGULAR_N_MAX:
+        raise line.error(what)
 
 
 def _l_max(found: NepInput, line: _Line) -> None:

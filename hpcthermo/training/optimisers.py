@@ -179,6 +179,8 @@ class GradientSearch:
         self._state = restored_state(template, arrays)
         last = {name.removeprefix(_LAST): value for name, value in arrays.items() if name.startswith(_LAST)}
         self._last = restored_state(template, last) if last else None
+        if self._last is None and self._state.done == TIME_IS_OVER:  # there may be more now
+            self._state.done = ""
         self._looked = float(arrays["looked"])
 
 
@@ -206,9 +208,16 @@ class SnesSearch:
         self.scaler, self.most_neighbors = self._snes.scaler, self._snes.most_neighbors
         self._validation = Loss(parts.validation, form, None, self.scaler, **options) if parts.validation else None
         self._weights = np.array([table.energy_weight, table.force_weight, table.virial_weight])
+        if self._validation is not None and not self._weights[self._validated_labels()].any():
+            raise InputError("validation: expected labels that count in the loss, got none; check the weights of "
+                             "[optimiser] and what the frames are labelled with")
         self.state = beginning.state or _snes_state(form, beginning.theta, job.seed)
         self._best, self._best_value = self.state.mean.copy(), math.inf
-        self.done = ""
+
+    @property
+    def done(self) -> str:
+        """Why the search has ended, or ""."""
+        return "the number of generations is reached" if self.state.generation >= self.length else ""
 
     @property
     def chosen(self) -> np.ndarray:
@@ -226,10 +235,7 @@ class SnesSearch:
     def steps(self) -> Iterator[tuple[float, Look | None]]:
         """Generations done, and a look where there was one."""
         while self.state.generation < self.length:
-            found = self._snes.step(self.state)
-            if self.state.generation >= self.length:
-                self.done = "the number of generations is reached"
-            look = None
+            found, look = self._snes.step(self.state), None
             if found.number < self._interval:
                 self._best = found.theta
             if found.number % self._interval == 0 or self.done:
@@ -240,11 +246,16 @@ class SnesSearch:
                             Errors(found.energy, found.force, found.virial, 0.0), value, found.theta)
             yield found.number, look
 
+    def _validated_labels(self) -> np.ndarray:
+        """Whether frames of the validation set have energies, forces and virials, (3,) bool."""
+        assert self._validation is not None
+        return np.asarray(self._validation.structures.labels.known.any(axis=0))
+
     def _validated(self, theta: np.ndarray) -> float:
         """Errors of the validation set with the weights of the loss; NaN without one."""
         if self._validation is None:
             return math.nan
-        errors, known = self._validation.errors(theta), self._validation.structures.labels.known.any(axis=0)
+        errors, known = self._validation.errors(theta), self._validated_labels()
         return float(self._weights[known] @ np.array([errors.energy, errors.force, errors.virial])[known])
 
     def arrays(self) -> Arrays:

@@ -186,7 +186,7 @@ class NepForm:
         """
         if np.any(model.output_biases != model.output_biases[0]):
             raise InputError(f"{model.path}: expected one bias of all types (nep4), got a nep5 model; "
-                             "train from a nep4 model")
+                             'set element_energies = "own"')
         w0, b0, w1, radial, angular = self._parts
         theta = np.empty(self.n_parameters)
         theta[self.bias_place] = model.output_biases[0]

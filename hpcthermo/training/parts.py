@@ -64,6 +64,7 @@ def read_parts(job: TrainJob) -> Parts:
     validation += [frames[k] for k in split.validation]
     test += [frames[k] for k in split.test]
     frames = [frames[k] for k in split.training]
+    _require_elements(job, frames)
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
@@ -80,26 +81,41 @@ def read_parts(job: TrainJob) -> Parts:
     return Parts(_without(frames, energies), _without(validation, energies), _without(test, energies), energies)
 
 
+def _require_elements(job: TrainJob, frames: Sequence[LabelledFrame]) -> None:
+    """Refuse elements of a new model that nothing is trained on: it would give them energies by chance."""
+    if job.model is None or job.fine_tune is not None:
+        return
+    absent = [element for element in job.model.elements if not any(element in frame.symbols for frame in frames)]
+    if absent:
+        raise InputError(f"model.elements: expected elements of the frames that are trained on, got {absent[0]}, which "
+                         "none has; remove it, or hold fewer frames out")
+
+
 def element_energies(frames: Sequence[LabelledFrame]) -> dict[str, float]:
     """Energies c_e (eV) for which E_s = sum_e n_e(s) c_e is best in least squares, per atom; the smallest such ones.
+
+    Frames count with their weights in the loss.
 
     Raises
     ------
     InputError
-        If no frame has an energy.
+        If no frame has an energy that counts.
     """
-    known = [(frame, frame.energy) for frame in frames if frame.energy is not None]
+    known = [(frame, frame.energy) for frame in frames
+             if frame.energy is not None and frame.weight > 0.0 and frame.energy_weight > 0.0]
     if not known:
-        raise InputError('element_energies: expected frames with energies, got none; set "common"')
+        raise InputError('element_energies: expected frames with energies that count, got none; set "common"')
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
+    weights = np.array([frame.weight * np.sqrt(frame.energy_weight) for frame, _ in known])
     shares = np.array([[frame.symbols.count(element) / frame.n_atoms for element in elements] for frame, _ in known])
-    found = np.linalg.lstsq(shares, np.array([energy / frame.n_atoms for frame, energy in known]), rcond=1e-8)[0]
+    energies = np.array([energy / frame.n_atoms for frame, energy in known])
+    found = np.linalg.lstsq(weights[:, None] * shares, weights * energies, rcond=1e-8)[0]
     return dict(zip(elements, found.tolist(), strict=True))
 
 
 def _warn_of_far_apart(frames: Sequence[LabelledFrame]) -> None:
     """Say that elements have energies which one bias for all cannot give."""
-    if all(frame.energy is None for frame in frames):
+    if all(frame.energy is None or frame.weight == 0.0 or frame.energy_weight == 0.0 for frame in frames):
         return
     energies = sorted(element_energies(frames).items(), key=lambda item: item[1])
     (low, least), (high, most) = energies[0], energies[-1]
@@ -163,7 +179,10 @@ def _validation_blocks(job: TrainJob, n_frames: int, block: int) -> list[int]:
     """Those of the job, or a share of the blocks that are not for testing."""
     section = job.dataset
     others = np.setdiff1d(np.arange(-(-n_frames // block)), section.test_blocks)
-    if section.validation_blocks or section.validation_files or section.validation_share == 0.0 or len(others) < 2:
+    if section.validation_blocks or section.validation_files or section.validation_share == 0.0:
         return list(section.validation_blocks)
+    if len(others) < 2:
+        raise InputError("dataset: expected at least two blocks besides test_blocks, one of which says when to stop, "
+                         f"got {len(others)}; lower block_frames, name validation_files or set validation_share = 0")
     count = min(max(1, round(section.validation_share * len(others))), len(others) - 1)
     return sorted(np.random.default_rng(job.seed).choice(others, count, replace=False).tolist())

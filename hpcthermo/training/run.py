@@ -153,7 +153,8 @@ def _train(run: TrainRun, search: Search, model: Callable[[np.ndarray], NepModel
         history.seconds = before + time.monotonic() - start
         _save(run, search, model(search.chosen), history)
 
-    for step, look in search.steps():
+    over = limit is not None and before > 60.0 * limit
+    for step, look in () if over else search.steps():
         if look is not None:
             history.add(look, None if test is None else test.errors(look.theta))
             write_text(loss_text(history.table()), run.folder / LOSS_FILE)
@@ -174,7 +175,7 @@ def _train(run: TrainRun, search: Search, model: Callable[[np.ndarray], NepModel
             save()
             saved = time.monotonic()
     save()
-    ended = ended or search.done
+    ended = TIME_IS_OVER if over else ended or search.done
     get_logger().info("training ended: %s", ended)
     return ended
 

@@ -17,7 +17,7 @@ import pytest
 
 from hpcthermo.cli import main
 from hpcthermo.datasets.checks import check_dataset, require_good
-from hpcthermo.datasets.files import read_dataset, write_dataset
+from hpcthermo.datasets.files import examine_file, read_dataset, write_dataset
 from hpcthermo.datasets.frames import BadFrame, LabelledFrame
 from hpcthermo.datasets.linear_model import LinearModel, neighbor_pairs
 from hpcthermo.datasets.split import block_split, index_split, random_split
@@ -25,6 +25,7 @@ from hpcthermo.datasets.statistics import dataset_statistics
 from hpcthermo.errors import InputError
 
 SHELF = Path(__file__).parents[3] / "shared" / "data" / "training"
+LABELS = Path(__file__).parents[2] / "jobs" / "gr_hbn_nep" / "labels" / "dataset.xyz"
 HARTREE, BOHR = 27.211386, 0.52917721
 needs_shelf = pytest.mark.skipif(not SHELF.is_dir(), reason="no data sets in ../shared beside this checkout")
 
@@ -154,6 +155,11 @@ def test_layers_slid_over_each_other_say_nothing_of_virials():
     report = check_dataset(slid)
     assert [finding for finding in report.findings if finding.severity != "note"] == []
     assert any("too much alike" in finding.reason for finding in report.findings)
+
+
+def test_our_own_labels_are_not_refused():
+    """Of layers pressed together, whose forces are larger than those of any others."""
+    assert not check_dataset(examine_file(LABELS)).refused
 
 
 def test_signs_of_a_third_of_the_virials(mixed):

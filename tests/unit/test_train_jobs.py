@@ -29,9 +29,9 @@ from hpcthermo.training.crew import Crew
 from hpcthermo.training.load import load_train_job
 from hpcthermo.training.loss import Loss, LossWeights
 from hpcthermo.training.nep_in import read_nep_in
-from hpcthermo.training.optimisers import OPTIMISERS
+from hpcthermo.training.optimisers import OPTIMISERS, TIME_IS_OVER
 from hpcthermo.training.parameters import form_of
-from hpcthermo.training.parts import read_parts
+from hpcthermo.training.parts import element_energies, read_parts
 from hpcthermo.training.run import run_train
 from hpcthermo.training.snes import Snes, SnesSettings, SnesState, read_restart, utilities, write_restart
 
@@ -99,7 +99,7 @@ l_max = 2
 neurons = 4
 [optimiser]
 name = "gradient"
-epochs = 200
+epochs = 600
 [execution]
 threads = 1
 """)
@@ -189,9 +189,10 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
     assert (parts / "nep.txt").exists()
     with pytest.raises(InputError, match="--resume"):
         run_train(job, SingleProcess(), parts, False, None)
-    changed = parse_job({**table, "seed": 9})
-    with pytest.raises(InputError, match="seed 9"):
-        run_train(changed, SingleProcess(), parts, True, None)
+    for other, told in (({"seed": 9}, "seed 9"),
+                        ({"execution": {**table["execution"], "precision": "double"}}, "double")):
+        with pytest.raises(InputError, match=told):
+            run_train(parse_job({**table, **other}), SingleProcess(), parts, True, None)
     run_train(job, SingleProcess(), parts, True, None)
     for name in ("nep.txt", "loss.out"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
@@ -311,6 +312,44 @@ def test_without_blocks_for_validation_a_share_of_the_others_is_held_out(folder)
     assert len(parts.training) == 17 - len(held_out)
 
 
+def test_one_block_alone_cannot_say_when_to_stop(folder):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["dataset"] |= {"block_frames": 10, "test_blocks": [1], "test_files": [], "check": False}
+    with pytest.raises(InputError, match=r"expected at least two blocks besides test_blocks.*got 1"):
+        read_parts(parse_job(table))
+    table["dataset"]["validation_share"] = 0.0
+    assert not read_parts(parse_job(table)).validation
+
+
+def test_elements_that_nothing_is_trained_on_are_refused(folder):
+    table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
+    table["model"]["elements"] = ["Ar", "Kr", "Xe"]
+    table["dataset"] |= {"check": False}
+    with pytest.raises(InputError, match=r"model\.elements.*got Xe"):
+        read_parts(parse_job(table))
+
+
+def test_frames_without_weight_do_not_decide_energies_of_elements():
+    frames = pair_frames(10)
+    without = [replace(frame, energy_weight=0.0, energy=frame.energy + 1000.0 * frame.n_atoms) for frame in frames[:3]]
+    assert element_energies([*without, *frames[3:]]) == pytest.approx(element_energies(frames[3:]), abs=1e-9)
+    light = [replace(frame, weight=1e-4, energy=frame.energy + 1000.0 * frame.n_atoms) for frame in frames[:3]]
+    assert element_energies([*light, *frames[3:]]) == pytest.approx(element_energies(frames[3:]), abs=0.01)
+
+
+def test_there_may_be_more_time_when_training_goes_on(folder):
+    job = load_train_job(folder / "nep.in")
+    parts, (form, beginning) = read_parts(job), beginning_of(job)
+    search, again = (OPTIMISERS["gradient"](job, form, parts, beginning, Crew()) for _ in range(2))
+    steps = search.steps()
+    while search._state.stopping.theta is None:
+        next(steps)
+    search.hasten()
+    assert search.done == TIME_IS_OVER
+    again.restore(search.arrays())
+    assert again.done == ""
+
+
 @pytest.mark.parametrize(("krypton", "words"), [(-60.0, "differ by 60 eV an atom"), (0.0, "")])
 def test_elements_far_apart_in_energy_are_told_of(folder, caplog, monkeypatch, krypton, words):
     frames = [replace(frame, symbols=("Ar",) * k + ("Kr",) * (8 - k), energy=krypton * (8 - k))
@@ -326,6 +365,9 @@ def test_elements_far_apart_in_energy_are_told_of(folder, caplog, monkeypatch, k
 
 def test_time_that_is_over_ends_with_a_report(folder, tmp_path):
     done = run(folder, tmp_path / "out", "--max-minutes", "1e-4")
+    model = (tmp_path / "out" / "nep.txt").read_bytes()
+    assert run(folder, tmp_path / "out", "--max-minutes", "1e-4", "--resume").exit_code == 0
+    assert (tmp_path / "out" / "nep.txt").read_bytes() == model
     assert done.exit_code == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["run"]["ended"] == "the time is over"
     assert read_nep_file(tmp_path / "out" / "nep.txt").elements == ("Ar", "Kr")
@@ -377,8 +419,20 @@ def test_energies_of_elements_are_fitted_and_written_as_biases(folder, tmp_path)
     np.testing.assert_array_equal(model.input_weights, read_nep_file(tmp_path / "nep.txt").input_weights)
     assert not model.output_biases.any()
     table["dataset"]["element_energies"] = "common"
-    with pytest.raises(InputError, match="got a nep5 model"):
+    with pytest.raises(InputError, match='got a nep5 model; set element_energies = "own"'):
         beginning_of(parse_job(table))
+
+
+def test_the_bias_is_best_for_the_loss():
+    frames = [replace(frame, energy=frame.energy + 100.0 * k, energy_weight=float(k % 3))
+              for k, frame in enumerate(pair_frames(6))]
+    loss = Loss(frames, FORM, LossWeights(1.0, 0.0, 0.0), precision="double")
+    theta = loss.with_mean_energy(FORM.start(0))
+    best = loss.data_value(theta)
+    for step in (-1e-2, 1e-2):
+        moved = theta.copy()
+        moved[FORM.bias_place] += step
+        assert loss.data_value(moved) > best
 
 
 def test_weights_of_energies_count_in_the_loss():
@@ -548,7 +602,12 @@ def test_defaults_of_nep_in_are_those_of_gpumd(tmp_path, folder):
     ({"optimiser": {"name": "gradient", "element_weights": {"Xe": 2.0}}}, "element_weights: expected elements"),
     ({"optimiser": {"name": "gradient", "energy_weight": 0.0, "force_weight": 0.0, "virial_weight": 0.0}},
      "training: expected labels that count"),
+    ({"optimiser": {"name": "snes", "energy_weight": 0.0, "force_weight": 0.0, "virial_weight": 0.0}},
+     "validation: expected labels that count"),
     ({"optimiser": {"name": "snes", "restart_file": "train.xyz"}}, "restart_file"),
+    ({"model": {"elements": ["Ar", "Kr"], "n_max": (6, 9)}}, "n_max: expected at most 8 for the angular"),
+    ({"model": {"elements": ["Ar", "Kr"], "n_max": (6, 8), "l_max": 8, "extra_invariants": ("222", "1111", "112")}},
+     "90 angular descriptors.*got 8 and 99"),
 ])
 def test_jobs_that_cannot_be_run_are_refused(folder, tmp_path, change, said):
     table = {"kind": "train", "dataset": {"train_files": ["train.xyz"]}, "model": {"elements": ["Ar", "Kr"]}} | change
