@@ -119,7 +119,7 @@ def layered_frame():
     places = [(0, 0, 0), (1 / 3, 2 / 3, 0), (0, 0, 0.5), (2 / 3, 1 / 3, 0.5)]
     atoms = Atoms("CCBN", scaled_positions=places, cell=[2.49, 2.49, 6.7, 90, 90, 120], pbc=True).repeat((8, 8, 1))
     atoms.rattle(0.05, seed=0)
-    atoms.calc = Calculator("nep_gr_hbn")
+    atoms.calc = Calculator("nep_gr_hbn_d3")
     atoms.get_forces()
     atoms.get_stress()
     return frame_of_atoms(atoms)

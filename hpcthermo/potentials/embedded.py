@@ -172,9 +172,9 @@ def _neuroevolution_potential(name: str, source: str) -> NepPotential:
 
 
 _TABLE: dict[str, EmbeddedPotential] = {
-    "nep_gr_hbn": EmbeddedPotential(
+    "nep_gr_hbn_d3": EmbeddedPotential(
         "B-C-N in graphene and h-BN, NEP, from PBE-D3(BJ) labels of this program (jobs/gr_hbn_nep)",
-        lambda source: _neuroevolution_potential("nep_gr_hbn", source)),
+        lambda source: _neuroevolution_potential("nep_gr_hbn_d3", source)),
     "tersoff_si": EmbeddedPotential(
         "Si, J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
         lambda source: TersoffPotential(parse_gpumd_tersoff(_SILICON_1989, source))),

@@ -34,7 +34,10 @@ class Parts:
     Attributes
     ----------
     training, validation, test : list of LabelledFrame
-        Energies without those of the elements, if the job says so.
+        Energies without those of the elements, if the job says so. Weights of groups are in those of training alone: a
+        few weighty frames that are held out would otherwise decide when to stop.
+    whole : list of LabelledFrame
+        Frames of training and validation, all with the weights of their groups.
     element_energies : dict of str to float
         That were taken off, eV.
     """
@@ -42,6 +45,7 @@ class Parts:
     training: list[LabelledFrame]
     validation: list[LabelledFrame]
     test: list[LabelledFrame]
+    whole: list[LabelledFrame]
     element_energies: dict[str, float] = field(default_factory=dict)
 
     def named(self) -> dict[str, list[LabelledFrame]]:
@@ -68,17 +72,19 @@ def read_parts(job: TrainJob) -> Parts:
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
+    n, whole = len(frames), frames + validation
     for key, name in GROUP_WEIGHTS.items():
         factors = getattr(section, key)
-        unknown = sorted(set(factors) - {frame.group for frame in frames + validation})
+        unknown = sorted(set(factors) - {frame.group for frame in whole})
         if unknown:
             raise InputError(f"dataset.{key}: expected groups of the frames, got {unknown[0]!r}; correct it")
-        frames, validation = (_weighted(part, name, factors) for part in (frames, validation))
+        whole = _weighted(whole, name, factors)
     if section.element_energies == "common":
-        _warn_of_far_apart(frames)
-        return Parts(frames, validation, test)
-    energies = element_energies(frames)
-    return Parts(_without(frames, energies), _without(validation, energies), _without(test, energies), energies)
+        _warn_of_far_apart(whole[:n])
+        return Parts(whole[:n], validation, test, whole)
+    energies = element_energies(whole[:n])
+    whole = _without(whole, energies)
+    return Parts(whole[:n], _without(validation, energies), _without(test, energies), whole, energies)
 
 
 def _require_elements(job: TrainJob, frames: Sequence[LabelledFrame]) -> None:
