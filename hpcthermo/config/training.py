@@ -50,10 +50,10 @@ class DatasetSection(Section):
     """Blocks, from 0, for testing."""
     group_weights: dict[GroupName, _Weight] = Field(default={})
     """Factor of the weight of all frames of a group, which counts by its square: of frames whose small forces matter
-    (layers at rest). Not in the loss of the validation set."""
+    (layers at rest)."""
     group_energy_weights: dict[GroupName, _Weight] = Field(default={})
     """Factor of the squared errors of the energies of all frames of a group, beside that of the file: where differences
-    of energies matter that are smaller than errors elsewhere (binding curves). Not in the loss of the validation set."""
+    of energies matter that are smaller than errors elsewhere (binding curves)."""
     element_energies: Literal["common", "own", "removed"] = "common"
     """Energies of atoms alone differ by many eV between elements in most DFT codes. "common": the network has to learn
     them, with one bias; "own": they are fitted to the training set and written as biases of the elements (nep5);

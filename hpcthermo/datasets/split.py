@@ -24,7 +24,8 @@ class Split:
     test: np.ndarray
 
 
-def random_split(groups: Sequence[str], validation: float, test: float, seed: int) -> Split:
+def random_split(groups: Sequence[str], validation: float, test: float, seed: int, *,
+                 smallest_validated: int = 1) -> Split:
     """Parts drawn at random, each group with its share of each part as nearly as whole frames allow.
 
     A group keeps at least one frame for training. Frames of one trajectory are alike: parts of them drawn at random
@@ -37,6 +38,9 @@ def random_split(groups: Sequence[str], validation: float, test: float, seed: in
     validation, test : float
         Shares, 0 or more, together below 1.
     seed : int
+    smallest_validated : int
+        Frames of the smallest group that gives any for validation. What is trained on tells little of the rest of a
+        group of a few, and by its size the error there would decide when to stop.
 
     Raises
     ------
@@ -48,16 +52,18 @@ def random_split(groups: Sequence[str], validation: float, test: float, seed: in
                          f"test {test:g}; correct them")
     random = np.random.default_rng(seed)
     held: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
-    seen = 0  # shares are rounded over the groups together, so that small groups add up
+    seen = dict.fromkeys(held, 0)  # shares are rounded over the groups together, so that small groups add up
     for name in sorted(set(groups)):
         members = random.permutation(np.flatnonzero(np.array([group == name for group in groups])))
         first = 0
-        for part, share in (("validation", validation), ("test", test)):
-            count = round((seen + len(members)) * share) - round(seen * share)
+        for part, share, smallest in (("validation", validation, smallest_validated), ("test", test, 1)):
+            if len(members) < smallest:
+                continue
+            count = round((seen[part] + len(members)) * share) - round(seen[part] * share)
             count = min(count, len(members) - 1 - first)
             held[part].append(members[first:first + count])
             first += count
-        seen += len(members)
+            seen[part] += len(members)
     return index_split(len(groups), np.concatenate([*held["validation"], []]).astype(int),
                        np.concatenate([*held["test"], []]).astype(int))
 

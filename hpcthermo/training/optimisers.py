@@ -98,7 +98,7 @@ class GradientSearch:
             if single is not None and not np.any(single.terms.structures > 0.0):
                 raise InputError(f"{name}: expected labels that count in the loss, got none; check the weights of "
                                  "[optimiser] and of the frames, and what the frames are labelled with")
-        self._make_whole = partial(Loss, parts.whole, form, weights, self.scaler, **options)
+        self._make_whole = partial(Loss, [*parts.training, *parts.validation], form, weights, self.scaler, **options)
         self._state = start_training(self._loss, self._settings, beginning.theta)
         self._with_all = bool(parts.validation) and table.finish_with_all_frames
         self.length = table.epochs + self._with_all * self._settings.refit_epochs

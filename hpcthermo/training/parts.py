@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PARTS = ("training", "validation", "test")
 #: keys of [dataset] with factors by group, and the weight of a frame that they multiply
 GROUP_WEIGHTS = {"group_weights": "weight", "group_energy_weights": "energy_weight"}
+#: groups of fewer frames are all trained on
+_SMALLEST_VALIDATED = 5
 #: eV, between energies of elements
 _FAR_APART = 20.0
 
@@ -34,10 +36,7 @@ class Parts:
     Attributes
     ----------
     training, validation, test : list of LabelledFrame
-        Energies without those of the elements, if the job says so. Weights of groups are in those of training alone: a
-        few weighty frames that are held out would otherwise decide when to stop.
-    whole : list of LabelledFrame
-        Frames of training and validation, all with the weights of their groups.
+        Energies without those of the elements, if the job says so.
     element_energies : dict of str to float
         That were taken off, eV.
     """
@@ -45,7 +44,6 @@ class Parts:
     training: list[LabelledFrame]
     validation: list[LabelledFrame]
     test: list[LabelledFrame]
-    whole: list[LabelledFrame]
     element_energies: dict[str, float] = field(default_factory=dict)
 
     def named(self) -> dict[str, list[LabelledFrame]]:
@@ -72,19 +70,17 @@ def read_parts(job: TrainJob) -> Parts:
     for name, part in (("training", frames), ("validation", validation), ("test", test)):
         if part and all(frame.energy is None and frame.forces is None and frame.virial is None for frame in part):
             raise InputError(f"{name}: expected frames with energies, forces or virials, got none; check the files")
-    n, whole = len(frames), frames + validation
     for key, name in GROUP_WEIGHTS.items():
         factors = getattr(section, key)
-        unknown = sorted(set(factors) - {frame.group for frame in whole})
+        unknown = sorted(set(factors) - {frame.group for frame in frames + validation})
         if unknown:
             raise InputError(f"dataset.{key}: expected groups of the frames, got {unknown[0]!r}; correct it")
-        whole = _weighted(whole, name, factors)
+        frames, validation = (_weighted(part, name, factors) for part in (frames, validation))
     if section.element_energies == "common":
-        _warn_of_far_apart(whole[:n])
-        return Parts(whole[:n], validation, test, whole)
-    energies = element_energies(whole[:n])
-    whole = _without(whole, energies)
-    return Parts(whole[:n], _without(validation, energies), _without(test, energies), whole, energies)
+        _warn_of_far_apart(frames)
+        return Parts(frames, validation, test)
+    energies = element_energies(frames)
+    return Parts(_without(frames, energies), _without(validation, energies), _without(test, energies), energies)
 
 
 def _require_elements(job: TrainJob, frames: Sequence[LabelledFrame]) -> None:
@@ -165,7 +161,8 @@ def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split:
         return block_split(len(frames), section.block_frames, validation, section.test_blocks)
     share = 0.0 if section.validation_files else section.validation_share
     n = len(frames)
-    split = random_split([frame.group for frame in frames], share, section.test_share, job.seed)
+    split = random_split([frame.group for frame in frames], share, section.test_share, job.seed,
+                         smallest_validated=_SMALLEST_VALIDATED)
     if section.test_share and not len(split.test):
         raise InputError("dataset.test_share: expected at least one frame, got less by groups; raise it, or name "
                          "test_files")

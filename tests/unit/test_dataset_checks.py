@@ -387,6 +387,10 @@ def test_splits():
     np.testing.assert_array_equal(split.test, again.test)
     assert not np.array_equal(split.test, random_split(groups, 0.1, 0.2, seed=5).test)
 
+    rare = random_split(groups, 0.3, 0.3, seed=4, smallest_validated=5)
+    assert [(names[rare.validation] == name).sum() for name in "abcd"] == [15, 9, 0, 0]
+    assert (names[rare.test] == "c").any()
+
     blocks = block_split(804, 40, [], [2, 7, 12, 17])
     assert (len(blocks.training), len(blocks.test), blocks.test[0], blocks.test[-1]) == (644, 160, 80, 719)
     named = index_split(25, [], [22, 2, 7, 12, 17])

@@ -202,12 +202,9 @@ def test_frames_of_a_group_count_more(folder):
     table = load_train_job(folder / "nep.in").model_dump(mode="json", exclude_unset=True)
     table["dataset"] |= {"group_energy_weights": {"odd": 9.0}, "validation_share": 0.2, "check": False}
     parts = read_parts(parse_job(table))
-    for frames in (parts.training, parts.whole):
+    for frames in (parts.training, parts.validation):
         assert {(frame.group, frame.energy_weight) for frame in frames} == {("odd", 9.0), ("even", 1.0)}
-    for frames in (parts.validation, parts.test):
-        assert {frame.energy_weight for frame in frames} == {1.0}
-    assert sorted(frame.energy for frame in parts.whole) == sorted(
-        frame.energy for frame in (*parts.training, *parts.validation))
+    assert {frame.energy_weight for frame in parts.test} == {1.0}
     table["dataset"]["group_weights"] = {"even": 2.0}
     assert {(frame.group, frame.weight, frame.energy_weight) for frame in read_parts(parse_job(table)).training} == {
         ("odd", 1.0, 9.0), ("even", 2.0, 1.0)}
