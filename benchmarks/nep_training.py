@@ -211,7 +211,7 @@ if __name__ == "__main__":
     what, *words = sys.argv[1:] or ["speed"]
     numbers = [int(word) for word in words if word not in ("cpu", "cuda")]
     if world_communicator().rank == 0:
-        say("\n# " + "\n# ".join(header()))
+        say("\n# " + "\n# ".join(header()[:-1]))  # the load is that of the time before
     if what == "speed":
         speed(numbers[0] if numbers else 1)
     elif what == "epoch":

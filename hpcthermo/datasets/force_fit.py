@@ -28,6 +28,8 @@ ITERATIONS = 10
 #: a frame's forces count as misfit if they are off by so many typical misfits; the least typical one, eV/A (forces of
 #: layers far apart are as small as errors of the SCF)
 _OUTLYING, _LEAST_FORCE_MISFIT = 3.5, 0.01
+#: forces this many times larger or smaller than expected may be right (0.3 of layers pressed together)
+_MODERATE = 6.0
 #: what is said of single frames needs others like them: at most so many times the usual leverage
 UNLIKE = 20.0
 #: relative misfit up to which a scale is known
@@ -144,8 +146,9 @@ class ForceFit:
         factor = float(F @ expected) / max(float(expected @ expected), 1e-300)
         if abs(cosine) > 0.7 and not 0.4 < factor < 2.5:
             cause = named_cause(1.0 / factor, _FORCES_IN)
-            # of the same direction and in no other unit: forces beyond where the other frames say how large they are
-            severity: Severity = "refused" if cause or factor < 0.0 else "warning"
+            # of the same direction and size: forces beyond where the other frames say how large they are
+            moderate = 1.0 / _MODERATE < factor < _MODERATE and not cause
+            severity: Severity = "warning" if moderate else "refused"
             return Objection(f"forces are {factor:.3g} times what those of the other frames say{cause}",
                              bool(cause) and factor > 0.0, severity)
         unusual = misfit > _OUTLYING * max(typical, self.left * size)

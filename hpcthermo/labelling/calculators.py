@@ -21,7 +21,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from hpcthermo.errors import InputError, PhysicsError, ResourceError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import PLACES, Labels
+from hpcthermo.labelling.labels import PLACES, Labels, moments_of
 from hpcthermo.labelling.programs import guarded_command, require_program, thread_variables
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Gpaw(_Calculator):
 
         table = self.table
         if table.starting_moments is not None:
-            atoms.set_initial_magnetic_moments([table.starting_moments.get(symbol, 0.0) for symbol in atoms.symbols])
+            atoms.set_initial_magnetic_moments(moments_of(table.starting_moments, atoms.symbols))
         calculator = GPAW(mode=PW(table.cutoff_eV), xc=table.functional,
                           kpts={"size": mesh, "gamma": True},
                           occupations=FermiDirac(table.smearing_width_eV), maxiter=table.scf_steps,
@@ -259,7 +259,7 @@ def cp2k_input(table: Cp2kEngine, mesh: tuple[int, int, int], symbols: Sequence[
     moments = ""
     if table.starting_moments is not None:
         # CP2K has more electrons of the first spin, whatever the sign of the sum
-        sign = -1.0 if sum(table.starting_moments.get(symbol, 0.0) for symbol in symbols) < 0.0 else 1.0
+        sign = -1.0 if sum(moments_of(table.starting_moments, symbols)) < 0.0 else 1.0
         own = {symbol: sign * moment for symbol, moment in table.starting_moments.items() if symbol in symbols}
         moments = "\n    ".join(["&SUBSYS", *(f"&KIND {symbol}\n      MAGNETIZATION {moment:g}\n    &END KIND"
                                              for symbol, moment in own.items())]) + "\n  &END SUBSYS"
@@ -286,7 +286,7 @@ def unpaired_electrons(moments: Mapping[str, float], symbols: Sequence[str]) -> 
 
     # pseudopotentials take away pairs
     odd = sum(atomic_numbers[symbol] for symbol in symbols) % 2
-    total = abs(sum(moments.get(symbol, 0.0) for symbol in symbols))
+    total = abs(sum(moments_of(moments, symbols)))
     return max(odd, odd + 2 * round((total - odd) / 2.0))
 
 

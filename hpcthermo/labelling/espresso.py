@@ -19,7 +19,7 @@ from ase.units import Rydberg
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import PLACES, Labels, require_elements, require_same_structure
+from hpcthermo.labelling.labels import PLACES, Labels, moments_of, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Espresso:
         if moments is None:
             return Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
         return Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True,
-                     magmoms=[moments.get(symbol, 0.0) for symbol in atoms.symbols])
+                     magmoms=moments_of(moments, atoms.symbols))
 
     def _refuse_unconverged(self, text: str) -> None:
         if "convergence NOT achieved" in text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,11 @@ class Labels:
     stress: np.ndarray
     version: str
     facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def moments_of(moments: Mapping[str, float], symbols: Iterable[str]) -> list[float]:
+    """Starting magnetic moment of each atom from those of elements, 0 where none is given."""
+    return [moments.get(symbol, 0.0) for symbol in symbols]
 
 
 def require_elements(engine: LabellingEngine, atoms: Atoms) -> None:

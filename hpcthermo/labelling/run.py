@@ -203,8 +203,8 @@ def labelled_frames(job: LabelJob, structures: Structures, records: Records, mes
         SHA-256 of the engine's settings and files (`LabelStructures.settings_and_files`).
     """
     frames = []
-    everything = zip(structures.groups, structures.atoms, records, meshes, strict=True)
-    for number, (group, atoms, record, mesh) in enumerate(everything):
+    labelled = zip(structures.groups, structures.atoms, records, meshes, strict=True)
+    for number, (group, atoms, record, mesh) in enumerate(labelled):
         if record.failure:
             continue
         labels = record.arrays

@@ -19,7 +19,7 @@ from ase import Atoms
 
 from hpcthermo.errors import PhysicsError
 from hpcthermo.file_hash import file_sha256
-from hpcthermo.labelling.labels import PLACES, Labels, require_elements, require_same_structure
+from hpcthermo.labelling.labels import PLACES, Labels, moments_of, require_elements, require_same_structure
 from hpcthermo.labelling.programs import complaint, require_program, require_space, run_program
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Vasp:
         moments = self.table.starting_moments
         if moments is None:
             return {}
-        return {"ISPIN": 2, "MAGMOM": " ".join(f"{moments.get(symbol, 0.0):g}" for symbol in atoms.symbols)}
+        return {"ISPIN": 2, "MAGMOM": " ".join(f"{moment:g}" for moment in moments_of(moments, atoms.symbols))}
 
     def read(self, folder: Path, atoms: Atoms, order: np.ndarray, seconds: float) -> Labels:
         """Labels of a calculation that has ended.

@@ -87,7 +87,8 @@ def _require_elements(job: TrainJob, frames: Sequence[LabelledFrame]) -> None:
     """Refuse elements of a new model that nothing is trained on: it would give them energies by chance."""
     if job.model is None or job.fine_tune is not None:
         return
-    absent = [element for element in job.model.elements if not any(element in frame.symbols for frame in frames)]
+    absent = [element for element in job.model.elements
+              if not any(element in frame.symbols and frame.weight > 0.0 for frame in frames)]
     if absent:
         raise InputError(f"model.elements: expected elements of the frames that are trained on, got {absent[0]}, which "
                          "none has; remove it, or hold fewer frames out")
@@ -172,7 +173,8 @@ def _split(job: TrainJob, frames: Sequence[LabelledFrame]) -> Split:
     if left == 1:
         get_logger().warning("validation: there is one frame only: training goes on to its end and fits its noise, too")
         return split
-    get_logger().warning("validation: by groups validation_share is less than a frame; it is drawn from all together")
+    get_logger().warning("validation: of groups of %d frames or more validation_share is less than a frame; it is "
+                         "drawn from all frames together", _SMALLEST_VALIDATED)
     count = max(1, round(share * n))
     drawn = np.random.default_rng(job.seed).permutation(np.setdiff1d(np.arange(n), split.test))
     return index_split(n, drawn[:min(count, left - 1)], split.test)

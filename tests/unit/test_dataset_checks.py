@@ -216,6 +216,8 @@ OF_ONE: dict[str, tuple[Change, str]] = {
     "shuffled": (lambda f: {"forces": np.roll(f.forces, 3, axis=0)}, "forces have nothing to do with its positions"),
     "sign of forces": (lambda f: {"forces": -f.forces}, "the other sign"),
     "forces in hartree/bohr": (lambda f: {"forces": f.forces * BOHR / HARTREE}, "in hartree/bohr"),
+    "forces ten times too large": (lambda f: {"forces": 10.0 * f.forces}, "times what those of the other frames say"),
+    "forces ten times too small": (lambda f: {"forces": 0.1 * f.forces}, "times what those of the other frames say"),
     "energy in hartree": (lambda f: {"energy": f.energy / HARTREE}, "energies in hartree"),
     "sign of virial": (lambda f: {"virial": -f.virial}, "the other sign"),
     "virial of GPa": (lambda f: {"virial": 160.2 * f.virial}, "volume x GPa"),
@@ -242,6 +244,13 @@ def test_one_damaged_frame_is_named(good, damage):
     assert reason in report.refused[0].reason
     with pytest.raises(InputError, match=r"set\.xyz: frame 7: "):
         require_good(report, "set.xyz")
+
+
+def test_forces_of_the_right_direction_and_moderate_size_are_told_of_only(good):
+    frames = [*good[:7], replace(good[7], forces=3.0 * good[7].forces), *good[8:]]
+    found = [finding.severity for finding in check_dataset(frames).findings
+             if finding.frame == 7 and "forces are" in finding.reason]
+    assert found == ["warning"]
 
 
 def test_a_quarter_of_the_frames_shuffled(good):
