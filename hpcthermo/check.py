@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,7 +148,9 @@ def check_job(path: Path, ranks: int, probe: bool) -> JobEstimate | LatticeEstim
     InputError
         If the job cannot be run.
     """
-    job = load_job(path)
+    from hpcthermo.training.load import load_train_job
+
+    job: Any = load_train_job(path) if path.name == "nep.in" else load_job(path)
     if isinstance(job, TaskJob):
         return _estimate_tasks(job, ranks, probe)
     check_ranks(job, ranks)

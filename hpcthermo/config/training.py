@@ -104,6 +104,11 @@ class NepSection(Section):
         for name in ("elements", "extra_invariants"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name}: expected each once; remove what is repeated")
+        from ase.data import atomic_numbers
+
+        unknown = [element for element in self.elements if element not in atomic_numbers]
+        if unknown:
+            raise ValueError(f"elements: expected chemical symbols, got {unknown[0]}; correct it")
         radial, angular = self.cutoffs
         if len(radial) != len(self.elements) or len(angular) != len(self.elements):
             raise ValueError(f"cutoffs: expected one number or {len(self.elements)} of them, one for each element; "

@@ -30,6 +30,14 @@ class Finding:
         return f"{'data set' if self.frame is None else f'frame {self.frame}'}: {self.reason}"
 
 
+def told_together(findings: Sequence[Finding]) -> list[str]:
+    """A line for each reason, with the first of its frames and their number."""
+    frames: dict[str, list[Finding]] = {}
+    for finding in findings:
+        frames.setdefault(finding.reason, []).append(finding)
+    return [str(same[0]) + (f" ({len(same)} such frames)" if len(same) > 1 else "") for same in frames.values()]
+
+
 @dataclass
 class Consistency:
     """What a comparison of labels with each other finds.

@@ -76,6 +76,10 @@ class Espresso:
         if not self._pseudopotential(element).is_file():
             return (f"pseudopotential for {element} is missing: {self.table.pseudopotentials[element]} is not in "
                     "engine.pseudopotential_folder")
+        found = _element_of(self._pseudopotential(element))
+        if found and found != element:
+            return (f"pseudopotential for {element}: expected a file of {element}, got "
+                    f"{self.table.pseudopotentials[element]}, which is of {found}; correct engine.pseudopotentials")
         return ""
 
     def require(self) -> None:
@@ -183,3 +187,11 @@ def _number(text: str, pattern: str, what: str) -> float:
     if not found:
         raise PhysicsError(f"output of pw.x does not state the {what}")
     return float(found[-1])
+
+
+def _element_of(pseudopotential: Path) -> str:
+    """Element that a UPF file (version 2, or the table of version 1) says it is of; empty if it says none."""
+    text = pseudopotential.read_text(errors="replace")
+    found = re.search(r"""\belement\s*=\s*["']\s*([A-Za-z]{1,2})\s*["']""", text) or re.search(
+        r"^\s*([A-Z][a-z]?)\s+Element\s*$", text, re.MULTILINE)
+    return found.group(1).capitalize() if found else ""

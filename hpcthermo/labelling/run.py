@@ -151,9 +151,18 @@ def _structures(run: LabelRun) -> Structures:
 
 
 def _tell_of_lacking(job: LabelJob, structures: Structures) -> None:
-    """Warn of structures that will be rejected, before hours are spent on the others."""
-    species = [set(atoms.symbols) for atoms in structures.atoms]
-    for reason, count in lacking(make_engine(job.engine), species).items():
+    """Warn of structures that will be rejected, before hours are spent on the others.
+
+    Raises
+    ------
+    InputError
+        If that is all of them.
+    """
+    species, engine = [set(atoms.symbols) for atoms in structures.atoms], make_engine(job.engine)
+    reasons = lacking(engine, species)
+    if reasons and all(any(engine.lacking(element) for element in own) for own in species):
+        raise InputError(f"no structure can be labelled: {next(iter(reasons))}")
+    for reason, count in reasons.items():
         get_logger().warning("%d of %d structures will be rejected: %s", count, len(species), reason)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpcthermo.datasets.checks import check_dataset, require_good
 from hpcthermo.datasets.files import examine_file, read_dataset
+from hpcthermo.datasets.findings import told_together
 from hpcthermo.datasets.frames import LabelledFrame
 from hpcthermo.datasets.split import Split, block_split, index_split, random_split
 from hpcthermo.errors import InputError
@@ -148,8 +149,8 @@ def _read(names: Sequence[str], job: TrainJob) -> list[LabelledFrame]:
         if job.dataset.check:
             report = check_dataset(examine_file(Path(name)), elements)
             require_good(report, name)
-            for finding in report.findings:
-                get_logger().warning("%s: %s", name, finding)
+            for line in told_together(report.findings):
+                get_logger().warning("%s: %s", name, line)
         frames += read_dataset(Path(name))
     return frames
 

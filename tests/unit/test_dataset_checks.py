@@ -18,6 +18,7 @@ import pytest
 from hpcthermo.cli import main
 from hpcthermo.datasets.checks import check_dataset, require_good
 from hpcthermo.datasets.files import examine_file, read_dataset, write_dataset
+from hpcthermo.datasets.findings import Finding, told_together
 from hpcthermo.datasets.frames import BadFrame, LabelledFrame
 from hpcthermo.datasets.linear_model import LinearModel, neighbor_pairs
 from hpcthermo.datasets.split import block_split, index_split, random_split
@@ -296,6 +297,9 @@ def test_zero_forces_of_a_perfect_crystal():
     report = check_dataset([crystal])
     assert report.refused == ()
     assert report.findings[-1].reason == "forces are all zero, as the symmetry of the structure demands"
+    zero = report.findings[-1]
+    assert told_together([zero, Finding(None, "note", "small"), replace(zero, frame=99)]) == [
+        f"{zero} (2 such frames)", "data set: small"]
     moved = replace(crystal, positions=positions + np.eye(4, 3) * 0.05)
     assert "although the symmetry" in check_dataset([moved]).refused[0].reason
 

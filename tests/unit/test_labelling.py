@@ -173,6 +173,15 @@ def test_an_element_without_a_pseudopotential_rejects_its_structures_only(tmp_pa
         "pseudopotential for C is missing: other.UPF is not in engine.pseudopotential_folder": 2}
 
 
+@pytest.mark.parametrize("header", ['<PP_HEADER\nelement=" N"\n', "  0    Version Number\n  N    Element\n"])
+def test_a_pseudopotential_of_another_element_is_told_of(tmp_path, header):
+    table = espresso(tmp_path)
+    (tmp_path / "C.UPF").write_text(header)
+    assert "expected a file of C, got C.UPF, which is of N" in Espresso(table).lacking("C")
+    (tmp_path / "C.UPF").write_text(header.replace("N\"", "C\"").replace("N    E", "C    E"))
+    assert Espresso(table).lacking("C") == ""
+
+
 def test_a_calculation_that_takes_too_long_is_ended(tmp_path):
     record = labels_of(espresso(tmp_path, "slow", time_limit_h=1.0 / 3600.0), carbon())[0]
     assert "engine.time_limit_h" in record.failure
@@ -537,6 +546,11 @@ workers = 1
     assert frame.provenance["k_points"] == "3x3x1"
     results = read_results(tmp_path / "out" / "results.h5")
     assert results.run["settings"]["cutoff_Ry"] == 30.0
+    # nothing is begun that can only be rejected
+    (tmp_path / "C.UPF").unlink()
+    done = run(tmp_path, text, "--resume")
+    assert done.exit_code == 2
+    assert "no structure can be labelled: pseudopotential for C is missing" in " ".join(done.output.split())
 
 
 NAMES = ("1.10", "T", "it's C:\\new {a}")

@@ -596,6 +596,7 @@ def test_defaults_of_nep_in_are_those_of_gpumd(tmp_path, folder):
     ({"dataset": {"train_files": ["train.xyz"], "block_frames": 5}}, "block_frames"),
     ({"model": {"elements": ["Ar"]}}, "Kr"),
     ({"model": {"elements": ["Ar", "Ar"]}}, "each once"),
+    ({"model": {"elements": ["Ar", "Nn"]}}, "expected chemical symbols, got Nn"),
     ({"model": {"elements": ["Ar", "Kr"], "angular_cutoff_A": 9.0}}, "angular_cutoff_A"),
     ({"model": None}, "fine_tune"),
     ({"model": {"elements": ["Ar", "Kr"], "repulsion_cutoff_A": 4.5}}, "repulsion_cutoff_A: expected at most"),
@@ -618,6 +619,8 @@ def test_jobs_that_cannot_be_run_are_refused(folder, tmp_path, change, said):
 
 
 def test_check_counts_frames_and_numbers(folder, by_gradient):
+    done = CliRunner().invoke(app, ["check", str(folder / "nep.in")])
+    assert (done.exit_code, "18 frames" in done.stdout) == (0, True), done.stdout
     done = CliRunner().invoke(app, ["check", str(folder / "job.toml")])
     assert done.exit_code == 0
     assert "16 frames, 128 atoms" in done.stdout
