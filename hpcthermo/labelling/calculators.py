@@ -210,8 +210,8 @@ class Gpaw(_Calculator):
         return dispersion
 
 
-#: name of its files
-_CP2K_LABEL = "cp2k"
+#: name of its files, and characters of it with its folder that CP2K has room for
+_CP2K_LABEL, _LONGEST_CP2K_NAME = "cp2k", 80
 #: input of CP2K that ASE has no keywords for
 _CP2K_INPUT = """
 &FORCE_EVAL
@@ -312,6 +312,10 @@ class Cp2k(_Calculator):
         from ase.units import Rydberg
 
         table = self.table
+        name = str(folder / _CP2K_LABEL)
+        if len(name) > _LONGEST_CP2K_NAME:
+            raise InputError(f"cp2k: expected a scratch folder whose files have names of at most {_LONGEST_CP2K_NAME} "
+                             f"characters, got {len(name)} ({name}); give a shorter engine.scratch_folder")
         words = shlex.split(table.command)
         threads = [f"{name}={value}" for name, value in thread_variables(words, table.cores).items()]
         # ASE starts a shell, which becomes the guardian

@@ -126,7 +126,8 @@ def test_cp2k_that_does_not_converge_is_rejected(steps, reason):
 
 
 @pytest.mark.slow
-def test_oxygen_by_cp2k_is_a_triplet(tmp_path):
+def test_oxygen_by_cp2k(tmp_path):
+    """A triplet."""
     if shutil.which("cp2k_shell") is None:
         pytest.skip("cp2k_shell is absent: apt-get install cp2k cp2k-data")
     oxygen = Atoms("O2", positions=[[1.0, 2.0, 2.0], [2.25, 2.0, 2.0]], cell=[4.0, 4.0, 4.0], pbc=True)

@@ -299,6 +299,13 @@ def test_labels_of_cp2k_are_those_of_a_converged_scf(kind, reason):
     assert bool(record.failure) == bool(reason)
 
 
+def test_folders_that_cp2k_has_no_room_for_are_told_of(tmp_path):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"at most 80 characters, got \d+ .* shorter engine\.scratch_folder"):
+        Cp2k(cp2k()).label(carbon(), (1, 1, 1), folder)
+
+
 def test_no_shell_of_cp2k_outlives_its_label():
     gc.disable()
     try:
