@@ -98,9 +98,14 @@ def lacking(engine: LabellingEngine, species: Sequence[Collection[str]]) -> dict
     species : sequence of collection of str
         Elements of each structure.
     """
+    reasons = lacking_elements(engine, species)
+    return {reason: sum(element in own for own in species) for element, reason in reasons.items()}
+
+
+def lacking_elements(engine: LabellingEngine, species: Sequence[Collection[str]]) -> dict[str, str]:
+    """Elements of structures that cannot be labelled, and why."""
     elements = sorted({element for own in species for element in own})
-    reasons = {element: engine.lacking(element) for element in elements}
-    return {reason: sum(element in own for own in species) for element, reason in reasons.items() if reason}
+    return {element: reason for element in elements if (reason := engine.lacking(element))}
 
 
 class LabellingEngine(Protocol):

@@ -41,7 +41,7 @@ from hpcthermo.labelling.candidates import (
 )
 from hpcthermo.labelling.engines import make_engine
 from hpcthermo.labelling.k_points import mesh_of
-from hpcthermo.labelling.labels import lacking
+from hpcthermo.labelling.labels import lacking, lacking_elements
 from hpcthermo.labelling.task import FACTS, LabelStructures
 from hpcthermo.log import get_logger
 from hpcthermo.plots import DATASET_FIGURE, draw_dataset
@@ -159,10 +159,10 @@ def _tell_of_lacking(job: LabelJob, structures: Structures) -> None:
         If that is all of them.
     """
     species, engine = [set(atoms.symbols) for atoms in structures.atoms], make_engine(job.engine)
-    reasons = lacking(engine, species)
-    if reasons and all(any(engine.lacking(element) for element in own) for own in species):
-        raise InputError(f"no structure can be labelled: {next(iter(reasons))}")
-    for reason, count in reasons.items():
+    reasons = lacking_elements(engine, species)
+    if reasons and all(own & reasons.keys() for own in species):
+        raise InputError(f"no structure can be labelled: {next(iter(reasons.values()))}")
+    for reason, count in lacking(engine, species).items():
         get_logger().warning("%d of %d structures will be rejected: %s", count, len(species), reason)
 
 

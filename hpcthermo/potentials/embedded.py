@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
+from pathlib import Path
 
 from hpcthermo.errors import InputError
 from hpcthermo.potentials.base import Potential
@@ -167,8 +167,7 @@ def _interlayer_text() -> str:
 
 def _neuroevolution_potential(name: str, source: str) -> NepPotential:
     """A model that lies beside this file, as NAME.nep.txt."""
-    with as_file(files("hpcthermo.potentials") / f"{name}.nep.txt") as path:
-        return NepPotential(replace(read_nep_file(path), path=source))
+    return NepPotential(replace(read_nep_file(Path(__file__).with_name(f"{name}.nep.txt")), path=source))
 
 
 _TABLE: dict[str, EmbeddedPotential] = {

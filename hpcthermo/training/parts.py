@@ -105,8 +105,7 @@ def element_energies(frames: Sequence[LabelledFrame]) -> dict[str, float]:
     InputError
         If no frame has an energy that counts.
     """
-    known = [(frame, frame.energy) for frame in frames
-             if frame.energy is not None and frame.weight > 0.0 and frame.energy_weight > 0.0]
+    known = [(frame, frame.energy) for frame in frames if frame.energy is not None and _energy_counts(frame)]
     if not known:
         raise InputError('element_energies: expected frames with energies that count, got none; set "common"')
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
@@ -117,9 +116,14 @@ def element_energies(frames: Sequence[LabelledFrame]) -> dict[str, float]:
     return dict(zip(elements, found.tolist(), strict=True))
 
 
+def _energy_counts(frame: LabelledFrame) -> bool:
+    """Whether a frame has an energy that is part of the loss."""
+    return frame.energy is not None and frame.weight > 0.0 and frame.energy_weight > 0.0
+
+
 def _warn_of_far_apart(frames: Sequence[LabelledFrame]) -> None:
     """Say that elements have energies which one bias for all cannot give."""
-    if all(frame.energy is None or frame.weight == 0.0 or frame.energy_weight == 0.0 for frame in frames):
+    if not any(_energy_counts(frame) for frame in frames):
         return
     energies = sorted(element_energies(frames).items(), key=lambda item: item[1])
     (low, least), (high, most) = energies[0], energies[-1]
