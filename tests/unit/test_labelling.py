@@ -1,7 +1,6 @@
-"""Label jobs: meshes, selection, engines and their faults, campaigns that are resumed."""
+"""Label jobs by Quantum ESPRESSO and other engines: faults, and campaigns that are resumed."""
 
 import csv
-import gc
 import hashlib
 import json
 import multiprocessing
@@ -9,128 +8,32 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, graphene
+from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import Bohr, GPa, Rydberg
-from pydantic import TypeAdapter
+from ase.units import Bohr, Rydberg
+from sample_engines import carbon, espresso, labels_of
 from typer.testing import CliRunner
 
-from hpcthermo.calculator import snapshot_of
-from hpcthermo.campaign.run import run_campaign
 from hpcthermo.campaign.task import task_keys
 from hpcthermo.cli import app
 from hpcthermo.config import load_job
-from hpcthermo.config.labelling import Cp2kEngine, Engine, EspressoEngine, VaspEngine
 from hpcthermo.datasets.extended_xyz import read_extended_xyz
-from hpcthermo.errors import InputError, PhysicsError
+from hpcthermo.errors import PhysicsError
 from hpcthermo.labelling import task
-from hpcthermo.labelling.calculators import Cp2k, cp2k_input, unpaired_electrons
 from hpcthermo.labelling.candidates import recipes_hash
-from hpcthermo.labelling.descriptors import site_descriptors, untrained_model
 from hpcthermo.labelling.espresso import Espresso
-from hpcthermo.labelling.guardian import children
-from hpcthermo.labelling.k_points import k_mesh
 from hpcthermo.labelling.labels import lacking
 from hpcthermo.labelling.programs import run_program
-from hpcthermo.labelling.selection import FarthestFrames
 from hpcthermo.labelling.task import LabelStructures
-from hpcthermo.labelling.vasp import Vasp
-from hpcthermo.potentials.nep import NepPotential
 from hpcthermo.results import read_results
 
-FAKE_VASP = f"{sys.executable} {Path(__file__).parent / 'fake_vasp.py'}"
-FAKE = f"{sys.executable} {Path(__file__).parent / 'fake_pw.py'}"
-
-
-# ---- meshes --------------------------------------------------------------------------------------
-
-
-def test_meshes_have_the_spacing_and_one_point_across_a_vacuum():
-    cell = np.diag([2.0, 4.0, 20.0])
-    atoms = np.array([[0.0, 0.0, 9.0], [1.0, 2.0, 10.0]])
-    # |b| = 2 pi / a
-    assert k_mesh(cell, atoms, 2.0 * np.pi / 20.0, 30.0) == (10, 5, 1)
-    assert k_mesh(cell, atoms, 2.0 * np.pi / 20.0 * 0.999, 30.0) == (11, 6, 2)
-    assert k_mesh(cell, atoms, 0.1, 18.0) == (32, 16, 1)
-    hexagonal = graphene(a=2.46, vacuum=5.0)
-    divisions = k_mesh(hexagonal.cell.array, hexagonal.positions, 0.25, 8.0)
-    assert divisions == (12, 12, 1)  # |b| = 4 pi / (sqrt(3) a) = 2.949
-    # atoms on both faces of the cell: the gap is inside
-    assert k_mesh(np.diag([2.0, 2.0, 20.0]), np.array([[0, 0, 0.5], [0, 0, 19.5]]), 0.1, 18.0)[2] == 1
-
-
-# ---- selection -----------------------------------------------------------------------------------
-
-
-def _on_a_line(values, numbers=None):
-    descriptors = [np.atleast_2d(np.asarray(v, float)).T for v in values]
-    numbers = [np.full(len(d), 6) for d in descriptors] if numbers is None else numbers
-    return FarthestFrames(descriptors, numbers)
-
-
-def test_the_frame_that_is_farthest_from_all_taken_comes_next():
-    sampler = _on_a_line([[0.0], [10.0], [1.0], [5.5], [0.0]])
-    assert list(sampler.take_farthest([0], 1, 0.0)) == [0]
-    assert list(sampler.take_farthest(range(5), 5, 0.0)) == [1, 3, 2]  # the last equals the first and is left out
-
-
-def test_one_unusual_atom_is_enough_and_elements_are_not_compared():
-    sampler = _on_a_line([[0.0, 0.0, 0.0], [0.1, 0.1, 0.2], [0.0, 0.0, 4.0]])
-    sampler.take(0)
-    assert next(sampler.take_farthest(range(3), 1, 0.0)) == 2
-    of_two_elements = _on_a_line([[0.0], [0.0], [0.5]], [np.array([6]), np.array([7]), np.array([6])])
-    of_two_elements.take(0)
-    assert of_two_elements.novelty()[1] == np.inf
-
-
-def test_a_least_distance_ends_the_selection():
-    sampler = _on_a_line([[0.0], [1.0], [2.0], [2.1]])
-    deviation = np.std([0.0, 1.0, 2.0, 2.1])
-    sampler.take(0)
-    assert list(sampler.take_farthest(range(4), 4, 0.2 / deviation)) == [3, 1]
-
-
-def test_untrained_descriptors_see_moves_but_no_turns():
-    potential = NepPotential(untrained_model(["B", "C", "N"]))
-    atoms = graphene(formula="BN", a=2.5, vacuum=4.0) * (2, 2, 1)
-    atoms.pbc = True
-    turned = atoms.copy()
-    turned.rotate(40.0, "z", rotate_cell=True)
-    moved = atoms.copy()
-    moved.positions[0] += 0.1
-    found = [site_descriptors(snapshot_of(a, np.full(len(a), -1, np.int32)), potential)
-             for a in (atoms, turned, moved)]
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
-    assert np.abs(found[2] - found[0]).max() > 0.1
-    np.testing.assert_allclose(found[0][0], found[0][2], rtol=1e-9, atol=1e-9)  # equal sites
-
-
 # ---- Quantum ESPRESSO ----------------------------------------------------------------------------
-
-
-def espresso(folder: Path, kind: str = "sound", **keys) -> EspressoEngine:
-    (folder / "C.UPF").write_text("pseudopotential of carbon")
-    table = {"name": "espresso", "command": f"{FAKE} {kind}", "pseudopotential_folder": str(folder),
-             "pseudopotentials": {"C": "C.UPF"}, "cutoff_Ry": 30.0, "density_cutoff_Ry": 240.0,
-             "k_points": {"k_spacing_per_A": 0.5}, "smearing_width_eV": 0.2, "dispersion": "d3bj",
-             "scratch_folder": str(folder)}
-    return EspressoEngine(**{**table, **keys})
-
-
-def carbon(n: int = 2) -> Atoms:
-    return Atoms(f"C{n}", positions=[[0.0, 0.0, 1.3 * k] for k in range(n)], cell=[3.0, 3.0, 12.0], pbc=True)
-
-
-def labels_of(engine, *structures):
-    function = LabelStructures(engine)
-    return run_campaign(function, [function.task(a, (2, 2, 1)) for a in structures])
 
 
 def test_espresso_labels_have_the_units_and_signs_of_the_program(tmp_path):
@@ -278,177 +181,6 @@ def test_a_program_that_is_not_there_is_one_line(tmp_path):
         labels_of(espresso(tmp_path, command="no_such_pw"), carbon())
     with pytest.raises(PhysicsError, match="ended with code 3"):
         run_program(f"{sys.executable} -c 'raise SystemExit(3)'", tmp_path, "out", 60.0)
-
-
-# ---- CP2K ----------------------------------------------------------------------------------------
-
-
-def cp2k(kind: str = "converged", **keys) -> Cp2kEngine:
-    program = Path(__file__).parent / "fake_cp2k.py"
-    return Cp2kEngine(**{"name": "cp2k", "command": f"{sys.executable} {program} {kind}", "cutoff_Ry": 100.0,
-                         "k_points": {"k_spacing_per_A": 1.0}, **keys})
-
-
-@pytest.mark.filterwarnings("ignore:CP2K-shell not ready")
-@pytest.mark.parametrize(("kind", "reason"), [
-    ("converged", ""), ("warning", "SCF did not converge in 7 steps"), ("ends", "SCF did not converge in 7 steps"),
-    ("silent", "does not say that the SCF converged"),
-])
-def test_labels_of_cp2k_are_those_of_a_converged_scf(kind, reason):
-    record = labels_of(cp2k(kind, scf_steps=7), carbon())[0]
-    assert reason in record.failure
-    assert bool(record.failure) == bool(reason)
-
-
-def test_folders_that_cp2k_has_no_room_for_are_told_of(tmp_path):
-    folder = tmp_path / ("long" * 20)
-    folder.mkdir()
-    with pytest.raises(InputError, match=r"at most 80 characters, got \d+ .* shorter engine\.scratch_folder"):
-        Cp2k(cp2k()).label(carbon(), (1, 1, 1), folder)
-
-
-def test_no_shell_of_cp2k_outlives_its_label():
-    gc.disable()
-    try:
-        assert not labels_of(cp2k(), carbon(2), carbon(3)).failures
-        files = [Path(f"/proc/{child}/cmdline") for child in children()]
-        commands = [file.read_text() for file in files if file.exists()]
-        assert not [command for command in commands if "fake_cp2k" in command]
-    finally:
-        gc.enable()
-
-
-def test_cp2k_has_the_cores_that_it_was_given(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in worker processes
-    assert labels_of(cp2k(cores=4), carbon())[0].arrays["program"].item() == b"CP2K 2023.4"
-
-
-@pytest.fixture
-def short_folder():
-    """CP2K has room for 80 characters."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def test_moments_of_cp2k_are_of_each_structure(short_folder):
-    engine = cp2k(starting_moments={"C": -1.4, "B": 0.5})
-    boron = carbon(3)
-    boron.symbols[0] = "B"
-    for atoms, multiplicity in ((carbon(3), 5), (carbon(2), 3), (carbon(1), 3), (boron, 4)):
-        assert unpaired_electrons(engine.starting_moments, list(atoms.symbols)) == multiplicity - 1
-        folder = short_folder / str(atoms.symbols)
-        folder.mkdir()
-        labels = Cp2k(engine).label(atoms, (1, 1, 1), folder)
-        assert labels.facts["magnetization"] == multiplicity - 1
-        lines = [line.strip() for line in (folder / "cp2k.inp").read_text().splitlines()]
-        assert {"UNRESTRICTED_KOHN_SHAM ON", f"MULTIPLICITY {multiplicity}", "MAGNETIZATION 1.4"} <= set(lines)
-        assert ("&KIND B" in lines) == ("MAGNETIZATION -0.5" in lines) == ("B" in atoms.symbols)
-    without = cp2k()
-    assert "UNRESTRICTED" not in cp2k_input(without, (1, 1, 1), ["C"])
-    assert Cp2k(without).settings != Cp2k(engine).settings
-
-
-@pytest.mark.parametrize("engine", [{"name": "tblite"}, {"name": "gpaw", "cutoff_eV": 300.0, "smearing_width_eV": 0.1,
-                                                         "k_points": {"k_spacing_per_A": 0.3}}])
-def test_codes_within_a_worker_have_one_core(engine):
-    adapter = TypeAdapter(Engine)
-    adapter.validate_python(engine)
-    with pytest.raises(ValueError, match=r"cores\n.*expected 1, for this code computes within its worker"):
-        adapter.validate_python({**engine, "cores": 2})
-
-
-# ---- VASP ----------------------------------------------------------------------------------------
-
-
-def test_input_of_vasp_is_written_as_given(tmp_path):
-    """INCAR of Supplemental Note S2 in the text of the graphene/h-BN interface paper (PBE+MBD, 850 eV)."""
-    for name in ("B", "N_h"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "POTCAR").write_text(f"POTCAR of {name}\n")
-    incar = {"GGA": "PE", "ENCUT": 850, "IVDW": 202, "EDIFF": "1E-08", "ISMEAR": -5, "LREAL": "Auto",
-             "PREC": "Accurate"}
-    engine = Vasp(VaspEngine(name="vasp", potcar_folder=str(tmp_path), potcars={"B": "B", "N": "N_h"}, incar=incar,
-                             k_points={"k_spacing_per_A": 0.15}))
-    atoms = Atoms("NB", positions=[[0, 0, 0], [0, 0, 1.4]], cell=[3, 3, 10], pbc=True)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    order = np.argsort(atoms.numbers, kind="stable")
-    engine.write_input(atoms[order], (14, 14, 1), folder)
-    lines = (folder / "INCAR").read_text().splitlines()
-    assert [line for line in lines if line.split(" = ")[0] in incar] == [f"{tag} = {v}" for tag, v in incar.items()]
-    assert {"NSW = 0", "IBRION = -1", "LWAVE = .FALSE."} <= set(lines)
-    assert (folder / "KPOINTS").read_text().splitlines()[2:4] == ["Gamma", "14 14 1"]
-    assert (folder / "POTCAR").read_text() == "POTCAR of B\nPOTCAR of N_h\n"
-    assert (folder / "POSCAR").read_text().splitlines()[5].split() == ["B", "N"]
-    with pytest.raises(InputError, match="no POTCAR for C"):
-        engine.write_input(carbon(), (1, 1, 1), folder)
-
-
-def vasp(folder: Path, incar: dict, **keys) -> VaspEngine:
-    for name in ("B", "N_h"):
-        (folder / name).mkdir(exist_ok=True)
-        (folder / name / "POTCAR").write_text(f"POTCAR of {name}\n")
-    return VaspEngine(**{"name": "vasp", "potcar_folder": str(folder), "potcars": {"B": "B", "N": "N_h"},
-                         "incar": incar, "k_points": {"k_spacing_per_A": 0.15}, "scratch_folder": str(folder), **keys})
-
-
-def boron_nitride() -> Atoms:
-    """Not in the order of POSCAR, and outside the cell."""
-    return Atoms("NBN", positions=[[0, 0, -0.3], [0, 0, 1.4], [0.2, 0, 2.8]], cell=[3, 3, 10], pbc=True)
-
-
-@pytest.mark.parametrize("kind", ["sound", "wrapped"])
-def test_vasp_labels_have_the_order_units_and_signs_of_the_structure(tmp_path, kind):
-    engine = vasp(tmp_path, {"ENCUT": 400, "IVDW": 12}, command=f"{FAKE_VASP} {kind}", starting_moments={"N": 0.5})
-    record = labels_of(engine, boron_nitride())[0]
-    assert not record.failure
-    assert record.arrays["energy"] == -9.75  # the free energy
-    np.testing.assert_allclose(record.arrays["forces"][:, 0], [0.0, -1.0, 1.0])  # POSCAR: B N N
-    # VASP prints a positive "in kB" where the cell pushes outwards, vasprun.xml the opposite of ASE's stress
-    expected = np.array([[-10.0, 2.0, 0], [2.0, -20.0, 0], [0, 0, -30.0]]) * 0.1 * GPa * 90.0
-    np.testing.assert_allclose(record.arrays["virial"], expected, rtol=1e-6, atol=1e-12)
-    assert (record.arrays["scf_steps"], record.arrays["magnetization"]) == (2, -1.25)
-    assert record.arrays["program"].item() == b"VASP 6.4.2"
-
-
-@pytest.mark.parametrize(("kind", "reason"), [
-    ("unconverged", "SCF did not converge (NELM, EDIFF)"), ("cut", "output of VASP cannot be read"),
-    ("crash", "ended with code 1: Error EDDDAV"), ("no_dispersion", "INCAR asks for IVDW = 12, but OUTCAR shows no"),
-    ("relaxed", "is of other positions than the input, by up to 0.03 A"), ("strained", "is of another cell"),
-])
-def test_a_calculation_of_vasp_that_is_not_sound_is_rejected(tmp_path, kind, reason):
-    engine = vasp(tmp_path, {"ENCUT": 400, "ivdw": 12}, command=f"{FAKE_VASP} {kind}")
-    assert reason in labels_of(engine, boron_nitride())[0].failure
-    assert not list(tmp_path.glob("label_*"))
-
-
-def test_tags_of_vasp_are_the_same_in_any_case(tmp_path):
-    engine = vasp(tmp_path, {"ivdw": 12, "Encut": 500})
-    assert engine.incar == {"IVDW": 12, "ENCUT": 500}
-    for incar, told in (({"ivdw": "12"}, "incar.IVDW: expected a whole number"), ({"IVDW": True}, "whole number"),
-                        ({"ENCUT": 500, "encut": 600}, "tag ENCUT is given twice"),
-                        ({"PREC": "Accurate; NSW = 5"}, "expected the value of one tag"),
-                        ({"nsw": 5}, "NSW: expected 0, for a label is a single point, got 5"),
-                        ({"IBRION": 2}, "IBRION: expected -1"), ({"ISIF": "1"}, "ISIF: expected 2 or 3"),
-                        ({"PSTRESS": 10.0}, "PSTRESS: cannot be given"), ({"ML_LMLFF": True}, "ML_LMLFF: cannot")):
-        with pytest.raises(ValueError, match=told):
-            vasp(tmp_path, incar)
-
-
-def test_moments_of_vasp_are_of_each_structure(tmp_path):
-    engine = Vasp(vasp(tmp_path, {"ENCUT": 400}, starting_moments={"N": -0.5, "C": 3.0}))
-    atoms = Atoms("NBN", positions=[[0, 0, 0], [0, 0, 1.4], [0, 0, 2.8]], cell=[3, 3, 10], pbc=True)
-    engine.write_input(atoms[np.argsort(atoms.numbers, kind="stable")], (1, 1, 1), tmp_path)
-    assert {"ISPIN = 2", "MAGMOM = 0 -0.5 -0.5"} <= set((tmp_path / "INCAR").read_text().splitlines())
-    without = Vasp(vasp(tmp_path, {"ENCUT": 400}))
-    without.write_input(atoms[[1]], (1, 1, 1), tmp_path)
-    assert "ISPIN" not in (tmp_path / "INCAR").read_text()
-    assert set(without.settings) == {"name", "incar"}  # as before there were moments
-    assert without.settings != engine.settings
-    for incar, told in (({"MAGMOM": "2*1.0"}, "MAGMOM: cannot be given here, starting_moments"),
-                        ({"ispin": 2}, "ISPIN: cannot be given beside starting_moments")):
-        with pytest.raises(ValueError, match=told):
-            vasp(tmp_path, incar, starting_moments={"N": 1.0})
 
 
 # ---- whole jobs ----------------------------------------------------------------------------------
